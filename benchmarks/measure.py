@@ -1,0 +1,90 @@
+"""What a benchmarked Python process does around its work: arguments in, one JSON object out.
+
+The object is that of the peers under tests/interop: ``{"op", "seconds", "blocks", "bytes", "peak_rss_kib"}``, and
+three more: ``import_seconds`` (not part of ``seconds``), ``start_rss_kib`` (memory when the clock started) and
+``worker_peak_rss_kib`` (of the largest worker process, 0 without any; an upper bound).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import resource
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+@dataclass
+class Measurement:
+    op: str
+    seconds: float = 0.0
+    blocks: int = 0
+    bytes: int = 0
+    peak_rss_kib: int = 0
+    import_seconds: float = 0.0
+    start_rss_kib: int = 0
+    worker_peak_rss_kib: int = 0
+
+
+@dataclass
+class Run:
+    """One operation under way: what it works on, and what it measures."""
+
+    path: Path
+    out: Path | None
+    count: int
+    """How many blocks at most, where the operation does not take them all."""
+    found: Measurement
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Take the time of what is done within; memory that was in use before is in the peak too."""
+        self.found.start_rss_kib = memory_kib("VmRSS")
+        start = time.perf_counter()
+        yield
+        self.found.seconds = time.perf_counter() - start
+        self.found.peak_rss_kib = memory_kib("VmHWM")
+        self.found.worker_peak_rss_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+    def needed_out(self) -> Path:
+        if self.out is None:
+            raise SystemExit(f"{self.found.op} needs OUT")
+        return self.out
+
+
+def memory_kib(field: str) -> int:
+    """A line of /proc/self/status; 0 where there is no such file.
+
+    Not getrusage: its figure starts at the size of the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(field + ":")), 0)
+
+
+def main(
+    operations: Mapping[str, Callable[[Run], None]],
+    load: Callable[[], object],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Run the operation that the command line names; ``load`` imports what it needs, on a clock of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("op", choices=operations)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--count", type=int, default=100_000)
+    given = parser.parse_args(arguments)
+    run = Run(given.file, given.out, given.count, Measurement(given.op, bytes=given.file.stat().st_size))
+    start = time.perf_counter()
+    load()
+    run.found.import_seconds = time.perf_counter() - start
+    operations[given.op](run)
+    print(json.dumps(asdict(run.found)))

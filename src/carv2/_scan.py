@@ -1,0 +1,267 @@
+"""The one hot loop over sections, and the two ways to feed it: from a source, or by chunks.
+
+A section is ``varint(size) | CID | data`` (CARv1 specification). The loop finds where sections lie; what is
+done with them (yield, hash, index, count) is the caller's, batch by batch. Nearly all sections of an archive
+share a shape: a two-byte varint and CIDs of one layout. Those are recognised with one ``Struct.unpack_from``
+and two look-ups; :meth:`SectionScanner._step` takes any section, one at a time, and teaches the fast path
+the layouts that it meets.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from carv2 import _varint
+from carv2.cid import parse_parts
+from carv2.errors import FormatError, GatewayTruncatedError, LimitError, TruncatedError
+from carv2.multihash import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carv2._source import Source
+    from carv2.units import Limits
+
+Entry: TypeAlias = "tuple[bytes, int, int]"
+"""Binary CID, where the data start and where the section ends, counted in the batch's buffer."""
+
+_NOT_HERE = 1 << 62
+_MAX_LAYOUTS = 64
+_PROBE = 256
+_WARM_UP = 128  # sections before the table of section sizes is worth the 10 ms that making it takes
+_MAX_CID_HEAD = 4 * _varint.MAX_SIZE  # version, codec, hash code, digest size
+GATEWAY_MARK = b"[Gateway Error:"
+GATEWAY_REACH = 512
+
+
+class Batch(NamedTuple):
+    """Neighbouring sections and the bytes that hold them.
+
+    The first section's varint is at ``buffer[start]`` (before the buffer's first byte, if negative); each
+    further one starts where the one before ends. Where bodies were not asked for, data may lie outside.
+    """
+
+    buffer: bytes
+    base: int
+    """File position of ``buffer[0]``."""
+    start: int
+    entries: list[Entry]
+
+
+class _Layout(NamedTuple):
+    """How the CIDs of a run of sections look: the same prefix size, the same size."""
+
+    prefix_size: int
+    cid_size: int
+
+
+@functools.lru_cache(maxsize=4)
+def _section_sizes(limit: int) -> list[int]:
+    """Size of a whole section by its first two bytes; out of reach unless they are a minimal varint."""
+    return [
+        2 + size
+        if head & 0x8080 == 0x80 and head > 0xFF and (size := head & 127 | head >> 1 & 0x3F80) <= limit
+        else _NOT_HERE
+        for head in range(1 << 16)
+    ]
+
+
+@functools.lru_cache(maxsize=_MAX_LAYOUTS)
+def _section_head(cid_size: int) -> struct.Struct:
+    return struct.Struct(f"<H{cid_size}s")
+
+
+class SectionScanner:
+    """Finds sections in buffers, one after the other; keeps what it learnt from one to the next."""
+
+    def __init__(self, limits: Limits, *, null_padding: bool = False) -> None:
+        self._limits, self._null_padding = limits, null_padding
+        self._layout = _Layout(4, 36)
+        self._cid_sizes: dict[bytes, int] = {}
+        self._steps = 0
+        self.wanted = 0
+        """Size of the section that the buffer ended in, its varint included; 0 if its head is not whole."""
+        self.ended = False
+        """A zero-length section was met, and it ends the payload."""
+
+    def scan(self, buffer: bytes, offset: int, entries: list[Entry], *, position: int) -> int:
+        """Append the whole sections at ``buffer[offset:]``; return the offset of the first that is not whole.
+
+        ``position`` is the file position of ``buffer[0]``. What was appended stays good when this raises.
+        """
+        end, append = len(buffer), entries.append
+        while self._steps < _WARM_UP:
+            self._steps += 1
+            entry = self._step(buffer, offset, position)
+            if entry is None:
+                return offset
+            append(entry)
+            offset = entry[2]
+        sizes: list[int] = _section_sizes(self._limits.section)
+        known = self._cid_sizes
+        head: int
+        cid: bytes
+        while True:
+            prefix_size, cid_size = self._layout
+            unpack, skip = _section_head(cid_size).unpack_from, 2 + cid_size
+            try:
+                while True:
+                    head, cid = unpack(buffer, offset)
+                    stop = offset + sizes[head]
+                    if stop > end or known[cid[:prefix_size]] != cid_size:
+                        break
+                    append((cid, offset + skip, stop))
+                    offset = stop
+            except (struct.error, KeyError):  # near the buffer's end, or CIDs not met before
+                pass
+            entry = self._step(buffer, offset, position)
+            if entry is None:
+                return offset
+            append(entry)
+            offset = entry[2]
+
+    def locate(self, buffer: bytes, offset: int, *, position: int) -> Entry | None:
+        """The section at ``buffer[offset]``, of which only varint and CID need be there; None if they are not.
+
+        ``position`` is the file position of ``buffer[0]``.
+        """
+        self.wanted = 0
+        end = len(buffer)
+        try:
+            size, at = _varint.decode(buffer, offset, end, position=position)
+        except TruncatedError:
+            return None
+        if size == 0:
+            self._zero_length(position + offset)
+            return None
+        if size > self._limits.section:
+            allowed = self._limits.section
+            raise LimitError("section", found=size, allowed=allowed, position=position + offset)
+        self.wanted = at + size - offset
+        cid_size = self._cid_size(buffer, at, at + size, position)
+        if cid_size is None:
+            return None
+        return buffer[at : at + cid_size], at + cid_size, at + size
+
+    def _step(self, buffer: bytes, offset: int, position: int) -> Entry | None:
+        entry = self.locate(buffer, offset, position=position)
+        return None if entry is None or entry[2] > len(buffer) else entry
+
+    def _zero_length(self, position: int) -> None:
+        if not self._null_padding:
+            raise FormatError("zero-length section", position=position)
+        self.ended = True
+
+    def _cid_size(self, buffer: bytes, at: int, stop: int, position: int) -> int | None:
+        """Size of the CID at ``buffer[at]`` in a section that ends at ``stop``; None if it is not all there."""
+        known = self._cid_sizes
+        for prefix_size in (4, 6, 2):
+            size = known.get(buffer[at : at + prefix_size])
+            if size is not None and at + size <= min(stop, len(buffer)):
+                self._layout = _Layout(prefix_size, size)
+                return size
+        if stop > len(buffer) and len(buffer) - at < _MAX_CID_HEAD:
+            return None
+        try:
+            parts = parse_parts(buffer, at, stop, position=position)
+        except TruncatedError as error:
+            why = f"section of {stop - at} bytes does not start with a CID: {error.args[0]}"
+            raise FormatError(why, position=position + at) from error
+        if at + parts.size > len(buffer):
+            return None
+        if parts.hash_code != IDENTITY and len(known) < _MAX_LAYOUTS and parts.size < 127:
+            prefix_size = parts.size - parts.digest_size
+            if prefix_size in {2, 4, 6}:
+                known[buffer[at : at + prefix_size]] = parts.size
+                self._layout = _Layout(prefix_size, parts.size)
+        return parts.size
+
+
+def batches(
+    source: Source, start: int, stop: int, scanner: SectionScanner, *, bodies: bool = True
+) -> Iterator[Batch]:
+    """Yield the sections between the file positions ``start`` and ``stop``, in file order.
+
+    Without ``bodies`` the data of large sections are not read. Sections before a fault are yielded before it
+    is raised. ``stop`` may lie behind the end of the file: that is a truncated file.
+
+    Raises:
+        TruncatedError: the file ends before ``stop``, within a section or not.
+        FormatError: what is there is not sections up to exactly ``stop``.
+    """
+    end = min(stop, source.size)
+    position, rest, chunk = start, b"", source.chunk_size
+    while position + len(rest) < end:
+        read_from = position + len(rest)
+        buffer = rest + source.read_exactly(read_from, min(chunk, end - read_from), "section")
+        entries: list[Entry] = []
+        try:
+            offset = scanner.scan(buffer, 0, entries, position=position)
+        except FormatError as error:
+            if entries:
+                yield Batch(buffer, position, 0, entries)
+            fault = position + (entries[-1][2] if entries else 0)
+            raise gateway_error(error, source, since=fault) or error from error.__cause__
+        if entries:
+            yield Batch(buffer, position, 0, entries)
+        if scanner.ended:
+            return
+        position, rest, chunk = position + offset, buffer[offset:], source.chunk_size
+        wanted = scanner.wanted or len(rest) + 1
+        if rest and position + wanted > end:
+            raise _cut_off(source, position, wanted, end, stop)
+        if wanted - len(rest) > source.chunk_size // 2:
+            large = scanner.locate(rest, 0, position=position)
+            if large is None:
+                chunk = wanted if len(rest) >= _PROBE else chunk
+            else:
+                yield _large(source, position, large, bodies=bodies)
+                position, rest, chunk = position + large[2], b"", _PROBE
+    if end < stop:
+        raise TruncatedError("payload", wanted=stop - start, got=max(0, end - start), position=end)
+
+
+def _large(source: Source, position: int, entry: Entry, *, bodies: bool) -> Batch:
+    """One section by itself, its data read into a buffer of exactly their size, without a second copy."""
+    cid, data, stop = entry
+    if not bodies:
+        return Batch(b"", position, 0, [entry])
+    buffer = source.read_exactly(position + data, stop - data, "block")
+    return Batch(buffer, position + data, -data, [(cid, 0, stop - data)])
+
+
+def _cut_off(source: Source, position: int, wanted: int, end: int, stop: int) -> FormatError:
+    """The error for a section at ``position`` that reaches over ``end``, where the payload or the file ends."""
+    got = end - position
+    if end < stop or end == source.size:
+        error = TruncatedError("section", wanted=wanted, got=got, position=end)
+        return gateway_error(error, source, since=position) or error
+    return FormatError(f"section runs over the end of the payload at byte {end}", position=position)
+
+
+def gateway_error(error: FormatError, source: Source, *, since: int) -> GatewayTruncatedError | None:
+    """The gateway's own words, if a stream whose section at ``since`` went wrong ends with them."""
+    start = max(since, source.size - GATEWAY_REACH)
+    tail = source.read_at(start, GATEWAY_REACH)
+    return gateway_error_in(tail, position=start, error=error)
+
+
+def gateway_error_in(tail: bytes, *, position: int, error: Exception) -> GatewayTruncatedError | None:
+    """The same for the last bytes of a stream, which start at file position ``position``."""
+    at = tail.rfind(GATEWAY_MARK)
+    if at < 0:
+        return None
+    reason = tail[at + len(GATEWAY_MARK) :].decode("utf-8", "replace").strip().removesuffix("]")
+    found = GatewayTruncatedError(reason, position=position + at)
+    found.__cause__ = error
+    return found
+
+
+def gateway_text_under_way(rest: bytes) -> bool:
+    """Whether ``rest``, which makes no sense as a section, may be a gateway's reason that has not all arrived."""
+    at = rest.rfind(GATEWAY_MARK)
+    if at >= 0:
+        return b"]" not in rest[at:] and len(rest) - at < GATEWAY_REACH
+    return any(rest.endswith(GATEWAY_MARK[:size]) for size in range(1, len(GATEWAY_MARK)))

@@ -1,0 +1,246 @@
+"""Positional reads over whatever holds an archive: the only module that reads files.
+
+A source has no cursor, so threads may share it without a lock. All reading ends in :meth:`Source.read_at`,
+which gives what there is, or :meth:`Source.read_exactly`, which raises if that is less than asked for; a
+short read is never taken for data.
+"""
+
+from __future__ import annotations
+
+import abc
+import io
+import os
+import threading
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from carv2.errors import ClosedError, TruncatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, BinaryIO
+
+    SourceLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
+    """What every public call that reads an archive takes; an opened fsspec file is a BinaryIO."""
+
+CHUNK_SIZE = 64 << 10
+"""Bytes of a sequential read from a file: measured best from 64 to 256 KiB (benchmarks/)."""
+
+REMOTE_CHUNK_SIZE = 1 << 20
+"""The same where each read is a request."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random-access bytes."""
+
+    chunk_size: int
+    """How many bytes a sequential reader should ask for at a time."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        ...
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """The bytes from ``position`` on: ``size`` of them, or as many as there are."""
+        ...
+
+    def read_exactly(self, position: int, size: int, field: str) -> bytes:
+        """Exactly ``size`` bytes; raises TruncatedError, naming ``field``, where the source ends before."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened here; a file that the caller opened stays open."""
+        ...
+
+
+class _Exact(abc.ABC):
+    """The half of a source that is the same for all of them."""
+
+    chunk_size = CHUNK_SIZE
+
+    @abc.abstractmethod
+    def read_at(self, position: int, size: int) -> bytes: ...
+
+    def read_exactly(self, position: int, size: int, field: str) -> bytes:
+        if position < 0 or size < 0:
+            raise ValueError(f"position and size must be >= 0, got {position} and {size}")
+        data = self.read_at(position, size)
+        if len(data) < size:
+            raise TruncatedError(field, wanted=size, got=len(data), position=position + len(data))
+        return data
+
+    def close(self) -> None:  # noqa: B027  (most sources have nothing to let go of)
+        """Let go of what was opened here."""
+
+
+class BytesSource(_Exact):
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read_at(self, position: int, size: int) -> bytes:
+        return self._data[position : position + size]
+
+
+class FileSource(_Exact):
+    """A file descriptor read with ``os.pread``."""
+
+    def __init__(self, fd: int, *, owned: bool) -> None:
+        self._fd, self._owned, self._closed = fd, owned, False
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FileSource:
+        """Open ``path`` for reading."""
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        if os.path.isdir(path):
+            os.close(fd)
+            raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
+        return cls(fd, owned=True)
+
+    @classmethod
+    def temporary(cls, chunks: Iterable[bytes]) -> FileSource:
+        """A file without a name that holds ``chunks`` and goes away when it is closed."""
+        import tempfile  # noqa: PLC0415  (10 ms, for those who need it)
+
+        with tempfile.TemporaryFile(buffering=0) as file:
+            for chunk in chunks:
+                file.write(chunk)
+            return cls(os.dup(file.fileno()), owned=True)
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        """As it is now: a file may grow or shrink while it is open."""
+        self._check_open()
+        return os.fstat(self._fd).st_size
+
+    def read_at(self, position: int, size: int) -> bytes:
+        self._check_open()
+        if position >= 1 << 62:  # more than any file system holds, and than pread takes
+            return b""
+        data = os.pread(self._fd, size, position)
+        while 0 < len(data) < size:  # a signal, or the kernel's 2 GiB a call
+            more = os.pread(self._fd, size - len(data), position + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the file was closed")
+
+    def close(self) -> None:
+        if self._owned and not self._closed:
+            os.close(self._fd)
+        self._closed = True
+
+
+class FileObjectSource(_Exact):
+    """A seekable binary file object, read under a lock, because it has one cursor."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._lock = file, threading.Lock()
+        with self._lock:
+            here = file.tell()
+            self._size = file.seek(0, io.SEEK_END)
+            file.seek(here)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, position: int, size: int) -> bytes:
+        if position >= self._size:
+            return b""
+        with self._lock:
+            self._file.seek(position)
+            parts: list[bytes] = []
+            while size > 0:
+                part = self._file.read(size)
+                if not part:
+                    break
+                parts.append(part)
+                size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class RemoteSource(_Exact):
+    """An fsspec file, read by ranges past its read-ahead cache, which is made for reading front to back."""
+
+    chunk_size = REMOTE_CHUNK_SIZE
+
+    def __init__(self, file: Any) -> None:
+        self._fs, self._path, self._size = file.fs, file.path, int(file.size)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, position: int, size: int) -> bytes:
+        end = min(position + size, self._size)
+        if end <= position:
+            return b""
+        return bytes(self._fs.cat_file(self._path, start=position, end=end))
+
+
+class SliceView:
+    """A stretch of a source that is sliced like ``bytes``, reading just the slice: how an index is looked up.
+
+    Not a memory map: a map of a file that shrinks kills the interpreter, a read raises.
+    """
+
+    def __init__(self, source: Source, start: int, stop: int) -> None:
+        self._source, self._start, self._size = source, start, max(0, min(stop, source.size) - start)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, key: slice) -> bytes:
+        start, stop, _ = key.indices(self._size)
+        if stop <= start:
+            return b""
+        return self._source.read_exactly(self._start + start, stop - start, "index")
+
+
+def open_source(source: SourceLike) -> Source:
+    """Make a source of ``source``.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: a binary file that cannot seek: use :func:`carv2.iter_blocks` on its chunks.
+        TypeError: nothing that holds bytes.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return FileSource.open(source)
+    if isinstance(source, bytes):
+        return BytesSource(source)
+    if isinstance(source, (bytearray, memoryview)):
+        return BytesSource(bytes(source))
+    if hasattr(source, "fs") and hasattr(source, "path") and hasattr(getattr(source, "fs"), "cat_file"):  # noqa: B009
+        return RemoteSource(source)
+    if isinstance(source, Source):
+        return source
+    if not hasattr(source, "read"):
+        raise TypeError(f"expected a path, bytes or a binary file, got {type(source).__name__}")
+    if not source.seekable():
+        raise ValueError("the file cannot seek: read it with carv2.iter_blocks")
+    return _source_of_file(source)
+
+
+def _source_of_file(file: BinaryIO) -> Source:
+    if isinstance(file, io.BytesIO):
+        return BytesSource(file.getvalue())
+    if type(file) in {io.BufferedReader, io.FileIO, io.BufferedRandom} and hasattr(os, "pread"):
+        if isinstance(file, io.BufferedRandom):
+            file.flush()  # what it still holds is not in the file that pread sees
+        return FileSource(file.fileno(), owned=False)
+    return FileObjectSource(file)

@@ -1,0 +1,201 @@
+"""What is on disk of an archive that was being written: what was promised, what may be kept, what must be cut.
+
+A header that is not zero promises the bytes up to its data size. Behind them, and everywhere in a file that
+promises nothing, a section counts if it is whole and its hash is right; the first that is not ends the archive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carv2 import header
+from carv2._scan import SectionScanner, batches
+from carv2.errors import CarError, FormatError, IntegrityError, ResumeError, UnfinalizedError, UnknownHashError
+from carv2.section import BlockChecker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carv2._scan import Batch
+    from carv2._source import Source
+    from carv2.header import CarV1Header, CarV2Header
+    from carv2.units import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """The state of a file on disk, and what resuming it would do. Positions are absolute in the file."""
+
+    version: int
+    state: str
+    """``finalized`` (a CARv2 with an index), ``unfinished`` (a header of zeros promises nothing), ``torn`` (what
+    follows is no section), or ``whole`` (a CARv1, or a CARv2 as its last checkpoint left it)."""
+    payload_position: int
+    first_section: int
+    payload_header: CarV1Header
+    header: CarV2Header | None
+    promised_end: int
+    """Everything before it was promised by the header; the first section's position, if nothing was."""
+    kept_end: int
+    """Everything before it is whole sections; resuming goes on from here."""
+    file_size: int
+    block_count: int
+    """Sections before ``kept_end``."""
+    reason: str | None
+    """Why the sections end at ``kept_end``, if something else than an index or nothing follows."""
+
+    @property
+    def cut_bytes(self) -> int:
+        """Bytes behind ``kept_end`` that are neither a section nor an index: what would be lost."""
+        return self.file_size - self.kept_end if self.reason is not None else 0
+
+
+def examine(
+    source: Source,
+    limits: Limits,
+    *,
+    null_padding: bool = False,
+    check_promised: bool = False,
+    on_batch: Callable[[Batch, int], object] | None = None,
+) -> Recovery:
+    """Look a file over without changing it.
+
+    Args:
+        source: the file.
+        limits: upper bounds for what it may claim.
+        null_padding: take a zero-length section for the end of the payload.
+        check_promised: hash what the header promises too.
+        on_batch: called with the sections that would be kept, and the position of the payload.
+
+    Raises:
+        FormatError: not an archive, or damaged where its header promises that it is whole.
+        IntegrityError: the same, for a hash.
+        ResumeError: a block whose hash function is not available follows what was promised.
+    """
+    return _Examination(source, limits, null_padding, on_batch).run(check_promised=check_promised)
+
+
+class _Examination:
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        null_padding: bool,
+        on_batch: Callable[[Batch, int], object] | None,
+    ) -> None:
+        self._source, self._limits, self._on_batch = source, limits, on_batch
+        self._null_padding = null_padding
+        self._scanner = SectionScanner(limits, null_padding=null_padding)
+        self._checker = BlockChecker()
+        self._count = self._payload = 0
+
+    def run(self, *, check_promised: bool) -> Recovery:
+        source, size = self._source, self._source.size
+        front = source.read_at(0, len(header.PRAGMA))
+        is_v2 = front == header.PRAGMA
+        found = self._v2_header() if is_v2 else None
+        payload = self._payload = self._payload_position(is_v2=is_v2, found=found)
+        raw = source.read_at(payload, min(512, size - payload))
+        wanted = header.header_size(raw, position=payload, limits=self._limits)
+        raw = raw if len(raw) >= wanted else source.read_at(payload, wanted)
+        payload_header, used = header.CarV1Header.parse(raw, position=payload, limits=self._limits)
+        first = payload + used
+        promised = first if found is None else found.data_end
+        if promised < first or promised > size:
+            why = f"the header promises data up to byte {promised}, the file has {size}"
+            raise FormatError(why, position=27)
+        kept = self._walk_promised(first, promised, check=check_promised)
+        reason = None
+        if found is None or not found.has_index:
+            kept, reason = self._walk_tail(kept, size)
+        state = self._state(is_v2=is_v2, found=found, torn=reason is not None)
+        return Recovery(
+            version=2 if is_v2 else 1,
+            state=state,
+            payload_position=payload,
+            first_section=used,
+            payload_header=payload_header,
+            header=found,
+            promised_end=promised,
+            kept_end=kept,
+            file_size=size,
+            block_count=self._count,
+            reason=reason,
+        )
+
+    def _v2_header(self) -> CarV2Header | None:
+        raw = self._source.read_at(len(header.PRAGMA), header.SIZE)
+        try:
+            return header.CarV2Header.from_bytes(raw)
+        except UnfinalizedError:
+            return None
+
+    def _payload_position(self, *, is_v2: bool, found: CarV2Header | None) -> int:
+        """Behind the header, and behind the zeros of padding if the header does not say where."""
+        if not is_v2:
+            return 0
+        if found is not None:
+            return found.data_offset
+        position = len(header.PRAGMA) + header.SIZE
+        while (chunk := self._source.read_at(position, 1 << 16)) and not any(chunk):
+            position += len(chunk)
+        return position + len(chunk) - len(chunk.lstrip(b"\x00"))
+
+    def _walk_promised(self, first: int, promised: int, *, check: bool) -> int:
+        end = first
+        for batch in batches(self._source, first, promised, self._scanner, bodies=check):
+            if check:
+                for cid, start, stop in batch.entries:
+                    self._checker.check(cid, batch.buffer[start:stop], position=batch.base + start)
+            self._take(batch)
+            end = batch.base + batch.entries[-1][2]
+        return end
+
+    def _walk_tail(self, first: int, size: int) -> tuple[int, str | None]:
+        """End of the last whole section with the right hash; why it is the last, if the file goes on."""
+        end = first
+        scanner = SectionScanner(self._limits, null_padding=self._null_padding)
+        try:
+            for batch in batches(self._source, first, size, scanner):
+                good = self._good_entries(batch)
+                if good:
+                    self._take(batch._replace(entries=batch.entries[:good]))
+                    end = batch.base + batch.entries[good - 1][2]
+                if good < len(batch.entries):
+                    return end, f"the data of the section at byte {end} do not match its hash"
+        except UnknownHashError as error:
+            why = f"cannot tell what is whole behind byte {end}: {error}"
+            raise ResumeError(why, expected="a hash function that is known", found=error.hash_code) from error
+        except CarError as error:
+            return end, str(error)
+        return end, None
+
+    def _good_entries(self, batch: Batch) -> int:
+        constructors = self._checker.constructors
+        for at, (cid, start, stop) in enumerate(batch.entries):
+            data = batch.buffer[start:stop]
+            make = constructors.get(cid[:-32])
+            if make is None or make(data).digest() != cid[-32:]:
+                try:
+                    self._checker.check(cid, data, position=batch.base + start)
+                except UnknownHashError:
+                    raise
+                except (IntegrityError, FormatError):
+                    return at
+        return len(batch.entries)
+
+    def _take(self, batch: Batch) -> None:
+        self._count += len(batch.entries)
+        if self._on_batch is not None:
+            self._on_batch(batch, self._payload)
+
+    @staticmethod
+    def _state(*, is_v2: bool, found: CarV2Header | None, torn: bool) -> str:
+        if torn:
+            return "torn"
+        if not is_v2:
+            return "whole"
+        if found is None:
+            return "unfinished"
+        return "finalized" if found.has_index else "whole"

@@ -1,0 +1,147 @@
+"""What a writer knows of what it has written: where each block is, in little memory.
+
+Blocks are told apart by a key, their multihash or their whole CID. Recent keys are in a dict, some 150 bytes each;
+with a bound on memory, full dicts are sorted and moved to files that are CARv2 indexes, to be looked up in place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2._source import FileSource, SliceView
+from carv2.cid import CID
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
+from carv2.index import parse as parse_index
+from carv2.index.merge import merged_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carv2._scan import Batch
+    from carv2.index import Index
+
+BYTES_PER_KEY = 160
+"""Measured: a key of 34 bytes, an offset, and their place in the dict."""
+
+_FAN_IN = 8
+"""Runs of a size that are merged to one: a look-up goes through a few runs, not through one for each dict."""
+
+_DRAIN = 4096
+
+
+class Written:
+    """Payload offsets by key."""
+
+    cid_at: Callable[[int], bytes]
+    """Reads the CID of a section back, where an index alone cannot tell keys apart; set by the store."""
+
+    def __init__(self, *, whole_cids: bool, max_memory: int | None = None) -> None:
+        self._whole_cids = whole_cids
+        self.recent: dict[bytes, int] = {}
+        """The first offset of each key that is in memory."""
+        self._repeats: list[tuple[bytes, int]] = []  # of keys that are in _recent too
+        self._capacity = None if max_memory is None else max(1, max_memory // BYTES_PER_KEY // 2)
+        self.runs: list[_Run] = []
+        """The keys that are not; empty without a bound on memory."""
+        self._key_starts: dict[bytes, int] = {}  # by all of a CID but its last 32 bytes
+        self.count = 0
+
+    def key_of(self, raw: bytes) -> bytes:
+        """The key of a binary CID."""
+        if self._whole_cids:
+            return raw
+        start = self._key_starts.get(raw[:-32])
+        if start is None:
+            cid = CID.trusted(raw)
+            start = len(raw) - len(cid.multihash)
+            if cid.parts.digest_size == 32:
+                self._key_starts[raw[:-32]] = start
+        return raw[start:] if start else raw
+
+    def find(self, key: bytes) -> int | None:
+        """Where the first block with ``key`` is."""
+        offset = self.recent.get(key)
+        if offset is not None or not self.runs:
+            return offset
+        for run in self.runs:
+            for candidate in run.offsets_of(self._cid_of(key)):
+                if not self._whole_cids or self.cid_at(candidate) == key:
+                    return candidate
+        return None
+
+    def _cid_of(self, key: bytes) -> CID:
+        return CID.trusted(key) if self._whole_cids or key[:2] == b"\x12\x20" else CID.trusted(b"\x01\x55" + key)
+
+    def add(self, key: bytes, offset: int) -> None:
+        """Note a block; of a key that is there already, one more."""
+        self.count += 1
+        if self.recent.setdefault(key, offset) != offset:
+            self._repeats.append((key, offset))
+        if self._capacity is not None and len(self.recent) + len(self._repeats) >= self._capacity:
+            self._spill()
+
+    def add_sections(self, batch: Batch, payload: int) -> None:
+        """Note sections that are in the file already, the payload of which starts at position ``payload``."""
+        position = batch.base + batch.start
+        for cid, _, stop in batch.entries:
+            self.add(self.key_of(cid), position - payload)
+            position = batch.base + stop
+
+    def _spill(self) -> None:
+        builder = IndexBuilder(identity=True)
+        self._drain(builder)
+        self.runs.append(_Run(builder.chunks(), level=0))
+        for level in range(64):
+            same = [run for run in self.runs if run.level == level]
+            if len(same) < _FAN_IN:
+                return
+            merged = _Run(merged_chunks([run.index for run in same], CAR_MULTIHASH_INDEX_SORTED), level=level + 1)
+            for run in same:
+                self.runs.remove(run)
+                run.close()
+            self.runs.append(merged)
+
+    def _drain(self, builder: IndexBuilder) -> None:
+        """Move what is in memory to ``builder``, key by key, so that it is never held twice."""
+        recent, repeats = self.recent, self._repeats
+        while recent:
+            some = [recent.popitem() for _ in range(min(len(recent), _DRAIN))]
+            builder.add_multihashes(self._multihashes(some))
+        builder.add_multihashes(self._multihashes(repeats))
+        recent.clear()  # the table; the dict stays the same, the store has hold of it
+        repeats.clear()
+
+    def _multihashes(self, pairs: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        if not self._whole_cids:
+            return pairs
+        return [(CID.trusted(key).multihash, offset) for key, offset in pairs]
+
+    def index_chunks(self, codec: int, *, identity: bool) -> Iterator[bytes]:
+        """The index of everything, in pieces; look-ups go on working, through files."""
+        builder = IndexBuilder(CAR_MULTIHASH_INDEX_SORTED, identity=identity)
+        self._drain(builder)
+        self.runs.append(_Run(builder.chunks(), level=0))
+        return merged_chunks([run.index for run in self.runs], codec)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for run in self.runs:
+            run.close()
+        self.runs.clear()
+        self.recent.clear()
+        self._repeats.clear()
+
+
+class _Run:
+    """A sorted file of keys and offsets."""
+
+    def __init__(self, chunks: Iterator[bytes], *, level: int) -> None:
+        self._file = FileSource.temporary(chunks)
+        self.index: Index = parse_index(SliceView(self._file, 0, self._file.size))
+        self.level = level
+
+    def offsets_of(self, cid: CID) -> Iterator[int]:
+        return self.index.offsets_of(cid)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,527 @@
+"""Streaming blocks into an archive, for hours, through crashes; reading them back at any time.
+
+A CARv2 under construction is a pragma, a header, and a payload that grows. A checkpoint makes the sections durable
+first and the header, which promises them, second; so the file is a valid CARv2 after each one, for every reader.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from carv2 import _varint, multihash
+from carv2._atomic import unlink
+from carv2._finder import BlockFinder, Found
+from carv2._scan import SectionScanner, batches
+from carv2._storefile import StoreFile
+from carv2.blockstore._mapping import ReadsOneByOne
+from carv2.blockstore._recovery import Recovery, examine
+from carv2.blockstore._written import Written
+from carv2.cid import CID
+from carv2.errors import BlockNotFoundError, ClosedError, FinalizedError, LimitError, ResumeError
+from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header
+from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED
+from carv2.section import Block, BlockChecker
+from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from carv2._storefile import WritableSource
+    from carv2.cid import CIDLike
+
+    _Kind: TypeAlias = "tuple[int, Callable[[bytes], multihash.HashObject] | None]"
+    Durability: TypeAlias = Literal["none", "flush", "each-put"]
+
+__all__ = ["PLACEHOLDER_ROOT", "ReadWriteBlockstore"]
+
+PLACEHOLDER_ROOT = CID.of_data(b"", codec="dag-pb")
+"""A root to begin with where the real one is known at the end: it takes as many bytes as most CIDs do."""
+
+_FLUSH_SIZE = 256 << 10
+_COPY_BELOW = 4096  # a smaller block is cheaper to join to its head than to keep beside it
+_ALL = 1 << 63
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What a store is told when it is made, and nothing on disk says; checked here."""
+
+    index_padding: int
+    index_codec: int
+    deduplicate: Literal["multihash", "cid"] | None
+    store_identity: bool
+    verify: bool
+    durability: Durability
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("index codec", self.index_codec, (CAR_MULTIHASH_INDEX_SORTED, CAR_INDEX_SORTED)),
+            ("durability", self.durability, ("none", "flush", "each-put")),
+            ("deduplicate", self.deduplicate, ("multihash", "cid", None)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} {value!r}, supported: {', '.join(map(repr, allowed))}")
+
+    def written(self, max_memory: int | None) -> Written:
+        return Written(whole_cids=self.deduplicate == "cid", max_memory=max_memory)
+
+
+class ReadWriteBlockstore(ReadsOneByOne):
+    """An archive that blocks are put into and read from at once. Make one with :meth:`create` or :meth:`resume`.
+
+    One lock covers each call as a whole: threads may share a store, a reader sees every block whose put returned.
+    One process at a time has the file: a second writer gets :class:`LockedError`.
+
+    As a context manager it finalizes on success, and leaves a file that can be resumed on an exception.
+
+    >>> import os, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "sea.car")
+    >>> cid = CID.of_data(b"fish")
+    >>> with ReadWriteBlockstore.create(path, [cid]) as store:
+    ...     store.put(cid, b"fish"), store[cid]
+    (True, b'fish')
+    >>> with ReadWriteBlockstore.resume(path, [cid]) as store:
+    ...     store.recovery.state, store.put(cid, b"fish"), len(store)
+    ('finalized', False, 1)
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self, file: WritableSource, header: CarV1Header, settings: _Settings, written: Written, *, payload: int
+    ) -> None:
+        self.recovery: Recovery | None = None
+        """What :meth:`resume` found; None in a file that was created."""
+        self._file, self._header, self._payload, self._written = file, header, payload, written
+        self._version = 1 if payload == 0 else 2
+        self._settings, self._limits = settings, settings.limits
+        self._store_identity = settings.store_identity
+        self._checker = BlockChecker() if settings.verify else None
+        self._kinds: dict[bytes, _Kind] = {}  # by all of a CID but its last 32 bytes
+        self._lock = threading.RLock()
+        written.cid_at = lambda offset: self._found_at(offset).cid
+        self._pending: list[bytes] = []  # written by the caller, not to the file
+        self._pending_size = 0
+        self._finalized = self._closed = False
+        self._begin_at(len(header.to_bytes()), len(header.to_bytes()))
+        self._promised = -1  # payload offset up to which the header on disk promises
+
+    def _begin_at(self, first: int, end: int) -> None:
+        """Set where the sections start and where the next one goes, as payload offsets."""
+        self._first, self._end = first, end
+        self._finder = BlockFinder(self._file, self._payload, first, _ALL, self._limits)
+
+    # -- making one -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        roots: Iterable[CIDLike] = (),
+        *,
+        version: int = 2,
+        data_padding: int = 0,
+        index_padding: int = 0,
+        index_codec: int = CAR_MULTIHASH_INDEX_SORTED,
+        deduplicate: Literal["multihash", "cid"] | None = "multihash",
+        store_identity: bool = False,
+        verify: bool = True,
+        durability: Durability = "flush",
+        max_memory: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> ReadWriteBlockstore:
+        """Create an archive at ``path``.
+
+        Args:
+            path: where; must not exist.
+            roots: for the header; :data:`PLACEHOLDER_ROOT` where the root comes last (:meth:`finalize`).
+            version: 2, or 1 for a CARv1, which is whole after each write and gets no index.
+            data_padding: zero bytes between a CARv2's header and its payload.
+            index_padding: zero bytes between payload and index.
+            index_codec: 0x0401 or 0x0400.
+            deduplicate: a block is the same as another by its whole multihash, by its whole CID, or never (None).
+            store_identity: write identity CIDs too, and list them in the index (go-car's StoreIdentityCIDs);
+                otherwise they are answered from the CID itself and never written.
+            verify: check what is put, and what is read, against its hash.
+            durability: when bytes are made durable without being asked to: ``"none"`` never, not by :meth:`flush`
+                either; ``"flush"`` by :meth:`flush` and :meth:`finalize`; ``"each-put"`` by each put too.
+            max_memory: bytes that keeping track of blocks may take; beyond half of it goes to temporary files.
+                None: some 160 bytes a block.
+            limits: what could not be read back with the same limits is refused.
+
+        Raises:
+            FileExistsError: ``path`` exists.
+        """
+        settings = _Settings(
+            index_padding=index_padding,
+            index_codec=index_codec,
+            deduplicate=deduplicate,
+            store_identity=store_identity,
+            verify=verify,
+            durability=durability,
+            limits=limits,
+        )
+        header = CarV1Header(tuple(map(CID.of, roots)))
+        front, raw = b"" if version == 1 else PRAGMA + bytes(SIZE + data_padding), header.to_bytes()
+        if len(raw) > limits.header:
+            raise LimitError("header", found=len(raw), allowed=limits.header, position=len(front))
+        file = StoreFile.create(path)
+        try:
+            file.write_at(0, front + raw)
+        except BaseException:
+            unlink(path)
+            file.close()
+            raise
+        return cls(file, header, settings, settings.written(max_memory), payload=len(front))
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        roots: Iterable[CIDLike] | None = None,
+        *,
+        version: int | None = None,
+        data_padding: int | None = None,
+        index_padding: int = 0,
+        index_codec: int = CAR_MULTIHASH_INDEX_SORTED,
+        deduplicate: Literal["multihash", "cid"] | None = "multihash",
+        store_identity: bool = False,
+        verify: bool = True,
+        durability: Durability = "flush",
+        max_memory: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        null_padding: bool = False,
+        check_promised: bool = False,
+    ) -> ReadWriteBlockstore:
+        """Go on with the archive at ``path``: one that was not finished, whoever wrote it, or a finished one.
+
+        Kept is what its header promises, and behind that each section that is whole and has the right hash, up to
+        the first that is not. In a CARv1, and in a CARv2 with a header of zeros, nothing is promised and all is
+        hashed. What follows is cut off: a torn section, zeros after a power cut, an index. ``store.recovery`` says
+        what was found. Nothing is changed before all of that is known.
+
+        Args:
+            path: the archive; must exist.
+            roots: must be those of the file, in any order; None takes them as they are.
+            version: must be the file's; None takes it as it is.
+            data_padding: likewise.
+            check_promised: hash what the header promises too.
+            null_padding: take a zero-length section for the end of the sections; new ones go over the padding.
+
+        The other arguments are those of :meth:`create`; settings of the last time are not kept in the file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            LockedError: another writer has it.
+            ResumeError: it is not the archive that the arguments describe.
+            FormatError: it is not an archive, or damaged where it promises not to be. Like all of these, that
+                leaves the file as it is: :func:`carv2.salvage` saves what it can.
+        """
+        settings = _Settings(
+            index_padding=index_padding,
+            index_codec=index_codec,
+            deduplicate=deduplicate,
+            store_identity=store_identity,
+            verify=verify,
+            durability=durability,
+            limits=limits,
+        )
+        expected = None if roots is None else tuple(map(CID.of, roots))
+        file = StoreFile.resume(path)
+        try:
+            how = {"null_padding": null_padding, "check_promised": check_promised}
+            store, found = cls._over(file, settings, settings.written(max_memory), **how)
+            _require(found, expected, version, data_padding)
+            store._go_on(found)
+        except BaseException:
+            file.close()
+            raise
+        return store
+
+    @classmethod
+    def _over(
+        cls, file: WritableSource, settings: _Settings, written: Written, **how: bool
+    ) -> tuple[ReadWriteBlockstore, Recovery]:
+        """A store over what is in ``file``, and what that is; the file is not changed yet."""
+        found = examine(file, settings.limits, on_batch=written.add_sections, **how)
+        return cls(file, found.payload_header, settings, written, payload=found.payload_position), found
+
+    def _go_on(self, found: Recovery) -> None:
+        self.recovery = found
+        self._begin_at(found.first_section, found.kept_end - self._payload)
+        if found.header is not None and found.promised_end == found.kept_end:
+            self._promised = self._end
+        if found.kept_end < found.file_size:
+            if found.header is not None and found.header.has_index:
+                self._write_header(0)  # first no longer point at the index that is about to go
+            self._file.truncate(found.kept_end)
+            self._sync()
+
+    # -- putting ----------------------------------------------------------------------------------------------
+
+    def put(self, cid: CIDLike, data: bytes, /) -> bool:
+        """Store one block; whether it was new. Readers see it at once; durable is what a flush has acknowledged.
+
+        Raises:
+            IntegrityError: ``data`` are not what ``cid`` names.
+            LimitError: the section or the CID is too large; like all of these, nothing was written then.
+            FinalizedError, ClosedError: it is too late.
+            OSError: the file cannot be written; the block was not stored.
+        """
+        with self._lock:
+            stored = self._put(cid, data)
+            if stored and self._settings.durability == "each-put":
+                self.flush()
+            return stored
+
+    def put_many(self, blocks: Iterable[tuple[CIDLike, bytes]], /) -> int:
+        """Store each (CID, data) pair, up to the first that fails; how many were new."""
+        stored = 0
+        try:
+            for cid, data in blocks:
+                with self._lock:
+                    stored += self._put(cid, data)
+        finally:
+            if stored and self._settings.durability == "each-put":
+                self.flush()
+        return stored
+
+    def _put(self, cid: CIDLike, data: bytes) -> bool:
+        if self._closed or self._finalized:
+            self._refuse()
+        raw = cid.raw if isinstance(cid, CID) else bytes(CID.of(cid))
+        kind = self._kinds.get(raw[:-32]) or self._kind_of(raw)
+        if kind is None:
+            return False
+        key_start, make = kind
+        size = len(raw) + len(data)
+        if size > self._limits.section or len(raw) > self._limits.cid:
+            raise self._too_large(len(raw), size)
+        key, written = raw[key_start:], self._written
+        if self._settings.deduplicate is not None and (
+            key in written.recent or (written.runs and written.find(key) is not None)
+        ):
+            return False
+        if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
+            self._checker.check(raw, data, position=self._payload + self._end)
+        if self._pending_size > _FLUSH_SIZE:
+            self._write_pending()
+        head = (bytes((size & 127 | 128, size >> 7)) if 127 < size < 16384 else _varint.encode(size)) + raw
+        if len(data) < _COPY_BELOW:
+            self._pending.append(head + data)
+        else:
+            self._pending += (head, bytes(data))
+        written.add(key, self._end)
+        size = len(head) + len(data)
+        self._pending_size += size
+        self._end += size
+        return True
+
+    def _kind_of(self, raw: bytes) -> _Kind | None:
+        """Where a CID's key starts and how its hash is made; None if it is not written at all."""
+        cid = CID.trusted(raw)
+        if cid.is_identity and not self._store_identity:
+            return None
+        key_start = 0 if self._settings.deduplicate == "cid" else len(raw) - len(cid.multihash)
+        make = multihash.constructor(cid.hash_code, cid.parts.digest_size) if len(cid.digest) == 32 else None
+        if make is not None:
+            self._kinds[raw[:-32]] = key_start, make
+        return key_start, make
+
+    def _too_large(self, cid_size: int, size: int) -> LimitError:
+        position = self._payload + self._end
+        if cid_size > self._limits.cid:
+            return LimitError("cid", found=cid_size, allowed=self._limits.cid, position=position)
+        return LimitError("section", found=size, allowed=self._limits.section, position=position)
+
+    def _refuse(self) -> None:
+        if self._closed:
+            raise ClosedError("the blockstore was closed")
+        raise FinalizedError("the archive was finalized")
+
+    def _write_pending(self) -> None:
+        if self._pending:
+            self._file.write_at(self._payload + self._end - self._pending_size, b"".join(self._pending))
+            self._pending, self._pending_size = [], 0
+
+    # -- making it last -----------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """A checkpoint: make all blocks durable, then the header that promises them.
+
+        When it returns, a crash of the process, the machine or its power loses none of them, and the file is a
+        valid archive up to here (with ``durability="none"`` only a crash of the process is covered).
+
+        Raises:
+            OSError: that did not work out; nothing is lost that was promised before, and it may be tried again.
+        """
+        with self._lock:
+            if self._closed or self._finalized:
+                self._refuse()
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self._write_pending()
+        self._sync()
+        if self._version == 2 and self._promised != self._end:
+            self._write_header(0)
+            self._promised = self._end
+
+    def _write_header(self, index_position: int) -> None:
+        header = CarV2Header(
+            FilePosition(self._payload),
+            self._end,
+            FilePosition(index_position),
+            FULLY_INDEXED if self._store_identity else 0,
+        )
+        self._file.write_at(len(PRAGMA), header.to_bytes())
+        self._sync()
+
+    def _sync(self) -> None:
+        if self._settings.durability != "none":
+            self._file.sync()
+
+    def finalize(self, roots: Iterable[CIDLike] | None = None) -> None:
+        """A checkpoint, then the index, then the header that names it; the store stays readable.
+
+        A crash in between leaves a valid CARv2 without an index, which can be resumed.
+
+        Args:
+            roots: replace the header's roots, which must take as many bytes; None leaves them.
+
+        Raises:
+            ValueError: the header with the new roots has another size; nothing was done.
+            FinalizedError: called before.
+        """
+        with self._lock:
+            if self._closed or self._finalized:
+                self._refuse()
+            header = self._header if roots is None else CarV1Header(tuple(map(CID.of, roots)))
+            raw = header.to_bytes()
+            if roots is not None and len(raw) != self._first:
+                why = f"current header size ({self._first}) must match replacement header size ({len(raw)})"
+                raise ValueError(why)
+            self._checkpoint()
+            if roots is not None:
+                self._file.write_at(self._payload, raw)
+                self._sync()
+                self._header = header
+            if self._version == 2:
+                self._write_index()
+            self._finalized = True
+
+    def _write_index(self) -> None:
+        position = start = self._payload + self._end
+        position += self._settings.index_padding
+        self._file.write_at(start, bytes(self._settings.index_padding))
+        for chunk in self._written.index_chunks(self._settings.index_codec, identity=self._store_identity):
+            self._file.write_at(position, chunk)
+            position += len(chunk)
+        self._file.truncate(position)
+        self._sync()
+        self._write_header(start + self._settings.index_padding)
+
+    def close(self) -> None:
+        """Flush if there is something to, and let go of the file, which can be resumed; may be called twice."""
+        with self._lock:
+            if not self._closed and not self._finalized:
+                self._checkpoint()
+            self.discard()
+
+    def discard(self) -> None:
+        """Let go of the file as it is: what was flushed stays, the rest may be lost; may be called twice."""
+        with self._lock:
+            self._closed = True
+            self._pending = []
+            self._written.close()
+            self._file.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._closed and not self._finalized:
+            self.finalize()
+        self.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def roots(self) -> tuple[CID, ...]:
+        """The header's roots."""
+        return self._header.roots
+
+    def _found_at(self, offset: int) -> Found:
+        if offset >= self._end - self._pending_size:
+            self._write_pending()
+        return self._finder.at(offset)
+
+    def _find(self, wanted: CID) -> Found:
+        if self._closed:
+            raise ClosedError("the blockstore was closed")
+        offset = self._written.find(self._written.key_of(bytes(wanted)))
+        if offset is None:
+            raise BlockNotFoundError(wanted)
+        return self._found_at(offset)
+
+    def __getitem__(self, cid: CIDLike, /) -> bytes:
+        wanted = CID.of(cid)
+        if wanted.is_identity and not self._store_identity:
+            return wanted.digest
+        with self._lock:
+            return self._finder.data_of(self._find(wanted), verify=self._settings.verify)
+
+    def size_of(self, cid: CIDLike, /) -> int:
+        """Bytes of the block."""
+        wanted = CID.of(cid)
+        if wanted.is_identity and not self._store_identity:
+            return len(wanted.digest)
+        with self._lock:
+            return self._find(wanted).size
+
+    def __iter__(self) -> Iterator[CID]:
+        """The CIDs in the order of the file; those that are put meanwhile may come too."""
+        at = self._first
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ClosedError("the blockstore was closed")
+                if at >= self._end:
+                    return
+                self._write_pending()
+                end = self._end
+            scanner = SectionScanner(self._limits)
+            for batch in batches(self._file, self._payload + at, self._payload + end, scanner, bodies=False):
+                for cid, _, _ in batch.entries:
+                    yield CID.trusted(cid)
+            at = end
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks in the order of the file, checked."""
+        for cid in self:
+            yield Block(cid, self[cid])
+
+    def __len__(self) -> int:
+        return self._written.count
+
+
+def _require(
+    found: Recovery, roots: tuple[CID, ...] | None, version: int | None, data_padding: int | None
+) -> None:
+    """Raise unless the file is the one that the caller describes."""
+    if version is not None and version != found.version:
+        raise ResumeError(
+            f"the file is a CARv{found.version}, not a CARv{version}", expected=version, found=found.version
+        )
+    padding = found.payload_position - len(PRAGMA) - SIZE
+    if data_padding is not None and found.version == 2 and padding != data_padding:
+        why = f"the file has data padding of {padding} bytes, not {data_padding}"
+        raise ResumeError(why, expected=data_padding, found=padding)
+    if roots is not None and sorted(roots) != sorted(found.payload_header.roots):
+        why = "the roots of the file are not the roots that were named"
+        raise ResumeError(why, expected=roots, found=found.payload_header.roots)

@@ -1,0 +1,46 @@
+"""One switch for colour, set on the way down the command line; what prints asks it and takes no argument.
+
+Rule (Lotus' cascade, plus NO_COLOR): colour starts on only at a terminal without ``NO_COLOR``; then each level's
+own flag, where it is given, overrides what came before; an absent one changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_STYLES = {"error": "1;31", "good": "32", "dim": "2", "name": "36"}
+_TRUE, _FALSE = {"", "1", "t", "true", "yes", "on", "always"}, {"0", "f", "false", "no", "off", "never"}
+
+
+class _Switch:
+    on = False
+
+
+def start() -> None:
+    """Set the switch as the surroundings have it."""
+    _Switch.on = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
+
+
+def apply(explicit: bool | None) -> None:
+    """Let a level's own flag have its say; None is an absent one."""
+    if explicit is not None:
+        _Switch.on = explicit
+
+
+def parse_flag(text: str) -> bool:
+    """The value of ``--color=text``; ValueError for one that means neither yes nor no."""
+    value = text.lower()
+    if value not in _TRUE | _FALSE:
+        raise ValueError(f"--color={text}: expected true or false")
+    return value in _TRUE
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal would act on: names and messages in archives are anybody's."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def paint(text: str, style: str) -> str:
+    """``text``, in colour if that is on."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if _Switch.on and text else text

@@ -1,0 +1,1 @@
+"""The commands, one module each: see :mod:`carv2.cli.registry`."""

@@ -1,0 +1,66 @@
+"""``carv2 inspect``; its text is that of go-car's ``car inspect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.cli import streams
+from carv2.multicodec import name_of
+from carv2.operations.inspect import inspect
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from carv2.operations.inspect import Inspection
+
+HELP = "describe an archive and count its blocks"
+EXAMPLES = ("carv2 inspect archive.car", "carv2 inspect --full --workers 2 archive.car")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    streams.add_file(parser)
+    parser.add_argument("--full", action="store_true", help="check the hash of each block too")
+    parser.add_argument("--workers", type=int, default=1, help="processes to share the hashing (default 1)")
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with streams.source(args.file) as source:
+        report = inspect(source, full=args.full, workers=args.workers, limits=streams.limits_of(args))
+    if args.json:
+        streams.print_json(report)
+    else:
+        print("\n".join(_lines(report)))
+    return 0
+
+
+def _lines(report: Inspection) -> Iterator[str]:
+    yield f"Version: {report.version}"
+    if report.header is not None:
+        yield f"Characteristics: {report.header.characteristics:032x}"
+        yield f"Data offset: {report.header.data_offset}"
+        yield f"Data (payload) length: {report.header.data_size}"
+        yield f"Index offset: {report.header.index_offset}"
+        yield f"Index type: {_index_type(report)}"
+    if len(report.roots) > 1:
+        yield "Roots:"
+        yield from (f"\t{root}" for root in report.roots)
+    else:
+        yield f"Roots: {report.roots[0] if report.roots else '(none)'}"
+    yield f"Root blocks present in data: {'Yes' if report.roots_present else 'No'}"
+    yield f"Block count: {report.block_count}"
+    sizes = f"{report.min_block_size} / {report.average_block_size} / {report.max_block_size}"
+    yield f"Min / average / max block length (bytes): {sizes}"
+    sizes = f"{report.min_cid_size} / {report.average_cid_size} / {report.max_cid_size}"
+    yield f"Min / average / max CID length (bytes): {sizes}"
+    yield "Block count per codec:"
+    yield from (f"\t{name_of(code)}: {many}" for code, many in report.codecs.items())
+    yield "CID count per multihash:"
+    yield from (f"\t{name_of(code)}: {many}" for code, many in report.hashes.items())
+
+
+def _index_type(report: Inspection) -> str:
+    if report.index_codec is None:
+        return "(none)"
+    return name_of(report.index_codec) + (" (headless: without its codec)" if report.index_is_headless else "")

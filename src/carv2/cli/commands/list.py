@@ -1,0 +1,39 @@
+"""``carv2 list``; its text is that of go-car's ``car list``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import carv2
+from carv2.cli import streams
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "list the CIDs of an archive in file order, checking each block"
+EXAMPLES = ("carv2 list archive.car", "curl https://example.org/archive.car | carv2 list -")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    streams.add_file(parser)
+    parser.add_argument("--no-verify", action="store_true", help="do not check hashes")
+    streams.add_null_padding(parser)
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with streams.blame(args.file):
+        blocks = carv2.iter_blocks(
+            streams.chunks(args.file),
+            verify=not args.no_verify,
+            limits=streams.limits_of(args),
+            null_padding=args.null_padding,
+        )
+        write = sys.stdout.write
+        for block in blocks:
+            if args.json:
+                streams.print_json({"cid": block.cid, "size": len(block.data)})
+            else:
+                write(f"{block.cid}\n")
+    return 0

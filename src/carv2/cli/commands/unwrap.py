@@ -1,0 +1,28 @@
+"""``carv2 unwrap``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.cli import streams
+from carv2.operations.wrap import unwrap
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "take the CARv1 out of a CARv2, byte for byte"
+EXAMPLES = ("carv2 unwrap new.car old.car",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="the CARv2, - for standard input")
+    parser.add_argument("destination", metavar="DST", help="the CARv1, - for standard output; may be SRC")
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with streams.source(args.source) as source:
+        size = unwrap(source, streams.destination(args.destination), limits=streams.limits_of(args))
+    if args.json:
+        streams.print_json({"size": size}, beside=args.destination)
+    return 0

@@ -1,0 +1,42 @@
+"""``carv2 wrap``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.cli import streams
+from carv2.cli.codecs import add_codec
+from carv2.operations.wrap import wrap
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "make a CARv2 with an index of a CARv1"
+EXAMPLES = ("carv2 wrap old.car new.car", "carv2 wrap - - <old.car >new.car")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="the CARv1, - for standard input")
+    parser.add_argument("destination", metavar="DST", help="the CARv2, - for standard output")
+    add_codec(parser)
+    parser.add_argument("--data-padding", type=int, default=0, metavar="BYTES", help="zeros before the payload")
+    parser.add_argument("--index-padding", type=int, default=0, metavar="BYTES", help="zeros before the index")
+    streams.add_null_padding(parser)
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with streams.source(args.source) as source:
+        header = wrap(
+            source,
+            streams.destination(args.destination),
+            index_codec=args.codec,
+            identity=args.identity,
+            data_padding=args.data_padding,
+            index_padding=args.index_padding,
+            limits=streams.limits_of(args),
+            null_padding=args.null_padding,
+        )
+    if args.json:
+        streams.print_json(header, beside=args.destination)
+    return 0

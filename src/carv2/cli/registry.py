@@ -1,0 +1,54 @@
+"""Which commands there are. A command is a module of ``carv2.cli.commands``, imported when it is called.
+
+Such a module has ``HELP`` (one line), ``EXAMPLES``, ``add_arguments(parser)`` and ``run(args)``, which returns an
+exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    import argparse
+
+
+class Command(Protocol):
+    """What a module of ``carv2.cli.commands`` has."""
+
+    HELP: str
+    EXAMPLES: tuple[str, ...]
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int: ...
+
+
+COMMANDS = {
+    "inspect": "describe an archive and count its blocks",
+    "list": "list the CIDs of an archive, checking each block",
+    "root": "list the roots of an archive",
+    "verify": "check archives from end to end",
+    "get-block": "take one block out of an archive",
+    "wrap": "make a CARv2 with an index of a CARv1",
+    "unwrap": "take the CARv1 out of a CARv2",
+    "index": "write an archive anew with a fresh index",
+    "index create": "write the index of an archive to a file of its own",
+    "detach-index": "copy the index out of a CARv2",
+    "detach-index list": "list the records of an index",
+    "attach-index": "put an index into an archive",
+    "salvage": "save what is whole of a damaged archive",
+    "explain": "show an archive byte by byte, up to the first fault",
+}
+"""Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
+
+ALIASES = {"roots": "root", "blocks": "list"}
+"""What users of other tools type."""
+
+
+def load(name: str) -> Command:
+    """The command's module."""
+    module = name.replace("-", "_").replace(" ", "_")
+    return cast("Command", importlib.import_module(f"carv2.cli.commands.{module}"))

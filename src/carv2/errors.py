@@ -1,0 +1,192 @@
+"""Every exception that carv2 raises on purpose.
+
+The data of an error are attributes; the text is made of them. ``position`` is always the absolute byte
+position in the file (or stream) that was read, also where the error came from a parser that saw a window.
+A hostile file raises :class:`FormatError` or :class:`IntegrityError` and nothing else; anything else that
+escapes on such a file is a bug in carv2. ``OSError`` passes through unchanged; a caller's own mistake is a
+``TypeError`` or ``ValueError``, not a :class:`CarError`.
+
+>>> from carv2.errors import TruncatedError
+>>> error = TruncatedError("section", wanted=40, got=3, position=103)
+>>> str(error)
+'section: wanted 40 bytes, got 3 (at byte 103)'
+>>> isinstance(error, EOFError), error.wanted
+(True, 40)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carv2.cid import CID
+
+__all__ = [
+    "BlockNotFoundError",
+    "CarError",
+    "ClosedError",
+    "FinalizedError",
+    "FormatError",
+    "GatewayTruncatedError",
+    "IndexFormatError",
+    "IndexMismatchError",
+    "IntegrityError",
+    "LimitError",
+    "LockedError",
+    "NoIndexError",
+    "ReadOnlyError",
+    "ResumeError",
+    "StateError",
+    "TruncatedError",
+    "UnfinalizedError",
+    "UnknownHashError",
+    "VersionError",
+]
+
+
+class CarError(Exception):
+    """Base of every deliberate carv2 error."""
+
+    def __reduce__(self) -> tuple[object, ...]:  # keyword-only fields survive pickling
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[CarError], args: tuple[object, ...], state: dict[str, object]) -> CarError:
+    error = cls.__new__(cls, *args)  # stores args; __init__ (and its keywords) is skipped
+    error.__dict__.update(state)
+    return error
+
+
+class FormatError(CarError, ValueError):
+    """Bytes that break the CAR format; ``position`` is that of the first wrong byte."""
+
+    def __init__(self, message: str, *, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} (at byte {self.position})"
+
+
+class TruncatedError(FormatError, EOFError):
+    """The source itself ended inside ``field``: ``wanted`` bytes there, only ``got``."""
+
+    def __init__(self, field: str, *, wanted: int, got: int, position: int) -> None:
+        super().__init__(f"{field}: wanted {wanted} bytes, got {got}", position=position)
+        self.field, self.wanted, self.got = field, wanted, got
+
+
+class GatewayTruncatedError(TruncatedError):
+    """An IPFS gateway gave up in mid-stream and wrote ``reason`` where a section should be.
+
+    Source: boxo 0.42.1 and later end a failed CAR response with a text in square brackets.
+    """
+
+    def __init__(self, reason: str, *, position: int) -> None:
+        super().__init__("section", wanted=1, got=0, position=position)
+        self.args = (f"the gateway cut the stream short: {reason}",)
+        self.reason = reason
+
+
+class LimitError(FormatError):
+    """A size in the file is above the field ``limit`` of :class:`carv2.Limits`."""
+
+    def __init__(self, limit: str, *, found: int, allowed: int, position: int) -> None:
+        super().__init__(f"{limit} of {found} bytes, limit {allowed}", position=position)
+        self.limit, self.found, self.allowed = limit, found, allowed
+
+
+class VersionError(FormatError):
+    """The file says that it is of a version that carv2 does not read."""
+
+    def __init__(self, found: int, *, position: int, supported: Sequence[int] = (1, 2)) -> None:
+        known = " and ".join(map(str, supported))
+        super().__init__(f"CAR version {found}, supported: {known}", position=position)
+        self.found, self.supported = found, tuple(supported)
+
+
+class UnfinalizedError(FormatError):
+    """A CARv2 whose header is all zeros: its writer never finished it."""
+
+
+class IndexFormatError(FormatError):
+    """Bytes that are no CARv2 index; ``codec`` is the multicodec found, None if it is not even that."""
+
+    def __init__(self, message: str, *, position: int, codec: int | None = None) -> None:
+        super().__init__(message, position=position)
+        self.codec = codec
+
+
+class IntegrityError(CarError):
+    """Well-formed, but not what it claims to be: the data of the section at ``position`` are not ``cid``'s."""
+
+    def __init__(self, message: str, *, cid: CID, position: int) -> None:
+        super().__init__(message)
+        self.cid, self.position = cid, position
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} (at byte {self.position})"
+
+
+class UnknownHashError(IntegrityError):
+    """The block cannot be checked, because its hash function ``hash_code`` is not available here."""
+
+    def __init__(self, message: str, *, cid: CID, position: int, hash_code: int) -> None:
+        super().__init__(message, cid=cid, position=position)
+        self.hash_code = hash_code
+
+
+class IndexMismatchError(IntegrityError):
+    """The index says that the block ``cid`` is at ``position``, and it is not."""
+
+
+class BlockNotFoundError(CarError, KeyError):
+    """No block for ``cid`` here."""
+
+    def __init__(self, cid: CID) -> None:
+        super().__init__(cid)
+        self.cid = cid
+
+    def __str__(self) -> str:  # KeyError's own shows a repr
+        return f"could not find {self.cid.short()}"
+
+
+class NoIndexError(CarError, LookupError):
+    """The archive carries no index, and one was asked for."""
+
+
+class StateError(CarError, RuntimeError):
+    """The call does not fit the state that the object is in."""
+
+
+class ClosedError(StateError):
+    """The object was closed."""
+
+
+class FinalizedError(StateError):
+    """The archive was finalized: nothing can be added."""
+
+
+class ReadOnlyError(StateError):
+    """The store is for reading only."""
+
+
+class LockedError(StateError):
+    """Another writer has the file at ``path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is locked by another writer")
+        self.path = path
+
+
+class ResumeError(CarError, ValueError):
+    """The file is not one that can be gone on with as asked; it was not touched.
+
+    ``expected`` is what the caller said, ``found`` what the file says.
+    """
+
+    def __init__(self, message: str, *, expected: object, found: object) -> None:
+        super().__init__(message)
+        self.expected, self.found = expected, found

@@ -1,0 +1,158 @@
+"""Records of one digest size, sorted by digest: the part that both index formats are made of.
+
+A bucket is ``uint32 width | uint64 byte length | records``, a record ``digest | uint64 offset``; a body is
+``int32 count`` and that many buckets.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from carv2.errors import IndexFormatError, TruncatedError
+from carv2.units import PayloadOffset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OFFSET_SIZE = 8
+COUNT = struct.Struct("<i")
+BUCKET_HEAD = struct.Struct("<IQ")
+MAX_WIDTH = 32 << 20  # go-car's
+_STEP = 64  # records between two samples: one read finds a digest, 1.4 bytes a record are kept
+_PATIENCE = 16  # look-ups before samples are worth their while
+_READ = 1 << 20
+
+
+class IndexBuffer(Protocol):
+    """What slices to bytes: ``bytes``, a memory map, a stretch of a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> bytes: ...
+
+
+def unpack(layout: struct.Struct, buffer: IndexBuffer, at: int, *, position: int, field: str) -> tuple[int, ...]:
+    """The numbers at ``buffer[at]``; ``position`` is the file position of ``buffer[0]``."""
+    raw = buffer[at : at + layout.size]
+    if len(raw) < layout.size:
+        end = position + at + len(raw)
+        raise TruncatedError(field, wanted=layout.size, got=len(raw), position=end)
+    return layout.unpack(raw)
+
+
+class Bucket:
+    """The records of one digest size; they stay in the buffer.
+
+    The order of the records is a claim of the file: where it does not hold, a look-up may miss.
+    """
+
+    def __init__(self, buffer: IndexBuffer, start: int, width: int, size: int) -> None:
+        self.digest_size = width - OFFSET_SIZE
+        self._buffer, self._start, self._width = buffer, start, width
+        self._count, self.stray = divmod(size, width)
+        self._samples: list[bytes] | None = None
+        self._lookups = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def offsets_of(self, digest: bytes) -> Iterator[PayloadOffset]:
+        """Where blocks with ``digest`` are, in the order stored; nothing if there are none."""
+        step = self._first_step(digest)
+        width, size = self._width, self.digest_size
+        while step * _STEP < self._count:
+            window = self._records(step * _STEP, (step + 1) * _STEP)
+            at = window.find(digest)
+            while 0 <= at < len(window):  # an empty digest is also found at the very end
+                if at % width == 0:
+                    yield PayloadOffset(int.from_bytes(window[at + size : at + width], "little"))
+                at = window.find(digest, at + 1)
+            if window[len(window) - width : len(window) - OFFSET_SIZE] > digest:
+                return
+            step += 1
+
+    def _first_step(self, digest: bytes) -> int:
+        """The first stretch of records that can hold ``digest``."""
+        if self._samples is None:
+            self._lookups += 1
+            if self._lookups < _PATIENCE:
+                return max(0, bisect_left(range(0, self._count, _STEP), digest, key=self._digest_at) - 1)
+            self._samples = self._take_samples()
+        return max(0, bisect_left(self._samples, digest) - 1)
+
+    def _digest_at(self, record: int) -> bytes:
+        at = self._start + record * self._width
+        return self._buffer[at : at + self.digest_size]
+
+    def _take_samples(self) -> list[bytes]:
+        """Every 64th digest: one pass over the records, whose pages are read but not kept."""
+        stride, size = _STEP * self._width, self.digest_size
+        many = max(1, _READ // stride) * _STEP
+        samples: list[bytes] = []
+        for first in range(0, self._count, many):
+            window = self._records(first, first + many)
+            samples += [window[at : at + size] for at in range(0, len(window), stride)]
+        return samples
+
+    def _records(self, first: int, last: int) -> bytes:
+        last = min(last, self._count)
+        return self._buffer[self._start + first * self._width : self._start + last * self._width]
+
+    def windows(self) -> Iterator[bytes]:
+        """The records' bytes, in large pieces."""
+        many = max(1, _READ // self._width)
+        for first in range(0, self._count, many):
+            yield self._records(first, first + many)
+
+    def __iter__(self) -> Iterator[tuple[bytes, PayloadOffset]]:
+        """Digest and offset of each record, in the order stored."""
+        record = struct.Struct(f"<{self.digest_size}sQ")
+        for window in self.windows():
+            for digest, offset in record.iter_unpack(window):
+                yield digest, PayloadOffset(offset)
+
+    def is_sorted(self) -> bool:
+        """Whether digests never go down: what a binary search relies on."""
+        last = b""
+        for digest, _ in self:
+            if digest < last:
+                return False
+            last = digest
+        return True
+
+
+class Body(NamedTuple):
+    """The buckets of a body by digest size, and where it ends in the buffer."""
+
+    buckets: dict[int, Bucket]
+    end: int
+
+
+def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int) -> Body:
+    """Take in the buckets at ``buffer[start]``. Of a digest size that comes twice the later counts.
+
+    Nothing is allocated by what the numbers claim: each bucket must lie within the buffer.
+    """
+    (count,) = unpack(COUNT, buffer, start, position=position, field="index bucket count")
+    if count < 0:
+        why = f"index bucket count {count}, allowed 0 to 2**31 - 1"
+        raise IndexFormatError(why, position=position + start, codec=codec)
+    at = start + COUNT.size
+    buckets: dict[int, Bucket] = {}
+    for _ in range(count):
+        width, size = unpack(BUCKET_HEAD, buffer, at, position=position, field="index bucket")
+        if not OFFSET_SIZE <= width <= MAX_WIDTH:
+            why = f"index record of {width} bytes, allowed {OFFSET_SIZE} to {MAX_WIDTH}"
+            raise IndexFormatError(why, position=position + at, codec=codec)
+        if size >= 1 << 63:
+            why = f"index bucket of {size} bytes, allowed up to 2**63 - 1"
+            raise IndexFormatError(why, position=position + at + 4, codec=codec)
+        at += BUCKET_HEAD.size
+        if size > len(buffer) - at:
+            end = position + len(buffer)
+            raise TruncatedError("index bucket", wanted=size, got=len(buffer) - at, position=end)
+        buckets[width - OFFSET_SIZE] = Bucket(buffer, at, width, size)
+        at += size
+    return Body(buckets, at)

@@ -1,0 +1,178 @@
+"""An index that grows, packed: 40 bytes a block of the usual kind, and little more while it is written out."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, TypeAlias
+
+from carv2 import _varint
+from carv2.cid import CID, parse_parts
+from carv2.errors import LimitError
+from carv2.index._bucket import BUCKET_HEAD, COUNT, OFFSET_SIZE
+from carv2.index.multihash_sorted import CODE, MultihashSortedIndex
+from carv2.index.protocol import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, Index
+from carv2.index.sorted import SortedIndex
+from carv2.multicodec import name_of
+from carv2.multihash import IDENTITY, decode
+from carv2.units import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["IndexBuilder"]
+
+Bins: TypeAlias = "list[bytearray]"
+"""Records of one kind, spread over 256 bins by the digest's first byte."""
+
+_pack_offset = struct.Struct(">Q").pack  # big-endian until written, so that equal digests sort by offset
+
+
+class IndexBuilder:
+    """Collects where blocks are and writes the index of them, as go-car would.
+
+    Records sort by digest, those of equal digests by offset; all duplicates are kept. (go-car's order of
+    duplicates is the same in the files that its stores write, and arbitrary in those that it generates from
+    more than twelve records.)
+
+    Args:
+        codec: 0x0401 or 0x0400.
+        identity: list identity CIDs too; go-car leaves them out unless told otherwise.
+        limits: ``limits.cid`` bounds the CIDs that are listed.
+
+    >>> builder = IndexBuilder()
+    >>> builder.add(CID.of_data(b"fish"), 18)
+    >>> [entry.offset for entry in builder.to_index()]
+    [18]
+    """
+
+    def __init__(
+        self,
+        codec: int = CAR_MULTIHASH_INDEX_SORTED,
+        *,
+        identity: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        if codec not in {CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED}:
+            raise ValueError(f"index codec {name_of(codec)}, supported: {name_of(0x400)}, {name_of(0x401)}")
+        self.codec, self._identity, self._limits = codec, identity, limits
+        self._groups: dict[tuple[int, int], Bins] = {}  # by hash code (0 in format 0x0400) and digest size
+        self._by_prefix: dict[bytes, Bins] = {}  # by all of a CID but its 32-byte digest
+        self._by_multihash: dict[bytes, Bins] = {}  # by all of a multihash but its 32-byte digest
+
+    def __len__(self) -> int:
+        return sum(sum(map(len, bins)) // (size + OFFSET_SIZE) for (_, size), bins in self._groups.items())
+
+    def add(self, cid: bytes | CID, offset: int, *, position: int = 0) -> None:
+        """List the block ``cid`` at payload offset ``offset``.
+
+        Raises:
+            LimitError: the CID is larger than ``limits.cid``; ``position`` says where the file has it.
+        """
+        raw = bytes(cid)
+        parts = parse_parts(raw, 0, len(raw), position=position)
+        if parts.hash_code == IDENTITY and not self._identity:
+            return
+        if len(raw) > self._limits.cid:
+            raise LimitError("cid", found=len(raw), allowed=self._limits.cid, position=position)
+        digest = raw[parts.size - parts.digest_size :]
+        bins = self._bins(parts.hash_code, len(digest))
+        if len(digest) == 32:
+            self._by_prefix[raw[:-32]] = bins
+        bins[digest[0] if digest else 0] += digest + _pack_offset(offset)
+
+    def add_record(self, hash_code: int, digest: bytes, offset: int) -> None:
+        """List a record as it is, whatever its hash."""
+        self._bins(hash_code, len(digest))[digest[0] if digest else 0] += digest + _pack_offset(offset)
+
+    def _bins(self, hash_code: int, digest_size: int) -> Bins:
+        key = (hash_code if self.codec == CAR_MULTIHASH_INDEX_SORTED else 0, digest_size)
+        if key not in self._groups:
+            self._groups[key] = [bytearray() for _ in range(256)]
+        return self._groups[key]
+
+    def add_sections(
+        self, entries: Iterable[tuple[bytes, int, int]], offset: int, shift: int, *, payload: int = 0
+    ) -> None:
+        """List neighbouring sections: the first at payload offset ``offset``, each next one behind the last.
+
+        An entry is a binary CID, something that does not matter here, and the section's end; ``shift`` makes
+        a payload offset of the latter. ``payload`` is the file position of the payload, for error reports.
+        """
+        by_prefix = self._by_prefix
+        for cid, _, stop in entries:
+            bins = by_prefix.get(cid[:-32])
+            if bins is None:
+                self.add(cid, offset, position=payload + offset)
+            else:
+                digest = cid[-32:]
+                bins[digest[0]] += digest + _pack_offset(offset)
+            offset = stop + shift
+
+    def add_multihashes(self, pairs: Iterable[tuple[bytes, int]]) -> None:
+        """List blocks by (multihash, payload offset); ``limits`` do not matter here."""
+        by_prefix, pack = self._by_multihash, _pack_offset
+        for multihash, offset in pairs:
+            bins = by_prefix.get(multihash[:-32])
+            if bins is None:
+                self._add_multihash(multihash, offset)
+                continue
+            digest = multihash[-32:]
+            bins[digest[0]] += digest + pack(offset)
+
+    def _add_multihash(self, multihash: bytes, offset: int) -> None:
+        code, digest = decode(multihash)
+        if code == IDENTITY and not self._identity:
+            return
+        self.add_record(code, digest, offset)
+        if len(digest) == 32:
+            self._by_multihash[multihash[:-32]] = self._bins(code, 32)
+
+    def to_index(self) -> Index:
+        """The index itself, in memory; the builder is empty afterwards."""
+        buffer = self.to_bytes()
+        kind = SortedIndex if self.codec == CAR_INDEX_SORTED else MultihashSortedIndex
+        return kind.parse(buffer, len(_varint.encode(self.codec)), position=0)
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the index, in one piece; the builder is empty afterwards."""
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of the index, its codec included, in pieces; the builder is empty afterwards."""
+        groups, self._groups = self._groups, {}
+        self._by_prefix, self._by_multihash = {}, {}
+        yield _varint.encode(self.codec)
+        codes = sorted({code for code, _ in groups})
+        if self.codec == CAR_MULTIHASH_INDEX_SORTED:
+            yield COUNT.pack(len(codes))
+        elif not codes:
+            yield COUNT.pack(0)
+        for code in codes:
+            if self.codec == CAR_MULTIHASH_INDEX_SORTED:
+                yield CODE.pack(code)
+            sizes = sorted(size for of, size in groups if of == code)
+            yield COUNT.pack(len(sizes))
+            for size in sizes:
+                yield BUCKET_HEAD.pack(size + OFFSET_SIZE, sum(map(len, groups[code, size])))
+                yield from _sorted_records(groups.pop((code, size)), size)
+
+
+def _sorted_records(bins: Bins, digest_size: int) -> Iterator[bytes]:
+    """The records of each bin in order, the bin freed before the next is sorted."""
+    width = digest_size + OFFSET_SIZE
+    split = struct.Struct(f"{width}s").iter_unpack
+    for at in range(256):
+        records = [record for (record,) in split(bins[at])]
+        bins[at] = bytearray()
+        if records:
+            records.sort()
+            yield _to_little_endian(b"".join(records), digest_size)
+
+
+def _to_little_endian(records: bytes, digest_size: int) -> bytes:
+    """The same records with the bytes of each offset reversed: eight strided copies, not one for each record."""
+    width = digest_size + OFFSET_SIZE
+    out = bytearray(records)
+    for at in range(OFFSET_SIZE):
+        out[digest_size + at :: width] = records[width - 1 - at :: width]
+    return bytes(out)

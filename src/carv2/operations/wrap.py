@@ -1,0 +1,163 @@
+"""CARv1 to CARv2 and back; the payload is copied byte for byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2._atomic import writing
+from carv2.errors import TruncatedError, VersionError
+from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV2Header
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
+from carv2.reader import CarReader
+from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+    from carv2._source import Source, SourceLike
+
+_COPY_SIZE = 1 << 20
+
+
+def wrap(
+    source: SourceLike,
+    destination: str | os.PathLike[str] | BinaryIO,
+    *,
+    index_codec: int | None = CAR_MULTIHASH_INDEX_SORTED,
+    identity: bool = False,
+    data_padding: int = 0,
+    index_padding: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
+    null_padding: bool = False,
+) -> CarV2Header:
+    """Make a CARv2 with an index of a CARv1.
+
+    The sections are located, not hashed: :func:`verify` does that. Null padding stays in the payload.
+
+    Args:
+        source: the CARv1.
+        destination: a path, which is replaced whole or not at all, or any sink: the file is written front to back.
+        index_codec: format of the index; None for none.
+        identity: list identity CIDs in the index, and say so in the header.
+        data_padding: zero bytes between header and payload.
+        index_padding: zero bytes between payload and index.
+        limits: upper bounds for what the file may claim.
+        null_padding: take a zero-length section for the end of the sections.
+
+    Raises:
+        VersionError: ``source`` is not a CARv1.
+        FormatError: its sections are damaged.
+    """
+    with CarReader(source, limits=limits, null_padding=null_padding) as car:
+        if car.version != 1:
+            raise VersionError(car.version, position=0, supported=(1,))
+        builder = None if index_codec is None else index_of(car, index_codec, identity=identity)
+        if builder is None:
+            check_sections(car)
+        chunks = () if builder is None else builder.chunks()
+        return write_v2(
+            car,
+            destination,
+            chunks,
+            has_index=builder is not None,
+            fully_indexed=identity,
+            data_padding=data_padding,
+            index_padding=index_padding,
+        )
+
+
+def unwrap(
+    source: SourceLike, destination: str | os.PathLike[str] | BinaryIO, *, limits: Limits = DEFAULT_LIMITS
+) -> int:
+    """Take the CARv1 out of a CARv2; return its size in bytes.
+
+    ``destination`` may be the path that ``source`` is.
+
+    Raises:
+        VersionError: ``source`` is not a CARv2, or what is in it is no CARv1.
+        TruncatedError: the file ends before the payload does; nothing is left behind at a path.
+    """
+    with CarReader(source, limits=limits) as car:
+        if car.version != 2:
+            raise VersionError(car.version, position=0, supported=(2,))
+        return _copy_payload(car, destination)
+
+
+def payload_of(
+    source: SourceLike, destination: str | os.PathLike[str] | BinaryIO, *, limits: Limits = DEFAULT_LIMITS
+) -> int:
+    """The same of an archive of either version: a CARv1 is copied."""
+    with CarReader(source, limits=limits) as car:
+        return _copy_payload(car, destination)
+
+
+def _copy_payload(car: CarReader, destination: str | os.PathLike[str] | BinaryIO) -> int:
+    _ = car.payload_header  # raises unless it is a CARv1 that we are about to hand out
+    require_whole(car)
+    with writing(destination) as file:
+        copy(car.source, car.payload_position, car.payload_end, file.write)
+    return car.payload_end - car.payload_position
+
+
+def require_whole(car: CarReader) -> None:
+    """Raise TruncatedError if the file ends before the payload: known before a sink gets the first byte."""
+    start, end, size = car.payload_position, car.payload_end, car.source.size
+    if size < end:
+        raise TruncatedError("payload", wanted=end - start, got=max(0, size - start), position=size)
+
+
+def index_of(car: CarReader, codec: int, *, identity: bool) -> IndexBuilder:
+    """Index the sections of ``car``."""
+    builder = IndexBuilder(codec, identity=identity, limits=car.limits)
+    payload = car.payload_position
+    for batch in car.batches(bodies=False):
+        shift = batch.base - payload
+        builder.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+    return builder
+
+
+def check_sections(car: CarReader) -> None:
+    """Raise unless the payload is sections from end to end."""
+    for _ in car.batches(bodies=False):
+        pass
+
+
+def write_v2(
+    car: CarReader,
+    destination: str | os.PathLike[str] | BinaryIO,
+    index_chunks: Iterable[bytes],
+    *,
+    has_index: bool,
+    fully_indexed: bool = False,
+    data_padding: int = 0,
+    index_padding: int = 0,
+) -> CarV2Header:
+    """Write a CARv2 of the payload of ``car`` and the given index, front to back."""
+    require_whole(car)
+    size = car.payload_end - car.payload_position
+    data_offset = len(PRAGMA) + SIZE + data_padding
+    header = CarV2Header(
+        data_offset=FilePosition(data_offset),
+        data_size=size,
+        index_offset=FilePosition(data_offset + size + index_padding if has_index else 0),
+        characteristics=FULLY_INDEXED if fully_indexed and has_index else 0,
+    )
+    with writing(destination) as file:
+        file.write(PRAGMA + header.to_bytes() + bytes(data_padding))
+        copy(car.source, car.payload_position, car.payload_end, file.write)
+        if has_index:
+            file.write(bytes(index_padding))
+            for chunk in index_chunks:
+                file.write(chunk)
+    return header
+
+
+def copy(source: Source, start: int, stop: int, write: Callable[[bytes], object]) -> None:
+    """Copy the bytes between two file positions; TruncatedError where the file ends before ``stop``."""
+    position = start
+    while position < stop:
+        data = source.read_exactly(position, min(_COPY_SIZE, stop - position), "payload")
+        write(data)
+        position += len(data)

@@ -1,0 +1,262 @@
+"""Writing an archive front to back: to a file, to any sink, or as chunks for a streaming response."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from carv2 import _varint
+from carv2._atomic import replacing
+from carv2.cid import CID
+from carv2.errors import ClosedError, LimitError
+from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
+from carv2.section import BlockChecker
+from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from types import TracebackType
+    from typing import Protocol
+
+    from carv2.cid import CIDLike
+
+    class Sink(Protocol):
+        """What takes bytes: a file, a socket's file, ``BytesIO``. A CARv2 also needs it to seek."""
+
+        def write(self, data: bytes, /) -> object: ...
+
+
+__all__ = ["CarWriter", "create", "iter_car"]
+
+_FLUSH_SIZE = 256 << 10
+
+
+class CarWriter:
+    """Writes an archive forward only. A CARv2 gets its header and index from :meth:`finish`.
+
+    As a context manager it finishes on success; on an exception it leaves the sink as it is, a CARv2 then
+    with a header of zeros, which every reader refuses. The sink stays open.
+
+    Args:
+        sink: anything with ``write``; for a CARv2 it must also seek, and stand at its beginning.
+        roots: CIDs for the header, maybe none.
+        version: 1 or 2.
+        verify: check each block against its CID before it is written.
+        index_codec: format of a CARv2's index, 0x0401 or 0x0400; None for a CARv2 without one.
+        identity: list identity CIDs in the index, and say so in the header.
+        data_padding: zero bytes between a CARv2's header and its payload.
+        index_padding: zero bytes between payload and index.
+        limits: what a reader with the same limits could not read back is refused.
+
+    Raises:
+        ValueError: a CARv2 to a sink that cannot seek; nothing is written then.
+        LimitError: the header is larger than the limits; nothing is written.
+
+    >>> import io
+    >>> sink = io.BytesIO()
+    >>> with CarWriter(sink, version=2) as car:
+    ...     car.write(CID.of_data(b"fish"), b"fish")
+    >>> sink.getvalue()[51:69].hex()
+    '11a265726f6f7473806776657273696f6e01'
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        roots: Iterable[CIDLike] = (),
+        *,
+        version: int = 1,
+        verify: bool = True,
+        index_codec: int | None = CAR_MULTIHASH_INDEX_SORTED,
+        identity: bool = False,
+        data_padding: int = 0,
+        index_padding: int = 0,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        if version not in {1, 2}:
+            raise ValueError(f"CAR version {version}, supported: 1 and 2")
+        if version == 2:
+            _check_seekable(sink)
+        if version == 1 or index_codec is None:
+            self._index = None
+        else:
+            self._index = IndexBuilder(index_codec, identity=identity, limits=limits)
+        self._sink, self._version, self._limits, self._identity = sink, version, limits, identity
+        self._checker = BlockChecker() if verify else None
+        self._index_padding = index_padding
+        self._payload_position = 0 if version == 1 else len(PRAGMA) + SIZE + data_padding
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._offset = 0  # in the payload, of what comes next
+        self._finished = False
+        self._prefixes: set[bytes] = set()  # of CIDs seen unverified: all of them but the 32-byte digest
+        header = CarV1Header(tuple(map(CID.of, roots))).to_bytes()
+        body_size = _varint.decode(header, 0, len(header), position=0)[0]
+        if body_size > limits.header:
+            where = self._payload_position
+            raise LimitError("header", found=body_size, allowed=limits.header, position=where)
+        if version == 2:
+            sink.write(PRAGMA + bytes(SIZE + data_padding))
+        self._append([header], len(header))
+
+    def write(self, cid: CIDLike, data: bytes) -> None:
+        """Write one block.
+
+        Raises:
+            IntegrityError: ``data`` are not what ``cid`` names; nothing is written.
+            LimitError: the section or the CID is larger than the limits; nothing is written.
+            ClosedError: the archive is finished.
+        """
+        if self._finished:
+            raise ClosedError("the archive is finished")
+        raw = cid if isinstance(cid, bytes) else bytes(CID.of(cid))
+        size = len(raw) + len(data)
+        position = self._payload_position + self._offset
+        if size > self._limits.section:
+            raise LimitError("section", found=size, allowed=self._limits.section, position=position)
+        checker = self._checker
+        if checker is not None:
+            make = checker.constructors.get(raw[:-32])
+            if make is None or make(data).digest() != raw[-32:]:
+                checker.check(bytes(CID.of(raw)), data, position=position)
+        elif raw[:-32] not in self._prefixes and CID(raw).parts.digest_size == 32:  # or it is no CID
+            self._prefixes.add(raw[:-32])
+        if self._index is not None:
+            self._index.add_sections(((raw, 0, 0),), self._offset, 0, payload=self._payload_position)
+        head = _varint.encode(size) + raw
+        self._append([head, data], len(head) + len(data))
+
+    def write_all(self, blocks: Iterable[tuple[CIDLike, bytes]]) -> None:
+        """Write each (CID, data) pair of ``blocks``, a :class:`carv2.Block` being one."""
+        for cid, data in blocks:
+            self.write(cid, data)
+
+    def _append(self, parts: list[bytes], size: int) -> None:
+        self._pending += parts
+        self._pending_size += size
+        self._offset += size
+        if self._pending_size >= _FLUSH_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what was gathered to the sink."""
+        if self._pending:
+            self._sink.write(b"".join(self._pending))
+            self._pending, self._pending_size = [], 0
+
+    def finish(self) -> None:
+        """Write what is left, then a CARv2's index, then its header; may be called twice."""
+        if self._finished:
+            return
+        self.flush()
+        if self._version == 2:
+            self._finish_v2()
+        self._finished = True
+
+    def _finish_v2(self) -> None:
+        index_position = 0
+        end = self._payload_position + self._offset
+        if self._index is not None:
+            index_position = end + self._index_padding
+            self._sink.write(bytes(self._index_padding))
+            for chunk in self._index.chunks():
+                self._sink.write(chunk)
+        characteristics = FULLY_INDEXED if self._identity and self._index is not None else 0
+        header = CarV2Header(
+            FilePosition(self._payload_position), self._offset, FilePosition(index_position), characteristics
+        )
+        back = self._sink.tell()  # type: ignore[attr-defined]  # _check_seekable saw to it
+        self._sink.seek(len(PRAGMA))  # type: ignore[attr-defined]
+        self._sink.write(header.to_bytes())
+        self._sink.seek(back)  # type: ignore[attr-defined]
+
+    def __enter__(self) -> CarWriter:  # noqa: PYI034  (typing.Self needs Python 3.11)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+
+
+def _check_seekable(sink: object) -> None:
+    seekable = getattr(sink, "seekable", None)
+    if seekable is None or not seekable():
+        raise ValueError("a CARv2 needs a sink that can seek: its header is written last")
+    if sink.tell() != 0:  # type: ignore[attr-defined]
+        raise ValueError("a CARv2 starts at the beginning of its file")
+
+
+@contextlib.contextmanager
+def create(
+    path: str | os.PathLike[str],
+    roots: Iterable[CIDLike] = (),
+    *,
+    version: int = 2,
+    verify: bool = True,
+    index_codec: int | None = CAR_MULTIHASH_INDEX_SORTED,
+    identity: bool = False,
+    data_padding: int = 0,
+    index_padding: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Generator[CarWriter]:
+    """Create an archive at ``path``, which appears when it is whole, or not at all.
+
+    A context manager that gives the :class:`CarWriter`, whose arguments these are.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(17, os.strerror(17), os.fspath(path))
+    with (
+        replacing(path) as file,
+        CarWriter(
+            file,
+            roots,
+            version=version,
+            verify=verify,
+            index_codec=index_codec,
+            identity=identity,
+            data_padding=data_padding,
+            index_padding=index_padding,
+            limits=limits,
+        ) as writer,
+    ):
+        yield writer
+
+
+class _ChunkSink:
+    """Keeps what is written until it is fetched."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+
+    def write(self, data: bytes, /) -> None:
+        self.chunks.append(data)
+
+
+def iter_car(
+    roots: Iterable[CIDLike],
+    blocks: Iterable[tuple[CIDLike, bytes]],
+    *,
+    verify: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[bytes]:
+    """Yield the bytes of a CARv1 in chunks, for a streaming response.
+
+    >>> sum(map(len, iter_car([], [(CID.of_data(b"fish"), b"fish")])))
+    59
+    """
+    sink = _ChunkSink()
+    writer = CarWriter(sink, roots, verify=verify, limits=limits)
+    for cid, data in blocks:
+        writer.write(cid, data)
+        if sink.chunks:
+            yield from sink.chunks
+            sink.chunks = []
+    writer.finish()
+    yield from sink.chunks

@@ -1,0 +1,150 @@
+// Command peer runs go-car, the reference library for CAR files, as a command
+// line program, so that carv2's tests and benchmarks have another
+// implementation to compare with.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+const usage = `usage: peer COMMAND [FLAGS] ARGUMENTS   (flags may stand anywhere after COMMAND)
+
+Reading
+  inspect [--full] FILE         statistics, in the text form of "car inspect"
+  verify FILE                   the checks of "car verify"; silent when all hold
+  list [--null-padding] FILE    CID of every block, hash-verified, one a line
+  root FILE                     roots, one a line
+  blocks [--null-padding] FILE  one JSON object a block:
+                                {"cid","offset","sourceOffset","size","sha256"}
+  get-block FILE CID            data of one block to stdout
+  get-all [STORE FLAGS] FILE    for each CID read from stdin, one line:
+                                "CID SHA256", "CID missing" or "CID error TEXT"
+
+Converting
+  index-create [--codec NAME] [--null-padding] IN OUT
+                                detached index, identity CIDs left out
+  index [--codec NAME|none] IN OUT
+                                rewrite as CARv2; its index has identity CIDs
+  detach-index IN OUT           copy the stored index out
+  detach-index-list INDEX       "MULTIHASH-HEX OFFSET" of a detached index
+  wrap IN OUT                   CARv1 to CARv2, with index
+  unwrap IN OUT                 CARv2 to CARv1
+
+Writing, through the read-write blockstore
+  put [STORE FLAGS] SRC OUT     new file with the roots and blocks of SRC
+  resume [STORE FLAGS] [--skip N] SRC OUT
+                                reopen OUT, then put SRC's blocks after the
+                                first N (all of them when not given)
+
+  Blocks of SRC are not hash-verified. STORE FLAGS:
+    --v1  --codec NAME  --data-padding N  --index-padding N  --identity
+    --whole-cids  --duplicates  --null-padding
+    --count N        put at most N blocks
+    --no-finalize    leave the file as it is after the last put
+
+Measuring
+  version                       {"go","go-car"}: what this program was built with
+  bench OP [STORE FLAGS] [--bare] FILE [OUT]
+                                run OP once and print one JSON object:
+                                {"op","seconds","blocks","bytes","peak_rss_kib"}
+    iterate           read every block, trusted; through a 64 KiB buffer, or
+                      with --bare straight from the file, as the library does
+                      of itself
+    iterate-verified  the same, hash-verified
+    inspect           statistics without reading data, of the memory-mapped
+                      file, or with --bare of the file, as "car inspect" does
+    inspect-full      statistics, hash-verified
+    verify            the checks of "car verify"
+    index             generate an index from the memory-mapped file, go-car's
+                      fastest way; written to OUT if given
+    index-file        the same with GenerateIndexFromFile, unbuffered reads
+    wrap, unwrap      FILE to OUT
+    open              open the read-only blockstore and get FILE's first block
+    get               random gets of sampled keys (--count, default 100000)
+    put               load FILE's first blocks (--count, default 500000), not
+                      timed, then create OUT, put each and finalize, timed
+    resume            reopen the unfinalized OUT with FILE's roots, timed, then
+                      finalize ("finalize_seconds" in the output)
+  "bytes" is block data handled (iterate, get, put), else the size of FILE
+  (resume: of OUT). "blocks" is 0 where the operation does not count them.
+  Peak memory counts the pages of a mapped file (inspect*, index, open, get)
+  and, for put, the loaded blocks.
+`
+
+var errUsage = errors.New("wrong arguments; see peer help")
+
+var commands = map[string]func(args []string, out io.Writer) error{
+	"inspect":           inspect,
+	"verify":            verify,
+	"list":              list,
+	"root":              root,
+	"blocks":            describeBlocks,
+	"get-block":         getBlock,
+	"get-all":           getAll,
+	"index-create":      indexCreate,
+	"index":             indexRewrite,
+	"detach-index":      detachIndex,
+	"detach-index-list": detachIndexList,
+	"wrap":              wrap,
+	"unwrap":            unwrap,
+	"put":               put,
+	"resume":            resume,
+	"version":           version,
+	"bench":             bench,
+}
+
+func main() {
+	if len(os.Args) < 2 || os.Args[1] == "help" || os.Args[1] == "--help" || os.Args[1] == "-h" {
+		fmt.Print(usage)
+		return
+	}
+	command, known := commands[os.Args[1]]
+	if !known {
+		fail(fmt.Errorf("unknown command %q; see peer help", os.Args[1]))
+	}
+	out := bufio.NewWriterSize(os.Stdout, 1<<16)
+	err := command(os.Args[2:], out)
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// newFlags makes a flag set that reports errors instead of printing them.
+func newFlags(command string) *flag.FlagSet {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+// parse reads flags and positional arguments in any order, and checks that
+// there are between least and most positional ones.
+func parse(flags *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	var positional []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		positional = append(positional, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+	if len(positional) < least || len(positional) > most {
+		return nil, errUsage
+	}
+	return positional, nil
+}

@@ -1,0 +1,57 @@
+"""The benchmarks run, all of them, so that they cannot rot. How long they take is nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import carv2
+
+BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
+
+
+def run_python(*arguments: str | os.PathLike[str]) -> str:
+    source = pathlib.Path(carv2.__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(source), str(BENCHMARKS)])}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    arguments = ["--scale", "20000", "--rounds", "1", "--files", "small", "--data", folder]
+    printed = run_python(
+        BENCHMARKS / "run.py", *arguments, "--json", folder / "out.json", "--markdown", folder / "out.md"
+    )
+    assert (folder / "out.md").read_text(encoding="utf-8").strip() == printed.strip()
+    return printed, json.loads((folder / "out.json").read_text(encoding="utf-8"))
+
+
+def test_every_operation_of_ours_is_run_and_takes_all_blocks(outcome):
+    _, found = outcome
+    ours = [result for result in found["results"] if result["label"].startswith("carv2")]
+    assert not [result["error"] for result in ours if result["error"]]
+    known = run_python("-c", "import ours; print(*ours.OPERATIONS)").split()
+    assert {result["measurements"][0]["op"] for result in ours} == set(known)
+
+
+def test_the_tables_name_the_machine_the_versions_and_what_is_missing(outcome):
+    printed, found = outcome
+    assert found["machine"]["python"] in printed
+    assert "Left out: go-car (not given), @ipld/car (not given)" in printed
+    assert printed.count("| small | carv2 |") >= 12
+
+
+def test_the_memory_of_an_index_is_measured(outcome):
+    _, found = outcome
+    assert found["index_memory"]["entries"] == 500
+    assert found["index_memory"]["index_bytes"] > 500 * 40

@@ -1,0 +1,104 @@
+"""Errors carry their data, survive pickling, and fit the except clauses that people write."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from carv2 import errors
+from carv2.cid import CID
+from helpers.archives import FISH
+
+FISH_CID = CID(FISH[0])
+
+GALLERY: list[tuple[errors.CarError, str]] = [
+    (errors.FormatError("zero-length section", position=59), "zero-length section (at byte 59)"),
+    (
+        errors.TruncatedError("section", wanted=40, got=3, position=103),
+        "section: wanted 40 bytes, got 3 (at byte 103)",
+    ),
+    (
+        errors.GatewayTruncatedError("out of time", position=61),
+        "the gateway cut the stream short: out of time (at byte 61)",
+    ),
+    (
+        errors.LimitError("section", found=9, allowed=8, position=18),
+        "section of 9 bytes, limit 8 (at byte 18)",
+    ),
+    (errors.VersionError(42, position=0), "CAR version 42, supported: 1 and 2 (at byte 0)"),
+    (errors.VersionError(2, position=51, supported=(1,)), "CAR version 2, supported: 1 (at byte 51)"),
+    (errors.UnfinalizedError("not finished", position=11), "not finished (at byte 11)"),
+    (errors.IndexFormatError("no index", position=99, codec=0x0403), "no index (at byte 99)"),
+    (errors.IntegrityError("other data", cid=FISH_CID, position=55), "other data (at byte 55)"),
+    (
+        errors.UnknownHashError("no such hash", cid=FISH_CID, position=55, hash_code=0x9999),
+        "no such hash (at byte 55)",
+    ),
+    (errors.IndexMismatchError("not there", cid=FISH_CID, position=55), "not there (at byte 55)"),
+    (errors.BlockNotFoundError(FISH_CID), f"could not find {FISH_CID.short()}"),
+    (errors.StateError("wrong time"), "wrong time"),
+    (errors.ClosedError("the file was closed"), "the file was closed"),
+    (errors.NoIndexError("x.car has no index"), "x.car has no index"),
+    (errors.FinalizedError("it is finished"), "it is finished"),
+    (errors.ReadOnlyError("for reading only"), "for reading only"),
+    (errors.LockedError("x.car"), "x.car is locked by another writer"),
+    (errors.ResumeError("other roots", expected=[FISH_CID], found=[]), "other roots"),
+]
+
+
+def named(value: object) -> str:
+    return type(value).__name__ if isinstance(value, Exception) else ""
+
+
+@pytest.mark.parametrize(("error", "text"), GALLERY, ids=named)
+def test_an_error_reads_as_one_line_made_of_its_data(error: errors.CarError, text: str) -> None:
+    assert str(error) == text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("error", [error for error, _ in GALLERY], ids=named)
+def test_an_error_survives_pickling_and_copying_with_all_its_data(error: errors.CarError) -> None:
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert again.__dict__ == error.__dict__
+        assert again.args == error.args
+
+
+def test_every_public_error_is_in_the_gallery() -> None:
+    shown = {type(error) for error, _ in GALLERY} | {errors.CarError}
+    assert {getattr(errors, name) for name in errors.__all__} == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "bases"),
+    [
+        (errors.FormatError, (errors.CarError, ValueError)),
+        (errors.TruncatedError, (errors.FormatError, EOFError)),
+        (errors.GatewayTruncatedError, (errors.TruncatedError,)),
+        (errors.LimitError, (errors.FormatError,)),
+        (errors.VersionError, (errors.FormatError,)),
+        (errors.UnfinalizedError, (errors.FormatError,)),
+        (errors.IndexFormatError, (errors.FormatError,)),
+        (errors.IntegrityError, (errors.CarError,)),
+        (errors.UnknownHashError, (errors.IntegrityError,)),
+        (errors.IndexMismatchError, (errors.IntegrityError,)),
+        (errors.BlockNotFoundError, (errors.CarError, KeyError)),
+        (errors.StateError, (errors.CarError, RuntimeError)),
+        (errors.ClosedError, (errors.StateError,)),
+        (errors.NoIndexError, (errors.CarError, LookupError)),
+        (errors.FinalizedError, (errors.StateError,)),
+        (errors.ReadOnlyError, (errors.StateError,)),
+        (errors.LockedError, (errors.StateError,)),
+        (errors.ResumeError, (errors.CarError, ValueError)),
+    ],
+)
+def test_an_error_is_caught_by_the_ordinary_clauses(kind: type, bases: tuple[type, ...]) -> None:
+    assert kind.__bases__ == bases
+
+
+def test_corruption_is_no_truncation() -> None:
+    assert not issubclass(errors.IntegrityError, errors.FormatError)
+    assert not issubclass(errors.IntegrityError, ValueError)

@@ -1,0 +1,378 @@
+"""The two index formats: their limits, what is taken that is not canonical, and who refuses what."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+
+import pytest
+
+from carv2._source import BytesSource, SliceView
+from carv2.cid import CID
+from carv2.errors import FormatError, IndexFormatError, LimitError, TruncatedError
+from carv2.index import IndexBuilder, MultihashSortedIndex, SortedIndex, parse, read_codec
+from carv2.units import Limits
+from helpers.archives import (
+    FISH,
+    LOBSTER,
+    Record,
+    bucket,
+    cid_v0,
+    cid_v1,
+    identity,
+    index_body,
+    index_multihash_sorted,
+    index_sorted,
+)
+from helpers.binary import assert_bytes_equal
+
+BASE = 1000
+FISH_DIGEST, LOBSTER_DIGEST = FISH[0][4:], LOBSTER[0][4:]
+RECORDS = [
+    Record(0x12, FISH_DIGEST, 18),
+    Record(0x12, LOBSTER_DIGEST, 59),
+    Record(0x00, b"", 103),
+    Record(0x00, b"id", 108),
+    Record(0xB220, FISH_DIGEST, 117),
+]
+FORMATS = {0x0400: index_sorted, 0x0401: index_multihash_sorted}
+SAMPLES = {codec: make(RECORDS) for codec, make in FORMATS.items()}
+
+
+def sorted_index(body: str) -> bytes:
+    return bytes.fromhex("8008" + body.replace(" ", ""))
+
+
+def multihash_index(body: str) -> bytes:
+    return bytes.fromhex("8108" + body.replace(" ", ""))
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_an_index_tells_what_is_in_it(codec: int) -> None:
+    index = parse(SAMPLES[codec])
+    assert index.codec == codec
+    assert not index.is_headless
+    assert isinstance(index, SortedIndex if codec == 0x0400 else MultihashSortedIndex)
+    assert len(index) == len(RECORDS)
+    expected = sorted(RECORDS, key=lambda r: (codec == 0x0401 and r.code, len(r.digest), r.digest, r.offset))
+    codes = [None if codec == 0x0400 else record.code for record in expected]
+    assert [tuple(entry) for entry in index] == [
+        (code, record.digest, record.offset) for code, record in zip(codes, expected, strict=True)
+    ]
+    assert list(index) == list(index)
+    assert all(each.is_sorted() for _, each in index.buckets())
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+@pytest.mark.parametrize("left_over", [b"", b"\x00", b"trailing garbage", b"\xff" * 100])
+def test_bytes_behind_the_index_are_not_its_own(codec: int, left_over: bytes) -> None:
+    index = parse(SAMPLES[codec] + left_over)
+    assert index.size == len(SAMPLES[codec])
+    assert len(index) == len(RECORDS)
+    assert_bytes_equal(index.to_bytes(), SAMPLES[codec])
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_an_index_cut_anywhere_is_truncated_at_the_cut(codec: int) -> None:
+    whole = SAMPLES[codec]
+    for cut in range(len(whole)):
+        for buffer in (whole[:cut], SliceView(BytesSource(whole), 0, cut)):
+            with pytest.raises(TruncatedError) as caught:
+                parse(buffer, position=BASE)
+            assert caught.value.position == BASE + cut
+
+
+EMPTY_OR_NOT = [
+    ("no buckets", sorted_index("00000000"), 0),
+    ("no hash codes", multihash_index("00000000"), 0),
+    ("a hash code without buckets", multihash_index("01000000 1200000000000000 00000000"), 0),
+    ("a bucket without records", sorted_index("01000000 28000000 0000000000000000"), 0),
+    ("width 8", sorted_index("01000000 08000000 0800000000000000 1200000000000000"), 1),
+    ("the largest width", sorted_index("01000000 00000002 0000000000000000"), 0),
+]
+
+
+@pytest.mark.parametrize(("raw", "count"), [r[1:] for r in EMPTY_OR_NOT], ids=[r[0] for r in EMPTY_OR_NOT])
+def test_what_is_small_or_odd_but_legal_is_read(raw: bytes, count: int) -> None:
+    index = parse(raw)
+    assert (len(index), len(list(index)), index.size) == (count, count, len(raw))
+    assert FISH[0] not in index
+
+
+REFUSED = [
+    ("negative bucket count", sorted_index("ffffffff"), 2),
+    ("negative hash code count", multihash_index("ffffffff"), 2),
+    ("negative bucket count of a code", multihash_index("01000000 1200000000000000 00000080"), 14),
+    ("width 0", sorted_index("01000000 00000000 0000000000000000"), 6),
+    ("width 7", sorted_index("01000000 07000000 0700000000000000 00000000000000"), 6),
+    ("width of 32 MiB and 1", sorted_index("01000000 01000002 0000000000000000"), 6),
+    ("width 2**32 - 1", sorted_index("01000000 ffffffff 0000000000000000"), 6),
+    ("2**63 bytes of records", sorted_index("01000000 28000000 0000000000000080"), 10),
+    ("2**64 - 1 bytes of records", sorted_index("01000000 28000000 ffffffffffffffff"), 10),
+]
+
+
+@pytest.mark.parametrize(("raw", "at"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_sizes_that_cannot_be_are_refused_where_they_stand(raw: bytes, at: int) -> None:
+    with pytest.raises(IndexFormatError) as caught:
+        parse(raw + bytes(100), position=BASE)
+    assert caught.value.position == BASE + at
+    assert caught.value.codec == (0x0400 if raw[0] == 0x80 else 0x0401)
+
+
+HUGE = [
+    ("2**31 - 1 buckets", sorted_index("ffffff7f")),
+    ("2**31 - 1 hash codes", multihash_index("ffffff7f")),
+    ("2**31 - 1 buckets of a code", multihash_index("01000000 1200000000000000 ffffff7f")),
+    ("2**63 - 1 bytes of records", sorted_index("01000000 28000000 ffffffffffffff7f")),
+    ("one byte more than there is", sorted_index("01000000 28000000 6500000000000000")),
+]
+
+
+@pytest.mark.parametrize("raw", [row[1] for row in HUGE], ids=[row[0] for row in HUGE])
+def test_a_count_that_the_file_cannot_hold_allocates_nothing(raw: bytes) -> None:
+    whole = raw + bytes.fromhex("2800000000000000 0000000000000000") + bytes(84)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError) as caught:
+            parse(whole, position=BASE)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert caught.value.position <= BASE + len(whole)
+
+
+@pytest.mark.parametrize("raw", ["", "80", "81", "ffff"])
+def test_half_a_codec_is_truncated(raw: str) -> None:
+    for read in (parse, read_codec):
+        with pytest.raises(TruncatedError) as caught:
+            read(bytes.fromhex(raw), position=BASE)
+        assert caught.value.position == BASE + len(raw) // 2
+
+
+@pytest.mark.parametrize("codec", [0x00, 0x01, 0x55, 0x0402, 0x300000, 0x300003])
+def test_another_codec_is_named(codec: int) -> None:
+    raw = bytes([codec]) if codec < 128 else bytes([codec & 127 | 128, codec >> 7 & 127])
+    if codec > 0x3FFF:
+        raw = bytes([codec & 127 | 128, codec >> 7 & 127 | 128, codec >> 14 & 127 | 128, codec >> 21])
+    assert read_codec(raw) == (codec, len(raw))
+    with pytest.raises(IndexFormatError) as caught:
+        parse(raw + b"\xff" * 40, position=BASE)
+    assert (caught.value.codec, caught.value.position) == (codec, BASE)
+
+
+def test_a_codec_that_is_not_in_its_shortest_form_is_refused() -> None:
+    with pytest.raises(FormatError, match="minimally"):
+        parse(bytes.fromhex("808800") + SAMPLES[0x0400][2:])
+
+
+# -- dialects ----------------------------------------------------------------------------------------------
+
+
+def test_an_index_without_its_codec_is_read_as_the_example_of_the_specification_has_it() -> None:
+    records = [record for record in RECORDS if len(record.digest) == 32]
+    index = parse(index_body(records) + b"left over")
+    assert (index.codec, index.is_headless, len(index)) == (0x0400, True, 3)
+    assert index.size == len(index_body(records))
+    assert list(index.offsets_of(LOBSTER[0])) == [59]
+    assert_bytes_equal(index.to_bytes(), index_sorted(records))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x01\x00\x00\x00", index_body(RECORDS[:2])[:-1], bytes(40)])
+def test_what_only_begins_like_one_is_refused(body: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse(body)
+
+
+def test_a_digest_size_that_comes_twice_counts_as_it_stands_last() -> None:
+    first, last = bucket(RECORDS[:1]), bucket(RECORDS[1:2])
+    index = parse(b"\x80\x08" + struct.pack("<i", 2) + first + last)
+    assert list(index.offsets_of(FISH[0])) == []
+    assert list(index.offsets_of(LOBSTER[0])) == [59]
+    assert len(index) == 1
+
+
+def test_a_hash_code_that_comes_twice_counts_as_it_stands_last() -> None:
+    code = struct.pack("<Q", 0x12)
+    groups = code + index_body(RECORDS[:1]) + code + index_body(RECORDS[1:2])
+    index = parse(b"\x81\x08" + struct.pack("<i", 2) + groups)
+    assert list(index.offsets_of(FISH[0])) == []
+    assert list(index.offsets_of(LOBSTER[0])) == [59]
+    assert len(index) == 1
+
+
+def test_bytes_that_make_no_whole_record_are_passed_over() -> None:
+    records = bucket(RECORDS[:1])[12:]
+    raw = b"\x80\x08" + struct.pack("<iIQ", 1, 40, 53) + records + b"thirteen more"
+    index = parse(raw)
+    assert (len(index), index.size) == (1, len(raw))
+    assert list(index.offsets_of(FISH[0])) == [18]
+    assert [each.stray for _, each in index.buckets()] == [13]
+
+
+def test_an_unsorted_bucket_is_known_as_one_and_harms_nobody() -> None:
+    down = bucket(RECORDS[:1])[12:] + bucket(RECORDS[1:2])[12:]
+    index = parse(b"\x80\x08" + struct.pack("<iIQ", 1, 40, 80) + down)
+    assert [each.is_sorted() for _, each in index.buckets()] == [False]
+    assert set(index.offsets_of(FISH[0])) <= {18}
+
+
+# -- building ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_what_is_built_is_what_the_format_says(codec: int) -> None:
+    builder = IndexBuilder(codec, identity=True)
+    for record in RECORDS:
+        builder.add_record(*record)
+    assert len(builder) == len(RECORDS)
+    assert_bytes_equal(builder.to_bytes(), SAMPLES[codec])
+    assert len(builder) == 0
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_nothing_makes_an_index_of_six_bytes(codec: int) -> None:
+    assert IndexBuilder(codec).to_bytes() == bytes([codec & 0xFF | 0x80, codec >> 7, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_a_cid_is_listed_by_its_multihash_alone(codec: int) -> None:
+    builder = IndexBuilder(codec)
+    for offset, cid in enumerate([cid_v0(b"fish"), cid_v1(b"fish", codec=0x71), FISH[0]]):
+        builder.add(cid, offset)
+    index = builder.to_index()
+    for cid in (cid_v0(b"fish"), cid_v1(b"fish", codec=0x99), FISH[0]):
+        assert list(index.offsets_of(cid)) == [0, 1, 2]
+
+
+def test_identity_cids_are_listed_only_if_asked_for() -> None:
+    for wanted in (False, True):
+        builder = IndexBuilder(identity=wanted)
+        builder.add(identity(b"id"), 18)
+        builder.add_sections([(identity(b"more"), 0, 40)], 25, 0)
+        assert [entry.digest for entry in builder.to_index()] == ([b"id", b"more"] if wanted else [])
+
+
+def test_neighbouring_sections_are_listed_where_each_begins() -> None:
+    builder = IndexBuilder(identity=True)
+    entries = [(FISH[0], 0, 141), (cid_v0(b"x"), 0, 180), (FISH[0], 0, 221), (identity(b"id"), 0, 230)]
+    builder.add_sections(entries, 59, -41)
+    index = builder.to_index()
+    assert list(index.offsets_of(FISH[0])) == [59, 139]
+    assert list(index.offsets_of(cid_v0(b"x"))) == [100]
+    assert list(index.offsets_of(identity(b"id"))) == [180]
+
+
+def test_a_cid_that_would_be_listed_meets_the_limit_and_a_skipped_one_does_not() -> None:
+    long = cid_v1(b"", code=0x99, digest=bytes(2043))
+    assert len(long) == 2049
+    builder = IndexBuilder()
+    builder.add(long[:1] + b"\x55" + identity(bytes(3000))[2:], 0)
+    with pytest.raises(LimitError) as caught:
+        builder.add(long, 18, position=BASE)
+    error = caught.value
+    assert (error.limit, error.found, error.allowed, error.position) == ("cid", 2049, 2048, BASE)
+    with pytest.raises(LimitError) as caught:
+        builder.add_sections([(FISH[0], 0, 141), (long, 0, 0)], 100, -1, payload=BASE)
+    assert caught.value.position == BASE + 140
+    assert [entry.offset for entry in builder.to_index()] == [100]
+    IndexBuilder(limits=Limits(cid=2049)).add(long, 18)
+
+
+def test_an_identity_cid_that_is_listed_meets_the_limit_too() -> None:
+    cid = identity(bytes(3000))
+    with pytest.raises(LimitError, match="cid of 3005 bytes, limit 2048"):
+        IndexBuilder(identity=True).add(cid, 0)
+
+
+@pytest.mark.parametrize("codec", [0, 0x0402, 0x300000])
+def test_a_codec_that_cannot_be_built_is_the_callers_mistake_at_once(codec: int) -> None:
+    with pytest.raises(ValueError, match="index codec"):
+        IndexBuilder(codec)
+
+
+# -- looking up ----------------------------------------------------------------------------------------------
+
+
+def looked_up(raw: bytes, cid: bytes, times: int = 40) -> list[list[int]]:
+    """The offsets of ``cid``, asked for again and again: after some times an index keeps samples."""
+    index = parse(raw)
+    over_file = parse(SliceView(BytesSource(b"front" + raw + b"behind"), 5, 5 + len(raw) + 6))
+    return [list(each.offsets_of(CID(cid))) for _ in range(times) for each in (index, over_file)]
+
+
+def same(found: list[list[int]], expected: list[int]) -> bool:
+    return all(each == expected for each in found)
+
+
+def test_an_equal_digest_of_another_hash_is_told_apart_only_by_format_0401() -> None:
+    twin = cid_v1(b"", code=0xB220, digest=FISH_DIGEST)
+    stranger = cid_v1(b"", code=0x1B, digest=FISH_DIGEST)
+    assert same(looked_up(SAMPLES[0x0401], FISH[0]), [18])
+    assert same(looked_up(SAMPLES[0x0401], twin), [117])
+    assert same(looked_up(SAMPLES[0x0401], stranger), [])
+    for cid in (FISH[0], twin, stranger):
+        assert same(looked_up(SAMPLES[0x0400], cid), [18, 117])
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_an_empty_digest_is_found_once(codec: int) -> None:
+    assert same(looked_up(SAMPLES[codec], identity(b"")), [103])
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 127, 128, 129, 1000])
+def test_every_duplicate_is_found_in_the_order_of_offsets(codec: int, count: int) -> None:
+    """Also where they fill more than one stretch between samples, with others on both sides."""
+    before = [Record(0x12, bytes([n]) * 32, n) for n in range(100)]
+    behind = [Record(0x12, bytes([n]) * 32, n) for n in range(201, 256)]
+    offsets = [7919 * n % 100_003 for n in range(1, count + 1)]
+    records = [*behind, *(Record(0x12, b"\xc8" * 32, offset) for offset in offsets), *before]
+    raw = FORMATS[codec](records)
+    assert same(looked_up(raw, cid_v1(b"", digest=b"\xc8" * 32)), sorted(offsets))
+    assert same(looked_up(raw, cid_v1(b"", digest=b"\x63" * 32)), [99])
+    assert same(looked_up(raw, cid_v1(b"", digest=b"\xc9" * 32)), [201])
+    assert same(looked_up(raw, cid_v1(b"", digest=b"\x64" * 32)), [])
+    builder = IndexBuilder(codec)
+    for record in records:
+        builder.add_record(*record)
+    assert_bytes_equal(builder.to_bytes(), raw)
+
+
+@pytest.mark.parametrize("offset", [0, 255, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("codec", FORMATS)
+def test_offsets_of_64_bits_survive(codec: int, offset: int) -> None:
+    builder = IndexBuilder(codec)
+    builder.add(FISH[0], offset)
+    raw = builder.to_bytes()
+    assert_bytes_equal(raw, FORMATS[codec]([Record(0x12, FISH_DIGEST, offset)]))
+    assert same(looked_up(raw, FISH[0]), [offset])
+
+
+def test_a_digest_that_lies_across_two_records_is_not_found() -> None:
+    """Its bytes are there, but no record begins where they do."""
+    records = [Record(0x12, b"\x01\x02\x03\x04", 0x0807060504030201), Record(0x12, b"\x05\x06\x07\x08", 9)]
+    raw = index_sorted(records)
+    assert b"\x04\x01\x02\x03" in raw
+    for inside in (b"\x04\x01\x02\x03", b"\x02\x03\x04\x01", b"\x01\x02\x03\x05"):
+        assert same(looked_up(raw, cid_v1(b"", digest=inside)), [])
+    assert same(looked_up(raw, cid_v1(b"", digest=b"\x05\x06\x07\x08")), [9])
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+def test_membership_takes_what_names_a_cid_and_nothing_else(codec: int) -> None:
+    index = parse(SAMPLES[codec])
+    for value in (FISH[0], CID(FISH[0]), str(CID(FISH[0]))):
+        assert value in index
+    for absent in (cid_v1(b"other"), str(CID(cid_v1(b"other"))), 5, None):
+        assert absent not in index
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 4096, 5000])
+def test_every_record_of_a_large_index_is_found_before_and_after_samples_are_taken(count: int) -> None:
+    digests = [CID.of_data(n.to_bytes(4, "big")).digest for n in range(count)]
+    raw = index_multihash_sorted([Record(0x12, digest, n) for n, digest in enumerate(digests)])
+    index = parse(raw)
+    for n in [*range(0, count, max(1, count // 200)), count - 1]:
+        assert list(index.offsets_of(cid_v1(b"", digest=digests[n]))) == [n]
+        assert list(index.offsets_of(cid_v1(b"", digest=digests[n][::-1]))) in ([], [n])
