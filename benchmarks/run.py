@@ -6,7 +6,7 @@
 carv2 must be importable (``pip install -e .[bench]``, or ``PYTHONPATH=src``). libipld and ipld-car take part if
 they are installed. The others need to be built first:
 
-    go build -C tests/interop/go -o /tmp/peer .        then --go /tmp/peer
+    go build -C tests/interop/go -o PEER .             then --go PEER
     npm ci --prefix tests/interop/js                   then --js tests/interop/js
 
 The archives (archives.py; 3.7 GB, a tenth with --quick) are made in --data when they are first wanted. Every

@@ -206,7 +206,12 @@ class CID:
         return self.parts.hash_code == multihash.IDENTITY
 
     def matches(self, data: bytes) -> bool | None:
-        """Whether ``data`` hashes to this CID; None if its hash function is not available here."""
+        """Whether ``data`` hash to this CID; None if its hash function is not available here.
+
+        An empty digest proves nothing: False.
+        """
+        if not self.digest and not self.is_identity:
+            return False
         hasher = multihash.hasher(self.hash_code, self.parts.digest_size)
         if hasher is None:
             return False if multihash.is_known(self.hash_code) else None

@@ -17,7 +17,7 @@ from carv2.errors import (
     TruncatedError,
     VersionError,
 )
-from carv2.index import Index
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.index import parse as parse_index
 from carv2.section import Block, BlockChecker, Section, new_block
 from carv2.units import DEFAULT_LIMITS, FilePosition, Limits, PayloadOffset
@@ -257,6 +257,15 @@ class CarReader:
                 self._index = parse_index(SliceView(self.source, start, size), position=start)
             self._index_was_read = True
         return self._index
+
+    def build_index(self, codec: int = CAR_MULTIHASH_INDEX_SORTED, *, identity: bool = False) -> IndexBuilder:
+        """Index the sections, whatever index the archive carries: see :func:`carv2.build_index`."""
+        builder = IndexBuilder(codec, identity=identity, limits=self.limits)
+        payload = self.payload_position
+        for batch in self.batches(bodies=False):
+            shift = batch.base - payload
+            builder.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+        return builder
 
     def ignore_index(self) -> None:
         """Look blocks up by going through the file, whatever the archive's own index says."""

@@ -97,6 +97,9 @@ class BlockChecker:
         if hasher is None and not multihash.is_known(code):
             self._unverified(cid, position)
             return
+        if size == 0 and code != multihash.IDENTITY:
+            why = f"{cid} has an empty digest, which proves nothing"
+            raise IntegrityError(why, cid=cid, position=position)
         if hasher is None or hasher(data) != cid.digest:
             raise _mismatch(cid, data, position)
         constructor = multihash.constructor(code, size) if size == 32 else None

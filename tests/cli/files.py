@@ -16,6 +16,7 @@ ROOTS = [FISH[0], LOBSTER[0]]
 TWO = archives.v1(ROOTS, BLOCKS)
 RECORDS = archives.records_of(archives.header(ROOTS), BLOCKS)
 INDEX = archives.index_multihash_sorted(RECORDS)
+ALL_AT_THE_SECOND = [record._replace(offset=RECORDS[1].offset) for record in RECORDS]
 UNKNOWN = (FISH[0][:2] + b"\x99\xb3\x02\x04abcd", b"data")
 START, STOP = archives.section_bounds(archives.header(ROOTS), BLOCKS)[1]
 
@@ -39,7 +40,7 @@ FILES: dict[str, bytes] = {
     "junk.car": TWO[:START] + b"\xff" * 20 + TWO[START:],
     "bad-section.car": archives.header(ROOTS) + bytes.fromhex("e0e0e0e0a706"),
     "bad-header.car": bytes.fromhex("e0e0e0e0a706"),
-    "lying.car": archives.v2(TWO, archives.index_multihash_sorted([r._replace(offset=RECORDS[1].offset) for r in RECORDS])),
+    "lying.car": archives.v2(TWO, archives.index_multihash_sorted(ALL_AT_THE_SECOND)),
     "strange-index.car": archives.v2(TWO, b"\x1f no index"),
     "unfinished.car": archives.PRAGMA + bytes(40) + TWO,
     "unknown.car": archives.v1([], [FISH, UNKNOWN]),

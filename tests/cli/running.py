@@ -35,15 +35,13 @@ def standard_files(folder: Path, stdin: Path | None, stdout: IO[str] | None) -> 
     out, err = folder / ".stdout", folder / ".stderr"
     saved = sys.stdin, sys.stdout, sys.stderr
     with (
-        open(stdin or os.devnull, encoding="utf-8") as sys.stdin,
+        open(stdin or os.devnull, encoding="utf-8") as file_in,
         open(out, "w+", encoding="utf-8") as file_out,
-        open(err, "w+", encoding="utf-8") as sys.stderr,
+        open(err, "w+", encoding="utf-8") as file_err,
     ):
-        sys.stdout = stdout or file_out
+        sys.stdin, sys.stdout, sys.stderr = file_in, stdout or file_out, file_err
         try:
             yield out, err
-            sys.stdout.flush()
-            sys.stderr.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = saved
 

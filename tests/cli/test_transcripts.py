@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from cli.files import lay_out
 from cli.running import Ran, run_line
 
@@ -47,10 +48,10 @@ def parse(text: str) -> list[Step]:
 
 
 def shown(data: bytes) -> list[str]:
-    """Lines, with what a terminal would act on spelled out."""
+    """Lines, with what a terminal would act on spelled out as ``<1b>``: as nothing that is printed looks."""
     text = data.decode("utf-8", "backslashreplace")
     lines = text.removesuffix("\n").split("\n") if text else []
-    lines = ["".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line) for line in lines]
+    lines = ["".join(c if c.isprintable() or c == "\t" else f"<{ord(c):02x}>" for c in line) for line in lines]
     lines = [line or EMPTY for line in lines]
     return lines + [NO_NEWLINE] * (bool(text) and not text.endswith("\n"))
 

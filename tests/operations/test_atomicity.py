@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import archives
 
 import carv2
 from carv2._atomic import replacing, writing
 from carv2.operations.wrap import payload_of
+from helpers import archives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,13 @@ OPERATIONS = {
     "reindex in place": "carv2.reindex('out', 'out')",
     "wrap in place": "carv2.wrap('out', 'out')",
     "salvage": "carv2.salvage('v2.car', 'new')",
-    "create": "w = carv2.create('new'); c = w.__enter__(); c.write(carv2.CID.of_data(bytes(300000)), bytes(300000)); "
-    "w.__exit__(None, None, None)",
-    "command": "import carv2.cli.main as m; code = m.main(['wrap', 'v1.car', 'out']); raise OSError(27, '') if code else None",
+    "create": """
+    with carv2.create('new') as car:
+        car.write(carv2.CID.of_data(bytes(300_000)), bytes(300_000))""",
+    "command": """
+    import carv2.cli.main
+    if carv2.cli.main.main(['wrap', 'v1.car', 'out']) == 1:
+        raise OSError(27, 'as it should')""",
 }
 IN_PLACE = {"roots": PAYLOAD, "unwrap in place": ARCHIVE, "reindex in place": ARCHIVE, "wrap in place": PAYLOAD}
 
@@ -48,8 +52,7 @@ FULL_DISK = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 import carv2
-try:
-    {operation}
+try:{operation}
 except OSError as error:
     assert error.errno in (27, 28), error
 else:
@@ -70,7 +73,9 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_beside_it(tmp_path
     (tmp_path / "v2.car").write_bytes(ARCHIVE)
     old = IN_PLACE.get(name, OLD)
     (tmp_path / "out").write_bytes(old)
-    done = run(tmp_path, FULL_DISK.format(operation=OPERATIONS[name]))
+    operation = OPERATIONS[name]
+    operation = operation if operation.startswith("\n") else f"\n    {operation}"
+    done = run(tmp_path, FULL_DISK.format(operation=operation))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out").read_bytes() == old
     assert sorted(os.listdir(tmp_path)) == ["out", "v1.car", "v2.car"]

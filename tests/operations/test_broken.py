@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers.shared import own_fixture
 
 import carv2
 from carv2 import errors
+from helpers.shared import own_fixture
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = own_fixture("broken")
 CASES = sorted(FOLDER.glob("*.json"))

@@ -8,13 +8,13 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import archives
-from helpers.binary import assert_bytes_equal
-from helpers.shared import shared_fixture
 
 import carv2
 from carv2 import errors
 from carv2.operations.indexing import read_index
+from helpers import archives
+from helpers.binary import assert_bytes_equal
+from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,9 @@ def test_attaching_an_index_with_identity_cids_says_so_in_the_header() -> None:
 
 
 def test_an_index_may_come_out_of_another_archive() -> None:
-    assert_bytes_equal(attached(PAYLOAD, archives.v2(PAYLOAD, INDEX, data_padding=77)), archives.v2(PAYLOAD, INDEX))
+    assert_bytes_equal(
+        attached(PAYLOAD, archives.v2(PAYLOAD, INDEX, data_padding=77)), archives.v2(PAYLOAD, INDEX)
+    )
 
 
 def test_an_index_without_its_codec_gets_it() -> None:
@@ -184,7 +186,9 @@ def open_descriptors() -> int:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count open files")
-@pytest.mark.parametrize("index", [INDEX, archives.v2(PAYLOAD, INDEX), archives.v2(PAYLOAD), b"\x55nonsense", INDEX[:-1]])
+@pytest.mark.parametrize(
+    "index", [INDEX, archives.v2(PAYLOAD, INDEX), archives.v2(PAYLOAD), b"\x55nonsense", INDEX[:-1]]
+)
 def test_no_file_stays_open_behind_an_operation(tmp_path: Path, index: bytes) -> None:
     path, index_path = tmp_path / "in.car", tmp_path / "in.carindex"
     path.write_bytes(PAYLOAD)

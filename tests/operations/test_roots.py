@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers import archives
-from helpers.binary import assert_bytes_equal
-from helpers.shared import shared_fixture
 
 import carv2
 from carv2 import errors
+from helpers import archives
+from helpers.binary import assert_bytes_equal
+from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,9 +70,7 @@ def test_another_size_is_refused_with_both_sizes_and_changes_nothing(
     path.write_bytes(before)
     with pytest.raises(errors.FormatError) as caught:
         carv2.replace_roots(path, roots)
-    assert str(caught.value).startswith(
-        f"current header size (61) must match replacement header size ({size})"
-    )
+    assert str(caught.value).startswith(f"current header size (61) must match replacement header size ({size})")
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.car"]
 

@@ -7,12 +7,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import archives
-from helpers.shared import shared_fixture
 
 import carv2
 from carv2.operations import _tally
 from carv2.operations.verify import Verification, verify
+from helpers import archives
+from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,9 @@ def test_each_block_with_a_wrong_hash_is_a_problem_at_its_data() -> None:
 def test_each_missing_root_is_a_problem_and_a_root_of_equal_hash_does_not_make_up_for_it() -> None:
     missing = archives.cid_v1(b"fish", codec=0x71)
     report = verify(archives.v1([LOBSTER[0], missing, missing], BLOCKS))
-    assert [(problem.kind, problem.cid) for problem in report.problems] == [("MissingRoot", carv2.CID(missing))] * 2
+    assert [(problem.kind, problem.cid) for problem in report.problems] == [
+        ("MissingRoot", carv2.CID(missing))
+    ] * 2
 
 
 def changed(at: int, **values: Any) -> bytes:

@@ -7,13 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import archives
-from helpers.binary import assert_bytes_equal
-from helpers.shared import shared_fixture
 
 import carv2
 from carv2 import errors
 from carv2.operations.wrap import payload_of
+from helpers import archives
+from helpers.binary import assert_bytes_equal
+from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,9 @@ def test_wrapping_without_an_index_gives_go_cars_own_file() -> None:
     assert_bytes_equal(wrapped(shared_fixture("go-car/sample-v1.car"), index_codec=None), expected)
 
 
-@pytest.mark.parametrize("name", ["sample-wrapped-v2", "sample-v2-indexless", "sample-rw-bs-v2", "sample-unixfs-v2"])
+@pytest.mark.parametrize(
+    "name", ["sample-wrapped-v2", "sample-v2-indexless", "sample-rw-bs-v2", "sample-unixfs-v2"]
+)
 def test_what_was_unwrapped_is_the_payload(name: str) -> None:
     path = shared_fixture(f"go-car/{name}.car")
     with carv2.open(path) as car:
@@ -173,16 +175,14 @@ def test_a_truncated_source_is_not_unwrapped_and_the_destination_stays(tmp_path:
     assert (error.position, error.field) == (len(cut), "payload")
 
 
-@pytest.mark.parametrize("name", ["wrap", "unwrap", "payload_of", "reindex", "detach_index"])
-def test_of_a_truncated_source_a_sink_gets_nothing_at_all(name: str) -> None:
-    operations = {**vars(carv2), "payload_of": payload_of}
-    cut = PAYLOAD[:-1] if name == "wrap" else archives.v2(PAYLOAD)[:-1]
-    if name == "detach_index":
-        cut = archives.SMALL_V2[:-1]
+@pytest.mark.parametrize("operation", [carv2.unwrap, carv2.wrap, payload_of, carv2.reindex])
+def test_of_a_truncated_source_a_sink_gets_nothing_at_all(operation: Any) -> None:
+    data = bytes(3 << 20)  # more than is copied at a time
+    payload = archives.v1([], [(archives.cid_v1(data), data)])
+    cut = payload[:-1] if operation is carv2.wrap else archives.v2(payload)[:-1]
     sink = io.BytesIO()
-    getattr(carv2, name, None)  # makes the facade load it
     with pytest.raises(errors.TruncatedError):
-        (operations.get(name) or getattr(carv2, name))(cut, sink)
+        operation(cut, sink)
     assert sink.getvalue() == b""
 
 

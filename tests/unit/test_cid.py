@@ -120,7 +120,7 @@ def test_a_cid_equals_nothing_but_a_cid_and_has_no_order_with_anything_else(othe
     for compare in ("__lt__", "__le__", "__gt__", "__ge__"):
         assert getattr(cid, compare)(other) is NotImplemented
     with pytest.raises(TypeError):
-        _ = cid < other  # type: ignore[operator]
+        _ = cid < other
 
 
 # -- other packages -------------------------------------------------------------------------------------------

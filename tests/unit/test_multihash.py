@@ -161,9 +161,7 @@ def test_trunc254_keeps_the_other_six_bits() -> None:
 
 
 @pytest.mark.parametrize(("name", "first", "second"), [("470.txt", 0x00, 0x6E), ("742.txt", 0x00, 0xFF)])
-def test_murmur3_puts_hamt_names_where_the_unixfs_specification_does(
-    name: str, first: int, second: int
-) -> None:
+def test_murmur3_puts_hamt_names_where_the_unixfs_specification_does(name: str, first: int, second: int) -> None:
     # https://specs.ipfs.tech/unixfs/, the HAMT example
     assert list(multihash.digest(multihash.MURMUR3_X64_64, name.encode())[:2]) == [first, second]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.cid import CID
-from carv2.errors import BlockNotFoundError
+from carv2.errors import BlockNotFoundError, ClosedError
 from carv2.section import Block, BlockChecker
 
 if TYPE_CHECKING:
@@ -41,21 +41,27 @@ class MemoryBlockstore(ReadsOneByOne):
         self._whole_cids = whole_cids
         self._checker = BlockChecker() if verify else None
         self._blocks: dict[bytes, Block] = {}
+        self._closed = False
         self.put_many(blocks)
 
     def _key(self, cid: CID) -> bytes:
         return bytes(cid) if self._whole_cids else cid.multihash
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the blockstore was closed")
+
     def put(self, cid: CIDLike, data: bytes, /) -> bool:
         """Store one block; whether it was new."""
+        self._check_open()
         wanted = CID.of(cid)
         key = self._key(wanted)
         if key in self._blocks or wanted.is_identity:
             return False
         if self._checker is not None:
             self._checker.check(bytes(wanted), data, position=0)
-        self._blocks[key] = Block(wanted, bytes(data))
-        return True
+        block = Block(wanted, bytes(data))
+        return self._blocks.setdefault(key, block) is block  # of several threads, one has stored it
 
     def put_many(self, blocks: Iterable[tuple[CIDLike, bytes]], /) -> int:
         """Store each pair, up to the first that fails; how many were new."""
@@ -65,22 +71,27 @@ class MemoryBlockstore(ReadsOneByOne):
         wanted = CID.of(cid)
         if wanted.is_identity:
             return wanted.digest
+        self._check_open()
         block = self._blocks.get(self._key(wanted))
         if block is None:
             raise BlockNotFoundError(wanted)
         return block.data
 
     def __delitem__(self, cid: CIDLike, /) -> None:
+        self._check_open()
         wanted = CID.of(cid)
         if self._blocks.pop(self._key(wanted), None) is None:
             raise BlockNotFoundError(wanted)
 
     def __iter__(self) -> Iterator[CID]:
+        self._check_open()
         return (block.cid for block in list(self._blocks.values()))
 
     def __len__(self) -> int:
+        self._check_open()
         return len(self._blocks)
 
     def close(self) -> None:
         """Forget everything; may be called twice."""
+        self._closed = True
         self._blocks = {}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from carv2._source import REMOTE_CHUNK_SIZE, FileSource, SliceView, open_source
+from carv2._source import REMOTE_CHUNK_SIZE, FileSource, MappedSource, SliceView, open_source
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.blockstore._ranges import read_merged
 from carv2.cid import CID
 from carv2.errors import BlockNotFoundError, ClosedError, ReadOnlyError
-from carv2.index import Index, IndexBuilder
+from carv2.index import Index
 from carv2.index import parse as parse_index
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -46,6 +47,8 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             from the CID itself, whether the archive has them or not.
         verify: check what is read against its hash.
         null_padding: take a zero-length section for the end of the payload.
+        memory_map: map the file at that path into memory: look-ups cost half. Only for a file that nobody makes
+            shorter meanwhile, which would kill the interpreter; otherwise that is an error like others.
         limits: upper bounds for what the file may claim.
 
     Raises:
@@ -69,9 +72,15 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         store_identity: bool = False,
         verify: bool = True,
         null_padding: bool = False,
+        memory_map: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._whole_cids, self._store_identity, self._verify = whole_cids, store_identity, verify
+        if memory_map and isinstance(source, (str, os.PathLike)):
+            source = MappedSource(source)
+            self._mapped: MappedSource | None = source
+        else:
+            self._mapped = None
         self._car = CarReader(source, limits=limits, null_padding=null_padding)
         self._closed = False
         self._count: int | None = None
@@ -96,12 +105,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         return own
 
     def _generate_index(self) -> Index:
-        car = self._car
-        builder = IndexBuilder(identity=True, limits=car.limits)
-        payload = car.payload_position
-        for batch in car.batches(bodies=False):
-            shift = batch.base - payload
-            builder.add_sections(batch.entries, batch.start + shift, shift)
+        builder = self._car.build_index(identity=True)
         if len(builder) * 40 <= _SPILL:
             return builder.to_index()
         return _in_temporary_file(builder.chunks())
@@ -195,6 +199,8 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         """Close what was opened here; may be called twice. Iterations that are under way end with ClosedError."""
         self._closed = True
         self._car.close()
+        if self._mapped is not None:
+            self._mapped.close()
 
 
 def _in_temporary_file(chunks: Iterable[bytes]) -> Index:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
 from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED
 from carv2.multicodec import name_of
-
-if TYPE_CHECKING:
-    import argparse
 
 _CODECS = {name_of(code): code for code in (CAR_MULTIHASH_INDEX_SORTED, CAR_INDEX_SORTED)}
 
@@ -29,8 +26,6 @@ def add_codec(parser: argparse.ArgumentParser, *, none: bool = True) -> None:
 
 
 def _codec(name: str) -> int | None:
-    if name == "none":
-        return None
-    if name not in _CODECS:
-        raise ValueError(name)
-    return _CODECS[name]
+    if name != "none" and name not in _CODECS:
+        raise argparse.ArgumentTypeError(f"unknown index codec {name}; known are: {', '.join(_CODECS)}, none")
+    return _CODECS.get(name)

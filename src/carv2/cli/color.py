@@ -6,6 +6,7 @@ own flag, where it is given, overrides what came before; an absent one changes n
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -29,10 +30,10 @@ def apply(explicit: bool | None) -> None:
 
 
 def parse_flag(text: str) -> bool:
-    """The value of ``--color=text``; ValueError for one that means neither yes nor no."""
+    """The value of ``--color=text``; an error for one that means neither yes nor no."""
     value = text.lower()
     if value not in _TRUE | _FALSE:
-        raise ValueError(f"--color={text}: expected true or false")
+        raise argparse.ArgumentTypeError(f"--color takes true or false, not {text}")
     return value in _TRUE
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
+_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header"}
+"""Those that may stand between the words of a command's name."""
 
 
 class UsageError(Exception):
@@ -28,6 +30,15 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return its exit code."""
+    if sys.stdout is None or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
+        return BAD_ARCHIVE  # nobody is there to be told of anything
+    try:
+        return _run(argv)
+    finally:
+        _settle_output()
+
+
+def _run(argv: Sequence[str]) -> int:
     color.start()
     name = None
     try:
@@ -36,31 +47,38 @@ def main(argv: Sequence[str]) -> int:
             return OK
         name, words = _take_command(words)
         command = registry.load(name)
-        args = _parser_for(name, command).parse_intermixed_args(_spell_out_color(words))
+        args = _parser_for(name, command).parse_intermixed_args(_plain_words(words))
         color.apply(args.color)
         code = command.run(args)
         sys.stdout.flush()
         return code
     except (CarError, OSError) as error:
         return _report(error)
-    except (UsageError, ValueError) as error:
+    except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
         print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
         return USAGE
-    except SystemExit as stop:  # argparse's help and usage errors
-        return stop.code if isinstance(stop.code, int) else USAGE
+    except SystemExit:  # argparse's --help
+        return OK
     except KeyboardInterrupt:
         return 130
 
 
 def _report(error: CarError | OSError) -> int:
     if isinstance(error, BrokenPipeError):  # who reads us has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
     print(color.paint(prefix, "error") + color.printable(str(error)), file=sys.stderr)
     return BAD_ARCHIVE
+
+
+def _settle_output() -> None:
+    """Hand over what is printed; where nobody takes it, see to it that Python does not try again at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_global_flags(words: list[str]) -> list[str]:
@@ -96,32 +114,34 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
         near = difflib.get_close_matches(name, [*registry.COMMANDS, *registry.ALIASES], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown command {name}{hint}")
-    for at, word in enumerate(rest):
-        if f"{name} {word}" in registry.COMMANDS:
-            for flag in rest[:at]:
-                _apply_color_word(flag)
-            return f"{name} {word}", [flag for flag in rest[:at] if not _is_color(flag)] + rest[at + 1 :]
-        if not _is_color(word):
-            break
-    return name, rest
+    at = 0
+    while at < len(rest) and rest[at].startswith("-"):
+        at += 2 if rest[at] in _FLAGS_WITH_VALUES else 1
+    if at >= len(rest) or f"{name} {rest[at]}" not in registry.COMMANDS:
+        return name, rest
+    for flag in filter(_is_color, rest[:at]):
+        color.apply(color.parse_flag(flag.partition("=")[2]))
+    return f"{name} {rest[at]}", [flag for flag in rest[:at] if not _is_color(flag)] + rest[at + 1 :]
 
 
 def _is_color(word: str) -> bool:
     return word == "--color" or word.startswith("--color=")
 
 
-def _apply_color_word(word: str) -> None:
-    color.apply(color.parse_flag(word.partition("=")[2]))
-
-
-def _spell_out_color(words: list[str]) -> list[str]:
-    """``--color`` as ``--color=true``, so that it does not take the next word for its value."""
+def _plain_words(words: list[str]) -> list[str]:
+    """``--color`` with its value, and files that look like flags as what argparse does not take for flags."""
     end = words.index("--") if "--" in words else len(words)
-    return ["--color=true" if word == "--color" else word for word in words[:end]] + words[end:]
+    files = [f"./{word}" if word.startswith("-") and word != "-" else word for word in words[end + 1 :]]
+    return ["--color=true" if word == "--color" else word for word in words[:end]] + files
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
 
 def _parser_for(name: str, command: registry.Command) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"carv2 {name}",
         description=command.HELP[0].upper() + command.HELP[1:] + ".",
         epilog="examples:\n" + "\n".join(f"  {example}" for example in command.EXAMPLES),

@@ -32,6 +32,7 @@ COMMANDS = {
     "root": "list the roots of an archive",
     "verify": "check archives from end to end",
     "get-block": "take one block out of an archive",
+    "put-block": "append the block on standard input to an archive",
     "wrap": "make a CARv2 with an index of a CARv1",
     "unwrap": "take the CARv1 out of a CARv2",
     "index": "write an archive anew with a fresh index",
@@ -40,6 +41,7 @@ COMMANDS = {
     "detach-index list": "list the records of an index",
     "attach-index": "put an index into an archive",
     "salvage": "save what is whole of a damaged archive",
+    "recover": "say what an interrupted writer left, or finish its archive",
     "explain": "show an archive byte by byte, up to the first fault",
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -13,7 +15,6 @@ from carv2.cid import CID
 from carv2.units import Limits
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Generator, Iterator, Mapping
     from typing import BinaryIO
 
@@ -32,18 +33,25 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     limits = Limits()
     parser.add_argument(
         "--max-section",
-        type=int,
+        type=size,
         default=limits.section,
         metavar="BYTES",
         help="largest section (default 8 MiB)",
     )
     parser.add_argument(
         "--max-header",
-        type=int,
+        type=size,
         default=limits.header,
         metavar="BYTES",
         help="largest header (default 32 MiB)",
     )
+
+
+def size(text: str) -> int:
+    """A flag's number of bytes."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number of bytes")
+    return int(text)
 
 
 def add_null_padding(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +72,7 @@ def blame(archive: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError) and not hasattr(error, "archive"):
             error.archive = "standard input" if archive == "-" else archive  # type: ignore[attr-defined]
         raise
 
@@ -75,8 +83,8 @@ def source(name: str) -> Generator[str | BinaryIO]:
     with blame(name):
         if name != "-":
             yield name
-        elif sys.stdin.buffer.seekable():
-            yield sys.stdin.buffer
+        elif standard_input().seekable():
+            yield standard_input()
         else:
             with tempfile.TemporaryFile() as spool:
                 for chunk in chunks(name):
@@ -92,8 +100,16 @@ def chunks(name: str) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK):
                 yield chunk
         return
-    while chunk := os.read(sys.stdin.fileno(), _CHUNK):
+    descriptor = standard_input().fileno()
+    while chunk := os.read(descriptor, _CHUNK):
         yield chunk
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, as bytes; OSError if this process was given none."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise OSError(errno.EBADF, "standard input is closed")
+    return sys.stdin.buffer
 
 
 def destination(name: str) -> str | BinaryIO:
@@ -118,7 +134,7 @@ def plain(value: object) -> object:
     if hasattr(value, "_asdict"):
         return plain_fields(cast("Any", value)._asdict())
     if hasattr(value, "__dataclass_fields__"):
-        return plain_fields(vars(value))
+        return plain_fields({name: getattr(value, name) for name in cast("Any", value).__dataclass_fields__})
     if isinstance(value, dict):
         return plain_fields(cast("dict[object, object]", value))
     if isinstance(value, (list, tuple)):

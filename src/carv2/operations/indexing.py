@@ -10,7 +10,7 @@ from carv2._source import SliceView, open_source
 from carv2.errors import NoIndexError
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index
 from carv2.operations._index_check import require_matching_index
-from carv2.operations.wrap import check_sections, copy, index_of, write_v2
+from carv2.operations.wrap import check_sections, copy, write_v2
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
@@ -45,7 +45,7 @@ def build_index(
     [18]
     """
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
-        return index_of(car, codec, identity=identity)
+        return car.build_index(codec, identity=identity)
 
 
 def reindex(
@@ -68,7 +68,7 @@ def reindex(
         if codec is None:
             check_sections(car)
             return write_v2(car, destination, (), has_index=False)
-        chunks = index_of(car, codec, identity=identity).chunks()
+        chunks = car.build_index(codec, identity=identity).chunks()
         return write_v2(car, destination, chunks, has_index=True, fully_indexed=identity)
 
 

@@ -92,7 +92,7 @@ def inspect(
 def _unknown_hash(car: CarReader, code: int) -> UnknownHashError:
     section = next(section for section in car.sections() if section.cid.hash_code == code)
     why = f"no hash function {name_of(code)} ({code:#x}) here to check {section.cid.short()} with"
-    return UnknownHashError(why, cid=section.cid, position=section.position, hash_code=code)
+    return UnknownHashError(why, cid=section.cid, position=section.data_position, hash_code=code)
 
 
 def _index_codec(car: CarReader) -> tuple[int | None, bool]:

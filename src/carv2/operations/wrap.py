@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from carv2._atomic import writing
 from carv2.errors import TruncatedError, VersionError
 from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV2Header
-from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
 
@@ -53,7 +53,7 @@ def wrap(
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
         if car.version != 1:
             raise VersionError(car.version, position=0, supported=(1,))
-        builder = None if index_codec is None else index_of(car, index_codec, identity=identity)
+        builder = None if index_codec is None else car.build_index(index_codec, identity=identity)
         if builder is None:
             check_sections(car)
         chunks = () if builder is None else builder.chunks()
@@ -106,16 +106,6 @@ def require_whole(car: CarReader) -> None:
     start, end, size = car.payload_position, car.payload_end, car.source.size
     if size < end:
         raise TruncatedError("payload", wanted=end - start, got=max(0, size - start), position=size)
-
-
-def index_of(car: CarReader, codec: int, *, identity: bool) -> IndexBuilder:
-    """Index the sections of ``car``."""
-    builder = IndexBuilder(codec, identity=identity, limits=car.limits)
-    payload = car.payload_position
-    for batch in car.batches(bodies=False):
-        shift = batch.base - payload
-        builder.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
-    return builder
 
 
 def check_sections(car: CarReader) -> None:

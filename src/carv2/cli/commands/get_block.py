@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING
 
 import carv2
 from carv2._atomic import writing
 from carv2.cli import streams
 
-if TYPE_CHECKING:
-    import argparse
-
 HELP = "take one block out of an archive, its hash checked"
-EXAMPLES = ("carv2 get-block archive.car bafkrei... >block",)
+EXAMPLES = (
+    "carv2 get-block archive.car bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu block.bin",
+    "carv2 get-block - bafkqaatjmq <archive.car",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the archive, - for standard input")
-    parser.add_argument("cid", metavar="CID", type=carv2.CID.of, help="of the block; its codec does not matter")
+    parser.add_argument("cid", metavar="CID", type=_cid, help="of the block; its codec does not matter")
     parser.add_argument(
         "out", metavar="OUT", nargs="?", default="-", help="file for the block (default: standard output)"
     )
     parser.add_argument("--no-verify", action="store_true", help="do not check the hash")
     parser.add_argument("--rebuild-index", action="store_true", help="do not trust the archive's index")
     streams.add_limits(parser)
+
+
+def _cid(text: str) -> carv2.CID:
+    try:
+        return carv2.CID.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a CID: {error}") from error
 
 
 def run(args: argparse.Namespace) -> int:

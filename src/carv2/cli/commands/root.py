@@ -36,7 +36,11 @@ def _roots(args: argparse.Namespace) -> tuple[CID, ...]:
     """As soon as the header is there: what comes behind it may be long."""
     decoder = carv2.CarDecoder(limits=streams.limits_of(args), verify=False)
     for chunk in streams.chunks(args.file):
-        decoder.feed(chunk)
+        try:
+            decoder.feed(chunk)
+        except carv2.CarError:  # behind the header, maybe: that is no matter here
+            if decoder.roots is None:
+                raise
         if decoder.roots is not None:
             return decoder.roots
     decoder.finish()

@@ -19,8 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="the CARv1, - for standard input")
     parser.add_argument("destination", metavar="DST", help="the CARv2, - for standard output")
     add_codec(parser)
-    parser.add_argument("--data-padding", type=int, default=0, metavar="BYTES", help="zeros before the payload")
-    parser.add_argument("--index-padding", type=int, default=0, metavar="BYTES", help="zeros before the index")
+    parser.add_argument(
+        "--data-padding", type=streams.size, default=0, metavar="BYTES", help="zeros before the payload"
+    )
+    parser.add_argument(
+        "--index-padding", type=streams.size, default=0, metavar="BYTES", help="zeros before the index"
+    )
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 

@@ -1,0 +1,72 @@
+"""What resuming a file would keep and what it would cut, found out without changing it."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from carv2._source import FileSource
+from carv2._storefile import StoreFile
+from carv2.blockstore._recovery import Recovery, examine
+from carv2.blockstore.read_write import _require
+from carv2.units import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    import os
+
+
+__all__ = ["Recovery", "examine_file"]
+
+
+def examine_file(
+    path: str | os.PathLike[str],
+    *,
+    data_padding: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    null_padding: bool = False,
+    check_promised: bool = False,
+) -> Recovery:
+    """Look a file over as :meth:`ReadWriteBlockstore.resume` would, and change nothing.
+
+    The writers' lock is held meanwhile; on a file that may not be written to, the look is without it.
+
+    Args:
+        path: the archive, finished or not.
+        data_padding: zero bytes that a CARv2 must have between header and payload; None takes any.
+        limits: upper bounds for what it may claim.
+        null_padding: take a zero-length section for the end of the sections.
+        check_promised: hash what the header promises too.
+
+    Raises:
+        LockedError: it is being written.
+        ResumeError: it cannot be resumed: another padding, or an unknown hash function behind what was promised.
+        FormatError: it is not an archive, or damaged where it promises not to be.
+        IntegrityError: the same, for a hash.
+
+    >>> import os, tempfile
+    >>> from carv2 import CID, iter_car
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "cut.car")
+    ...     archive = b"".join(iter_car([], [(CID.of_data(data), data) for data in (b"fish", b"lobster")]))
+    ...     with open(path, "wb") as file:
+    ...         written = file.write(archive[:-1])
+    ...     found = examine_file(path)
+    >>> found.state, found.block_count, found.cut_bytes
+    ('torn', 1, 43)
+    """
+    file = _open(path)
+    try:
+        found = examine(file, limits, null_padding=null_padding, check_promised=check_promised)
+    finally:
+        file.close()
+    _require(found, None, None, data_padding)
+    return found
+
+
+def _open(path: str | os.PathLike[str]) -> FileSource:
+    try:
+        return StoreFile.resume(path)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        return FileSource.open(path)

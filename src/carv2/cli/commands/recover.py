@@ -1,0 +1,80 @@
+"""``carv2 recover``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from carv2.blockstore import ReadWriteBlockstore, examine_file
+from carv2.cli import color, streams
+from carv2.header import FULLY_INDEXED
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from carv2.blockstore import Recovery
+
+HELP = "say what an interrupted writer left that can be kept, or finish its archive"
+EXAMPLES = ("carv2 recover unfinished.car", "carv2 recover --apply unfinished.car")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the archive; standard input cannot be recovered")
+    parser.add_argument("--apply", action="store_true", help="cut what has to be cut, and finish the archive")
+    parser.add_argument(
+        "--data-padding", type=int, metavar="BYTES", help="zeros that must be before the payload (default: any)"
+    )
+    parser.add_argument("--check-promised", action="store_true", help="hash what the header promises, too")
+    streams.add_null_padding(parser)
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.file == "-":
+        raise ValueError("standard input cannot be recovered")
+    how: dict[str, Any] = {
+        "data_padding": args.data_padding,
+        "limits": streams.limits_of(args),
+        "null_padding": args.null_padding,
+        "check_promised": args.check_promised,
+    }
+    with streams.blame(args.file):
+        found = examine_file(args.file, **how)
+        applied = args.apply and not _is_finished(found)
+        if applied:
+            with ReadWriteBlockstore.resume(args.file, store_identity=_lists_identity(found), **how) as store:
+                found = store.recovery or found
+    if args.json:
+        streams.print_json({"file": args.file, "applied": applied, "cut_bytes": found.cut_bytes, **_fields(found)})
+    else:
+        for line in _lines(found, applied=applied):
+            print(line)
+    return 1 if found.cut_bytes else 0
+
+
+def _is_finished(found: Recovery) -> bool:
+    return found.state == "finalized" or (found.version == 1 and found.state == "whole")
+
+
+def _lists_identity(found: Recovery) -> bool:
+    return found.header is not None and bool(found.header.characteristics & FULLY_INDEXED)
+
+
+def _promised(found: Recovery) -> int:
+    return found.promised_end - found.payload_position - found.first_section
+
+
+def _fields(found: Recovery) -> dict[str, object]:
+    names = ("state", "version", "block_count", "kept_end", "promised_end", "file_size", "reason")
+    fields = {name: getattr(found, name) for name in names}
+    return {**fields, "promised_bytes": _promised(found), "roots": found.payload_header.roots}
+
+
+def _lines(found: Recovery, *, applied: bool) -> Iterator[str]:
+    yield f"State: {found.state}"
+    yield f"Version: {found.version}"
+    yield f"Promised: {_promised(found)} bytes of sections"
+    yield f"{'Kept' if applied else 'To keep'}: {found.block_count} blocks, up to byte {found.kept_end}"
+    if found.cut_bytes:
+        head = color.paint("Cut:" if applied else "To cut:", "error")
+        yield f"{head} {found.cut_bytes} bytes: {color.printable(str(found.reason))}"

@@ -1,0 +1,330 @@
+"""What holds for every command, and what a transcript cannot show: terminals, pipes that stay open, interrupts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from carv2.cli import color, main, registry, streams
+from cli.files import lay_out
+from cli.running import SOURCE, run, run_shell, surroundings
+from helpers import archives
+
+if TYPE_CHECKING:
+    import argparse
+
+NAMES = list(registry.COMMANDS)
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
+COMMANDS_FOLDER = SOURCE / "carv2" / "cli" / "commands"
+
+
+def parse(line: str) -> argparse.Namespace:
+    """The arguments of the ``carv2`` in an example, shell operators left aside."""
+    words = shlex.split(re.sub(r"[<>]\s*\S+", "", next(part for part in line.split("|") if "carv2" in part)))
+    name, rest = main._take_command(words[words.index("carv2") + 1 :])
+    return main._parser_for(name, registry.load(name)).parse_intermixed_args(main._plain_words(rest))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_a_line_of_help(name: str) -> None:
+    for text in (registry.load(name).HELP, registry.COMMANDS[name]):
+        assert text[:1].islower()
+        assert "\n" not in text
+        assert not text.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_examples_that_are_right(name: str) -> None:
+    examples = registry.load(name).EXAMPLES
+    assert examples
+    for example in examples:
+        assert parse(example) is not None, example
+    assert any(f"carv2 {name} " in example for example in examples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_what_the_command_is_for_its_flags_and_examples(name: str, tmp_path: Path) -> None:
+    command = registry.load(name)
+    for flag in ("--help", "-h"):
+        ran = run(tmp_path, [*name.split(), flag])
+        assert (ran.code, ran.err) == (0, "")
+        text = ran.out.decode()
+        assert " ".join(text.split()).count(command.HELP[1:]) == 1
+        assert all(example in text for example in command.EXAMPLES)
+        assert "--json" in text
+        assert "--color" in text
+        flags = {option for action in main._parser_for(name, command)._actions for option in action.option_strings}
+        assert all(flag in text for flag in flags)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_argument_and_flag_is_explained(name: str) -> None:
+    for action in main._parser_for(name, registry.load(name))._actions:
+        assert action.help, action.dest
+
+
+def test_the_page_of_all_commands_names_each() -> None:
+    page = main._help()
+    for name, text in registry.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(text)}$", page, re.MULTILINE), name
+
+
+def test_each_module_of_commands_is_in_the_registry() -> None:
+    modules = {path.stem for path in COMMANDS_FOLDER.glob("*.py")} - {"__init__"}
+    assert modules == {name.replace("-", "_").replace(" ", "_") for name in NAMES}
+    assert set(registry.ALIASES.values()) <= set(NAMES)
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="docs/reference/cli.md is not written yet")
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert re.search(rf"\b{re.escape(name)}\b", text)
+    for action in main._parser_for(name, registry.load(name))._actions:
+        for option in action.option_strings:
+            if option.startswith("--"):
+                assert option in text, option
+
+
+# One command line each that prints something with --json, and the keys of what it prints.
+JSON = {
+    "inspect": ("inspect two.car", {"version", "roots", "block_count", "codecs", "header"}),
+    "list": ("list two.car", {"cid", "size"}),
+    "root": ("root two.car", {"roots"}),
+    "verify": ("verify two.car", {"file", "ok", "problems"}),
+    "get-block": ("get-block two.car bafkqaatjmq out", {"cid", "size"}),
+    "put-block": ("put-block two.car", {"cid", "created", "stored", "version", "roots"}),
+    "wrap": ("wrap two.car out", {"data_offset", "data_size", "index_offset", "characteristics"}),
+    "unwrap": ("unwrap wrapped.car out", {"size"}),
+    "index": ("index two.car out", {"data_offset", "data_size", "index_offset", "characteristics"}),
+    "index create": ("index create two.car out", {"records"}),
+    "detach-index": ("detach-index wrapped.car out", {"size"}),
+    "detach-index list": ("detach-index list wrapped.car", {"hash_code", "digest", "offset"}),
+    "attach-index": ("attach-index two.car two.carindex out", {"data_offset", "data_size", "index_offset"}),
+    "salvage": ("salvage damaged.car out", {"block_count", "lost", "roots", "missing_roots"}),
+    "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),
+    "explain": ("explain two.car", {"position", "raw", "size", "meaning", "value", "error"}),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    words, rest = name.split(), JSON[name][0].removeprefix(name).split()
+    ran = run(tmp_path, [*words, "--json", *rest] if where == "before" else [*words, *rest, "--json"])
+    objects: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
+    assert objects
+    assert all(JSON[name][1] <= found.keys() for found in objects)
+    assert ran.err == ""
+    plain = run(tmp_path, [*words, *(rest if name != "salvage" else ["damaged.car", "out2"])])
+    assert plain.code == ran.code
+    assert plain.out != ran.out
+
+
+# -- colour -----------------------------------------------------------------------------------------------------
+
+COLOURED = b"\x1b[32mok\x1b[0m"
+
+
+def at_terminal(folder: Path, argv: list[str], **environment: str) -> bytes:
+    """What ``carv2 ARGV`` prints where standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        run(folder, argv, stdout=terminal, environment=environment)
+    found = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            found += chunk
+    except OSError:  # Linux: the other side is closed
+        pass
+    os.close(ours)
+    return found
+
+
+VERIFY = ["verify", "-v", "fish.car"]
+CASCADE = [  # the command line, the environment, whether colour is on at a terminal
+    (VERIFY, {}, True),
+    (VERIFY, {"NO_COLOR": "1"}, False),
+    (VERIFY, {"NO_COLOR": ""}, True),
+    (VERIFY, {"TERM": "dumb"}, False),
+    ([*VERIFY, "--color"], {"NO_COLOR": "1"}, True),
+    (["--color", *VERIFY], {"TERM": "dumb"}, True),
+    (["--color=false", *VERIFY], {}, False),
+    ([*VERIFY, "--color=false"], {}, False),
+    (["--color", *VERIFY, "--color=false"], {}, False),
+    (["--color=false", *VERIFY, "--color"], {}, True),
+    (["--color=false", "verify", "--color=true", "-v", "fish.car"], {"NO_COLOR": "1"}, True),
+]
+
+
+@pytest.mark.parametrize(("argv", "environment", "is_on"), CASCADE)
+def test_at_a_terminal_the_most_specific_flag_wins_over_the_surroundings(
+    argv: list[str], environment: dict[str, str], is_on: bool, tmp_path: Path
+) -> None:
+    lay_out(tmp_path)
+    found = at_terminal(tmp_path, argv, **environment)
+    assert b"ok" in found
+    assert (COLOURED in found) is is_on
+
+
+@pytest.mark.parametrize(("argv", "environment", "is_on"), CASCADE)
+def test_in_a_pipe_only_flags_turn_colour_on(
+    argv: list[str], environment: dict[str, str], is_on: bool, tmp_path: Path
+) -> None:
+    lay_out(tmp_path)
+    found = run(tmp_path, argv, environment=environment).out
+    assert b"ok" in found
+    given = [word for word in argv if word.startswith("--color")]
+    assert (COLOURED in found) is (is_on and bool(given))
+
+
+@pytest.mark.parametrize("first", [None, True, False])
+@pytest.mark.parametrize("second", [None, True, False])
+@pytest.mark.parametrize("third", [None, True, False])
+def test_at_three_levels_the_last_one_given_wins(
+    first: bool | None, second: bool | None, third: bool | None, tmp_path: Path
+) -> None:
+    def words(value: bool | None) -> list[str]:
+        return [] if value is None else ["--color"] if value else ["--color=false"]
+
+    argv = [*words(first), "detach-index", *words(second), "list", *words(third), "missing"]
+    given = [value for value in (first, second, third) if value is not None]
+    found = run(tmp_path, argv).err
+    assert ("\x1b[" in found) is (bool(given) and given[-1])
+    assert "missing" in found
+
+
+@pytest.mark.parametrize("text", ["true", "1", "yes", "on", "always", "TRUE", "T", ""])
+def test_words_for_colour(text: str) -> None:
+    assert color.parse_flag(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "no", "off", "never", "False", "F"])
+def test_words_for_no_colour(text: str) -> None:
+    assert color.parse_flag(text) is False
+
+
+def test_a_file_called_like_a_flag_of_colour_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "--color").write_bytes(archives.EMPTY_HEADER)
+    assert run(tmp_path, ["root", "--json", "--", "--color"]).out == b'{"roots": []}\n'
+
+
+# -- streams ----------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "carv2", *argv],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_who_closes_the_pipe_early_gets_no_complaint(tmp_path: Path) -> None:
+    (tmp_path / "big.car").write_bytes(archives.v1([], [archives.FISH] * 30_000))
+    for argv in (["list", "--no-verify", "big.car"], ["explain", "big.car"], ["list", "--json", "big.car"]):
+        process = start(tmp_path, *argv)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, b""), argv
+        process.stderr.close()
+
+
+def test_roots_are_printed_before_the_stream_ends(tmp_path: Path) -> None:
+    process = start(tmp_path, "root", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(archives.header([archives.FISH[0]]) + b"\x28")
+    process.stdin.flush()  # and it stays open
+    assert process.stdout.readline().startswith(b"bafkrei")
+    assert process.wait() == 0
+    process.communicate()
+
+
+def test_an_interrupt_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = start(tmp_path, "wrap", "-", "out.car", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(archives.EMPTY_HEADER)
+    process.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_pipe_is_spooled_where_positions_are_needed_and_not_where_they_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path)
+    for command in ("inspect", "verify -v", "detach-index list", "explain", "list", "root"):
+        piped = run_shell(tmp_path, f"cat wrapped.car | carv2 {command} -")
+        named = run(tmp_path, [*command.split(), "wrapped.car"])
+        assert piped.out.replace(b"standard input", b"wrapped.car") == named.out
+        assert (piped.err, piped.code) == ("", 0)
+
+
+def test_a_large_stream_goes_through_a_pipe_whole(tmp_path: Path) -> None:
+    data = os.urandom(900_000)
+    payload = archives.v1([], [(archives.cid_v1(data), data)] * 3)
+    (tmp_path / "large.car").write_bytes(payload)
+    ran = run_shell(tmp_path, "cat large.car | carv2 wrap - - | carv2 unwrap - - | cmp - large.car && echo same")
+    assert ran.out == b"same\n"
+
+
+# -- names ------------------------------------------------------------------------------------------------------
+
+HOSTILE = "esc\x1b]0;owned\x07\x9b31m\r\u202ename.car"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_terminal_would_obey_is_never_printed(name: str, tmp_path: Path) -> None:
+    """Whatever is wrong with a file, whose name is made to take over a terminal."""
+    lay_out(tmp_path)
+    shown = ""
+    for file in ("damaged.car", "gateway.car", "hostile-key.car", "lying.car", "text", None):
+        if file is not None:
+            (tmp_path / HOSTILE).write_bytes((tmp_path / file).read_bytes())
+        rest = JSON[name][0].removeprefix(name).split()
+        for words in ([HOSTILE, *rest[1:]], [HOSTILE, HOSTILE, HOSTILE, HOSTILE], [*rest, f"--{HOSTILE}"]):
+            ran = run(tmp_path, [*name.split(), *words])
+            shown += ran.err + ran.out.decode("utf-8", "replace")
+            (tmp_path / "out").unlink(missing_ok=True)
+        (tmp_path / HOSTILE).unlink(missing_ok=True)
+    assert "esc" in shown
+    assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert color.printable("naïve ✓ 文字") == "naïve ✓ 文字"
+    assert color.printable("a\x1b\u202e\x07\n\x9bb") == "a\\x1b\\u202e\\x07\\n\\x9bb"
+
+
+def test_json_keeps_to_its_own_types(tmp_path: Path) -> None:
+    found = streams.plain({"a": (b"\x01\xff", None, 1.5), 3: {"b": [True]}})
+    assert json.loads(json.dumps(found)) == {"a": ["01ff", None, 1.5], "3": {"b": [True]}}
+
+
+def test_the_working_directory_and_environment_of_tests_are_restored(tmp_path: Path) -> None:
+    before = (Path.cwd(), dict(os.environ))
+    with surroundings(tmp_path, {"X": "1"}):
+        assert os.environ["X"] == "1"
+    assert (Path.cwd(), dict(os.environ)) == before
