@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from carv2._source import SourceLike
+
 SECTOR = 512
 HEADER = (11, 51)
 
@@ -219,29 +221,38 @@ def _states(durable: bytes, pending: Sequence[Change], rng: random.Random, subse
         chosen.append(before)
     for at, some in enumerate(chosen):
         whole = some == before
-        for part in _parts(last, rng, thorough=whole or at == 0):
-            yield applied(durable, [*some, part])
+        old = applied(durable, some)
+        for part in _parts(last, old, rng, thorough=whole or at == 0):
+            yield applied(old, [part])
         if some and not whole:
             torn = rng.randrange(len(some))
-            part = rng.choice(list(_parts(some[torn], rng, thorough=True)))
-            yield applied(durable, [*some[:torn], part, *some[torn + 1 :], last])
+            old = applied(durable, some[:torn])
+            part = rng.choice(list(_parts(some[torn], old, rng, thorough=True)))
+            yield applied(old, [part, *some[torn + 1 :], last])
 
 
-def _parts(change: Change, rng: random.Random, *, thorough: bool) -> Iterator[Change]:
+def _parts(change: Change, old: bytes, rng: random.Random, *, thorough: bool) -> Iterator[Change]:
+    """The change, and what else may be there after it was interrupted, where ``old`` was before."""
     yield change
     if isinstance(change, Truncate) or (change.position, change.position + len(change.data)) == HEADER:
         return  # metadata are journaled; the header lies in one sector
     position, data = change
     size = len(data)
+    before = old[position : position + size].ljust(size, b"\x00")  # a file that grew is zeros until its data come
     cuts = range(size) if thorough and size < 600 else sorted(rng.sample(range(size), min(size, 12)))
     for cut in cuts:
         yield Write(position, data[:cut])
     for cut in (0, *cuts[:: max(1, len(cuts) // 12)]):
-        yield Write(position, data[:cut] + bytes(size - cut))  # the size came to the disk, the data did not
-    bounds = [cut for cut in range(SECTOR - position % SECTOR, size, SECTOR)]
-    for cut in bounds:
-        yield Write(position, bytes(cut) + data[cut:])  # a later sector did, an earlier one did not
-        yield Write(position, data[:cut] + bytes(size - cut))
+        yield Write(position, data[:cut] + before[cut:])  # the size came to the disk, the rest of the data did not
+    for cut in range(SECTOR - position % SECTOR, size, SECTOR):
+        yield Write(position, before[:cut] + data[cut:])  # a later sector did, an earlier one did not
+        yield Write(position, data[:cut] + before[cut:])
+
+
+def assert_valid(archive: SourceLike) -> None:
+    """carv2.verify finds nothing but roots that are no blocks: those may not have come yet."""
+    problems = carv2.verify(archive).problems
+    assert all(problem.kind == "MissingRoot" for problem in problems), problems
 
 
 def check_crash(
@@ -273,7 +284,7 @@ def check_crash(
         more = carv2.CID.of_data(b"one more block"), b"one more block"
         store.put(*more)
         store.finalize()
-        assert carv2.verify(disk.data).ok, carv2.verify(disk.data).problems
+        assert_valid(disk.data)
         with carv2.open(disk.data) as car:
             assert [block.cid_bytes for block in car] == [
                 *found,

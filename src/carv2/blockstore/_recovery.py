@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from carv2 import header
 from carv2._scan import SectionScanner, batches
-from carv2.errors import CarError, FormatError, IntegrityError, ResumeError, UnfinalizedError, UnknownHashError
+from carv2.errors import (
+    CarError,
+    FormatError,
+    IntegrityError,
+    LimitError,
+    ResumeError,
+    UnfinalizedError,
+    UnknownHashError,
+)
 from carv2.section import BlockChecker
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
     from carv2._scan import Batch
     from carv2._source import Source
+    from carv2.cid import CID
     from carv2.header import CarV1Header, CarV2Header
     from carv2.units import Limits
 
@@ -50,6 +59,19 @@ class Recovery:
         """Bytes behind ``kept_end`` that are neither a section nor an index: what would be lost."""
         return self.file_size - self.kept_end if self.reason is not None else 0
 
+    def require(self, roots: tuple[CID, ...] | None, version: int | None, data_padding: int | None) -> None:
+        """Raise :class:`ResumeError` unless the file is the one that these describe; None describes any."""
+        if version is not None and version != self.version:
+            why = f"the file is a CARv{self.version}, not a CARv{version}"
+            raise ResumeError(why, expected=version, found=self.version)
+        padding = self.payload_position - len(header.PRAGMA) - header.SIZE
+        if data_padding is not None and self.version == 2 and padding != data_padding:
+            why = f"the file has data padding of {padding} bytes, not {data_padding}"
+            raise ResumeError(why, expected=data_padding, found=padding)
+        if roots is not None and sorted(roots) != sorted(self.payload_header.roots):
+            why = "the roots of the file are not the roots that were named"
+            raise ResumeError(why, expected=roots, found=self.payload_header.roots)
+
 
 def examine(
     source: Source,
@@ -71,7 +93,8 @@ def examine(
     Raises:
         FormatError: not an archive, or damaged where its header promises that it is whole.
         IntegrityError: the same, for a hash.
-        ResumeError: a block whose hash function is not available follows what was promised.
+        ResumeError: a block whose hash function is not available, or that is above a limit, follows what was
+            promised.
     """
     return _Examination(source, limits, null_padding, on_batch).run(check_promised=check_promised)
 
@@ -96,7 +119,7 @@ class _Examination:
         is_v2 = front == header.PRAGMA
         found = self._v2_header() if is_v2 else None
         payload = self._payload = self._payload_position(is_v2=is_v2, found=found)
-        raw = source.read_at(payload, min(512, size - payload))
+        raw = source.read_at(payload, min(512, max(0, size - payload)))
         wanted = header.header_size(raw, position=payload, limits=self._limits)
         raw = raw if len(raw) >= wanted else source.read_at(payload, wanted)
         payload_header, used = header.CarV1Header.parse(raw, position=payload, limits=self._limits)
@@ -167,6 +190,11 @@ class _Examination:
         except UnknownHashError as error:
             why = f"cannot tell what is whole behind byte {end}: {error}"
             raise ResumeError(why, expected="a hash function that is known", found=error.hash_code) from error
+        except LimitError as error:
+            if error.limit == "section" and error.position + error.found < size:
+                why = f"cannot tell what is whole behind byte {end}: {error}"
+                raise ResumeError(why, expected=error.allowed, found=error.found) from error
+            return end, str(error)
         except CarError as error:
             return end, str(error)
         return end, None

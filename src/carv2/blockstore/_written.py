@@ -15,7 +15,7 @@ from carv2.index import parse as parse_index
 from carv2.index.merge import merged_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from carv2._scan import Batch
     from carv2.index import Index
@@ -40,11 +40,15 @@ class Written:
         self.recent: dict[bytes, int] = {}
         """The first offset of each key that is in memory."""
         self._repeats: list[tuple[bytes, int]] = []  # of keys that are in _recent too
-        self._capacity = None if max_memory is None else max(1, max_memory // BYTES_PER_KEY // 2)
+        self.is_bounded = max_memory is not None
+        """Call :meth:`make_room` before :meth:`add`."""
+        self._capacity = max(1, (max_memory or 0) // BYTES_PER_KEY // 2)
         self.runs: list[_Run] = []
         """The keys that are not; empty without a bound on memory."""
         self._key_starts: dict[bytes, int] = {}  # by all of a CID but its last 32 bytes
         self.count = 0
+        self.is_whole = True
+        """False after a failure that lost some keys: forget them all, and add them again."""
 
     def key_of(self, raw: bytes) -> bytes:
         """The key of a binary CID."""
@@ -77,20 +81,28 @@ class Written:
         self.count += 1
         if self.recent.setdefault(key, offset) != offset:
             self._repeats.append((key, offset))
-        if self._capacity is not None and len(self.recent) + len(self._repeats) >= self._capacity:
+
+    def make_room(self) -> None:
+        """Move what is in memory to a file if it is as much as allowed; nothing is lost where that fails."""
+        if len(self.recent) + len(self._repeats) >= self._capacity:
             self._spill()
 
     def add_sections(self, batch: Batch, payload: int) -> None:
         """Note sections that are in the file already, the payload of which starts at position ``payload``."""
         position = batch.base + batch.start
         for cid, _, stop in batch.entries:
+            if self.is_bounded:
+                self.make_room()
             self.add(self.key_of(cid), position - payload)
             position = batch.base + stop
 
     def _spill(self) -> None:
         builder = IndexBuilder(identity=True)
-        self._drain(builder)
+        builder.add_multihashes(self._multihashes(self.recent.items()))
+        builder.add_multihashes(self._multihashes(self._repeats))
         self.runs.append(_Run(builder.chunks(), level=0))
+        self.recent.clear()  # the dict stays the same, the store has hold of it
+        self._repeats.clear()
         for level in range(64):
             same = [run for run in self.runs if run.level == level]
             if len(same) < _FAN_IN:
@@ -108,20 +120,30 @@ class Written:
             some = [recent.popitem() for _ in range(min(len(recent), _DRAIN))]
             builder.add_multihashes(self._multihashes(some))
         builder.add_multihashes(self._multihashes(repeats))
-        recent.clear()  # the table; the dict stays the same, the store has hold of it
+        recent.clear()  # the table
         repeats.clear()
 
-    def _multihashes(self, pairs: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    def _multihashes(self, pairs: Iterable[tuple[bytes, int]]) -> Iterable[tuple[bytes, int]]:
         if not self._whole_cids:
             return pairs
-        return [(CID.trusted(key).multihash, offset) for key, offset in pairs]
+        return ((CID.trusted(key).multihash, offset) for key, offset in pairs)
 
     def index_chunks(self, codec: int, *, identity: bool) -> Iterator[bytes]:
         """The index of everything, in pieces; look-ups go on working, through files."""
-        builder = IndexBuilder(CAR_MULTIHASH_INDEX_SORTED, identity=identity)
-        self._drain(builder)
-        self.runs.append(_Run(builder.chunks(), level=0))
-        return merged_chunks([run.index for run in self.runs], codec)
+        if self.is_bounded:
+            self._spill()
+        elif self.recent:
+            builder = IndexBuilder(identity=True)
+            self.is_whole = False
+            self._drain(builder)
+            self.runs.append(_Run(builder.chunks(), level=0))
+            self.is_whole = True
+        return merged_chunks([run.index for run in self.runs], codec, identity=identity)
+
+    def forget(self) -> None:
+        """Start anew; what is not added again is not there."""
+        self.close()
+        self.count, self.is_whole = 0, False
 
     def close(self) -> None:
         """Let go of the files."""

@@ -68,10 +68,14 @@ class CachingBlockstore(ReadsOneByOne):
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._closed = False
 
+    def _open_store(self) -> Blockstore:
+        if self._closed:
+            raise ClosedError("the blockstore was closed")
+        return self.store
+
     def _kept_data(self, cid: CID) -> bytes | None:
         with self._lock:
-            if self._closed:
-                raise ClosedError("the blockstore was closed")
+            self._open_store()
             data = self._kept.get(bytes(cid))
             if data is None:
                 self.misses += 1
@@ -112,7 +116,7 @@ class CachingBlockstore(ReadsOneByOne):
         wanted = CID.of(cid)
         with self._lock:
             data = self._kept.get(bytes(wanted))
-        return self.store.size_of(wanted) if data is None else len(data)
+        return self._open_store().size_of(wanted) if data is None else len(data)
 
     def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[Block]:
         """The blocks of all ``cids``, in that order; the store is asked at once for all of some hundred it misses.
@@ -128,10 +132,10 @@ class CachingBlockstore(ReadsOneByOne):
                 yield Block(cid, self._keep(cid, next(missed).data) if data is None else data)
 
     def __iter__(self) -> Iterator[CID]:
-        return iter(self.store)
+        return iter(self._open_store())
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self._open_store())
 
     def put(self, cid: CIDLike, data: bytes, /) -> bool:
         """Put into the store itself; whether it was new. It is kept in memory when it is asked for.
@@ -146,7 +150,7 @@ class CachingBlockstore(ReadsOneByOne):
         return self._writable().put_many(blocks)
 
     def _writable(self) -> WritableBlockstore:
-        if not hasattr(self.store, "put"):
+        if not hasattr(self._open_store(), "put"):
             raise ReadOnlyError("the blockstore is for reading only")
         return cast("WritableBlockstore", self.store)
 

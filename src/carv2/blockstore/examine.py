@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from carv2._source import FileSource
 from carv2._storefile import StoreFile
 from carv2.blockstore._recovery import Recovery, examine
-from carv2.blockstore.read_write import _require
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def examine_file(
         found = examine(file, limits, null_padding=null_padding, check_promised=check_promised)
     finally:
         file.close()
-    _require(found, None, None, data_padding)
+    found.require(None, None, data_padding)
     return found
 
 

@@ -6,8 +6,8 @@ first and the header, which promises them, second; so the file is a valid CARv2 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from carv2 import _varint, multihash
@@ -17,11 +17,17 @@ from carv2._scan import SectionScanner, batches
 from carv2._storefile import StoreFile
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.blockstore._recovery import Recovery, examine
-from carv2.blockstore._written import Written
+from carv2.blockstore._settings import Settings
 from carv2.cid import CID
-from carv2.errors import BlockNotFoundError, ClosedError, FinalizedError, LimitError, ResumeError
+from carv2.errors import (
+    BlockNotFoundError,
+    ClosedError,
+    FinalizedError,
+    IndexMismatchError,
+    LimitError,
+)
 from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header
-from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.section import Block, BlockChecker
 from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
 
@@ -32,10 +38,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from carv2._storefile import WritableSource
+    from carv2.blockstore._settings import Durability
+    from carv2.blockstore._written import Written
     from carv2.cid import CIDLike
 
     _Kind: TypeAlias = "tuple[int, Callable[[bytes], multihash.HashObject] | None]"
-    Durability: TypeAlias = Literal["none", "flush", "each-put"]
 
 __all__ = ["PLACEHOLDER_ROOT", "ReadWriteBlockstore"]
 
@@ -45,31 +52,6 @@ PLACEHOLDER_ROOT = CID.of_data(b"", codec="dag-pb")
 _FLUSH_SIZE = 256 << 10
 _COPY_BELOW = 4096  # a smaller block is cheaper to join to its head than to keep beside it
 _ALL = 1 << 63
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """What a store is told when it is made, and nothing on disk says; checked here."""
-
-    index_padding: int
-    index_codec: int
-    deduplicate: Literal["multihash", "cid"] | None
-    store_identity: bool
-    verify: bool
-    durability: Durability
-    limits: Limits
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("index codec", self.index_codec, (CAR_MULTIHASH_INDEX_SORTED, CAR_INDEX_SORTED)),
-            ("durability", self.durability, ("none", "flush", "each-put")),
-            ("deduplicate", self.deduplicate, ("multihash", "cid", None)),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} {value!r}, supported: {', '.join(map(repr, allowed))}")
-
-    def written(self, max_memory: int | None) -> Written:
-        return Written(whole_cids=self.deduplicate == "cid", max_memory=max_memory)
 
 
 class ReadWriteBlockstore(ReadsOneByOne):
@@ -94,7 +76,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
     """
 
     def __init__(
-        self, file: WritableSource, header: CarV1Header, settings: _Settings, written: Written, *, payload: int
+        self, file: WritableSource, header: CarV1Header, settings: Settings, written: Written, *, payload: int
     ) -> None:
         self.recovery: Recovery | None = None
         """What :meth:`resume` found; None in a file that was created."""
@@ -107,14 +89,15 @@ class ReadWriteBlockstore(ReadsOneByOne):
         self._lock = threading.RLock()
         written.cid_at = lambda offset: self._found_at(offset).cid
         self._pending: list[bytes] = []  # written by the caller, not to the file
-        self._pending_size = 0
-        self._finalized = self._closed = False
+        self._finalized = self._closed = self._sync_failed = False
         self._begin_at(len(header.to_bytes()), len(header.to_bytes()))
-        self._promised = -1  # payload offset up to which the header on disk promises
+        self._promised = -1  # payload offset up to which a checkpoint has promised
+        self._synced = 0  # payload offset up to which all is durable
 
     def _begin_at(self, first: int, end: int) -> None:
         """Set where the sections start and where the next one goes, as payload offsets."""
         self._first, self._end = first, end
+        self._on_file = end  # payload offset where what is pending belongs
         self._finder = BlockFinder(self._file, self._payload, first, _ALL, self._limits)
 
     # -- making one -----------------------------------------------------------------------------------------
@@ -158,7 +141,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         Raises:
             FileExistsError: ``path`` exists.
         """
-        settings = _Settings(
+        settings = Settings(
             index_padding=index_padding,
             index_codec=index_codec,
             deduplicate=deduplicate,
@@ -167,6 +150,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
             durability=durability,
             limits=limits,
         )
+        if version not in {1, 2} or data_padding < 0:
+            raise ValueError(f"CAR version {version} with data padding of {data_padding} bytes")
         header = CarV1Header(tuple(map(CID.of, roots)))
         front, raw = b"" if version == 1 else PRAGMA + bytes(SIZE + data_padding), header.to_bytes()
         if len(raw) > limits.header:
@@ -223,7 +208,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             FormatError: it is not an archive, or damaged where it promises not to be. Like all of these, that
                 leaves the file as it is: :func:`carv2.salvage` saves what it can.
         """
-        settings = _Settings(
+        settings = Settings(
             index_padding=index_padding,
             index_codec=index_codec,
             deduplicate=deduplicate,
@@ -237,7 +222,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         try:
             how = {"null_padding": null_padding, "check_promised": check_promised}
             store, found = cls._over(file, settings, settings.written(max_memory), **how)
-            _require(found, expected, version, data_padding)
+            found.require(expected, version, data_padding)
             store._go_on(found)
         except BaseException:
             file.close()
@@ -246,7 +231,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     @classmethod
     def _over(
-        cls, file: WritableSource, settings: _Settings, written: Written, **how: bool
+        cls, file: WritableSource, settings: Settings, written: Written, **how: bool
     ) -> tuple[ReadWriteBlockstore, Recovery]:
         """A store over what is in ``file``, and what that is; the file is not changed yet."""
         found = examine(file, settings.limits, on_batch=written.add_sections, **how)
@@ -255,11 +240,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
     def _go_on(self, found: Recovery) -> None:
         self.recovery = found
         self._begin_at(found.first_section, found.kept_end - self._payload)
-        if found.header is not None and found.promised_end == found.kept_end:
-            self._promised = self._end
+        if found.header is not None:
+            self._synced = min(found.promised_end, found.kept_end) - self._payload
+            if found.header.has_index or found.kept_end < found.promised_end:
+                self._write_header(0)  # first no longer promise what is about to go
+            if found.kept_end <= found.promised_end:
+                self._promised = self._end
         if found.kept_end < found.file_size:
-            if found.header is not None and found.header.has_index:
-                self._write_header(0)  # first no longer point at the index that is about to go
             self._file.truncate(found.kept_end)
             self._sync()
 
@@ -272,12 +259,12 @@ class ReadWriteBlockstore(ReadsOneByOne):
             IntegrityError: ``data`` are not what ``cid`` names.
             LimitError: the section or the CID is too large; like all of these, nothing was written then.
             FinalizedError, ClosedError: it is too late.
-            OSError: the file cannot be written; the block was not stored.
+            OSError: the file cannot be written; the block was not stored, or is not yet durable as each put should
+                be. Put it again.
         """
         with self._lock:
             stored = self._put(cid, data)
-            if stored and self._settings.durability == "each-put":
-                self.flush()
+            self._flush_each_put()
             return stored
 
     def put_many(self, blocks: Iterable[tuple[CIDLike, bytes]], /) -> int:
@@ -288,9 +275,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 with self._lock:
                     stored += self._put(cid, data)
         finally:
-            if stored and self._settings.durability == "each-put":
-                self.flush()
+            with self._lock:
+                self._flush_each_put()
         return stored
+
+    def _flush_each_put(self) -> None:
+        if self._settings.durability == "each-put" and self._promised != self._end and not self._closed:
+            self.flush()
 
     def _put(self, cid: CIDLike, data: bytes) -> bool:
         if self._closed or self._finalized:
@@ -300,6 +291,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
         if kind is None:
             return False
         key_start, make = kind
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
         size = len(raw) + len(data)
         if size > self._limits.section or len(raw) > self._limits.cid:
             raise self._too_large(len(raw), size)
@@ -310,17 +303,17 @@ class ReadWriteBlockstore(ReadsOneByOne):
             return False
         if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
             self._checker.check(raw, data, position=self._payload + self._end)
-        if self._pending_size > _FLUSH_SIZE:
+        if self._end - self._on_file > _FLUSH_SIZE:
             self._write_pending()
+        if written.is_bounded:
+            written.make_room()
         head = (bytes((size & 127 | 128, size >> 7)) if 127 < size < 16384 else _varint.encode(size)) + raw
         if len(data) < _COPY_BELOW:
             self._pending.append(head + data)
         else:
-            self._pending += (head, bytes(data))
+            self._pending += (head, data)
         written.add(key, self._end)
-        size = len(head) + len(data)
-        self._pending_size += size
-        self._end += size
+        self._end += len(head) + len(data)
         return True
 
     def _kind_of(self, raw: bytes) -> _Kind | None:
@@ -347,8 +340,24 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _write_pending(self) -> None:
         if self._pending:
-            self._file.write_at(self._payload + self._end - self._pending_size, b"".join(self._pending))
-            self._pending, self._pending_size = [], 0
+            data = b"".join(self._pending)
+            self._file.write_at(self._payload + self._on_file, data)
+            self._on_file += len(data)
+            self._pending = []
+            if (
+                self._on_file != self._end
+            ):  # an exception from outside, as of Ctrl-C, came between two steps of a put
+                self._end = self._on_file
+                self._learn_again()
+
+    def _learn_again(self) -> None:
+        """Find out from the file what has been written."""
+        self._written.forget()
+        scanner = SectionScanner(self._limits)
+        ends = self._payload + self._first, self._payload + self._on_file
+        for batch in batches(self._file, *ends, scanner, bodies=False):
+            self._written.add_sections(batch, self._payload)
+        self._written.is_whole = True
 
     # -- making it last -----------------------------------------------------------------------------------------
 
@@ -369,9 +378,12 @@ class ReadWriteBlockstore(ReadsOneByOne):
     def _checkpoint(self) -> None:
         self._write_pending()
         self._sync()
-        if self._version == 2 and self._promised != self._end:
-            self._write_header(0)
+        if self._promised != self._end:
+            if self._version == 2:
+                self._write_header(0)
             self._promised = self._end
+        if self._file.size > self._payload + self._end:  # an index that could not be finished
+            self._file.truncate(self._payload + self._end)
 
     def _write_header(self, index_position: int) -> None:
         header = CarV2Header(
@@ -384,8 +396,21 @@ class ReadWriteBlockstore(ReadsOneByOne):
         self._sync()
 
     def _sync(self) -> None:
-        if self._settings.durability != "none":
-            self._file.sync()
+        if self._settings.durability == "none":
+            return
+        if self._sync_failed:
+            self._write_again()
+        self._sync_failed = True
+        self._file.sync()
+        self._sync_failed, self._synced = False, self._on_file
+
+    def _write_again(self) -> None:
+        """A sync that failed may leave pages that are taken for clean and are not on the disk: make them dirty."""
+        for at, stop in ((0, self._payload + self._first), (self._payload + self._synced, self._file.size)):
+            while at < stop:
+                data = self._file.read_exactly(at, min(_FLUSH_SIZE, stop - at), "section")
+                self._file.write_at(at, data)
+                at += len(data)
 
     def finalize(self, roots: Iterable[CIDLike] | None = None) -> None:
         """A checkpoint, then the index, then the header that names it; the store stays readable.
@@ -413,10 +438,18 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 self._sync()
                 self._header = header
             if self._version == 2:
-                self._write_index()
+                try:
+                    self._write_index()
+                except BaseException:
+                    self._promised = -1
+                    with contextlib.suppress(OSError):
+                        self._checkpoint()
+                    raise
             self._finalized = True
 
     def _write_index(self) -> None:
+        if not self._written.is_whole:
+            self._learn_again()
         position = start = self._payload + self._end
         position += self._settings.index_padding
         self._file.write_at(start, bytes(self._settings.index_padding))
@@ -428,11 +461,17 @@ class ReadWriteBlockstore(ReadsOneByOne):
         self._write_header(start + self._settings.index_padding)
 
     def close(self) -> None:
-        """Flush if there is something to, and let go of the file, which can be resumed; may be called twice."""
+        """Flush if there is something to, and let go of the file, which can be resumed; may be called twice.
+
+        Raises:
+            OSError: flushing did not work out; the file was let go of all the same.
+        """
         with self._lock:
-            if not self._closed and not self._finalized:
-                self._checkpoint()
-            self.discard()
+            try:
+                if not self._closed and not self._finalized:
+                    self._checkpoint()
+            finally:
+                self.discard()
 
     def discard(self) -> None:
         """Let go of the file as it is: what was flushed stays, the rest may be lost; may be called twice."""
@@ -445,9 +484,11 @@ class ReadWriteBlockstore(ReadsOneByOne):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and not self._closed and not self._finalized:
-            self.finalize()
-        self.close()
+        try:
+            if kind is None and not self._closed and not self._finalized:
+                self.finalize()
+        finally:
+            self.close()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -457,17 +498,25 @@ class ReadWriteBlockstore(ReadsOneByOne):
         return self._header.roots
 
     def _found_at(self, offset: int) -> Found:
-        if offset >= self._end - self._pending_size:
+        if offset >= self._on_file:
             self._write_pending()
         return self._finder.at(offset)
 
     def _find(self, wanted: CID) -> Found:
         if self._closed:
             raise ClosedError("the blockstore was closed")
-        offset = self._written.find(self._written.key_of(bytes(wanted)))
+        if not self._written.is_whole:
+            self._learn_again()
+        raw = bytes(wanted)
+        key = self._written.key_of(raw)
+        offset = self._written.find(key)
         if offset is None:
             raise BlockNotFoundError(wanted)
-        return self._found_at(offset)
+        found = self._found_at(offset)
+        if found.cid != raw and self._written.key_of(found.cid) != key:
+            why = f"{wanted.short()} was written where {CID.trusted(found.cid).short()} is now"
+            raise IndexMismatchError(why, cid=wanted, position=found.position)
+        return found
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         wanted = CID.of(cid)
@@ -507,21 +556,6 @@ class ReadWriteBlockstore(ReadsOneByOne):
             yield Block(cid, self[cid])
 
     def __len__(self) -> int:
+        if self._closed:
+            raise ClosedError("the blockstore was closed")
         return self._written.count
-
-
-def _require(
-    found: Recovery, roots: tuple[CID, ...] | None, version: int | None, data_padding: int | None
-) -> None:
-    """Raise unless the file is the one that the caller describes."""
-    if version is not None and version != found.version:
-        raise ResumeError(
-            f"the file is a CARv{found.version}, not a CARv{version}", expected=version, found=found.version
-        )
-    padding = found.payload_position - len(PRAGMA) - SIZE
-    if data_padding is not None and found.version == 2 and padding != data_padding:
-        why = f"the file has data padding of {padding} bytes, not {data_padding}"
-        raise ResumeError(why, expected=data_padding, found=padding)
-    if roots is not None and sorted(roots) != sorted(found.payload_header.roots):
-        why = "the roots of the file are not the roots that were named"
-        raise ResumeError(why, expected=roots, found=found.payload_header.roots)

@@ -183,6 +183,7 @@ class UnionBlockstore(ReadsOneByOne):
                 for cid in self._cids_of(store, name):
                     key = seen.key_of(bytes(cid))
                     if seen.find(key) is None:
+                        seen.make_room()
                         seen.add(key, seen.count)
                         yield cid
         finally:
@@ -204,7 +205,7 @@ class UnionBlockstore(ReadsOneByOne):
             self._check_open()
 
     def __len__(self) -> int:
-        """How many blocks an iteration gives: it takes one to know."""
+        """How many blocks an iteration gives: it takes one to know (and ``list(store)`` asks, before its own)."""
         return sum(1 for _ in self)
 
     def put(self, _cid: CIDLike, _data: bytes, /) -> NoReturn:

@@ -9,6 +9,7 @@ from carv2 import _varint
 from carv2.index._bucket import BUCKET_HEAD, COUNT, OFFSET_SIZE
 from carv2.index.multihash_sorted import CODE
 from carv2.index.protocol import CAR_MULTIHASH_INDEX_SORTED
+from carv2.multihash import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 _PIECE = 8192  # records that are handed on at a time
 
 
-def merged_chunks(indexes: Sequence[Index], codec: int) -> Iterator[bytes]:
+def merged_chunks(indexes: Sequence[Index], codec: int, *, identity: bool = True) -> Iterator[bytes]:
     """The bytes of an index of format ``codec`` with all records of ``indexes``, in pieces.
 
-    The indexes must be sorted, and of format 0x0401. Takes memory for a few thousand records.
+    The indexes must be sorted, and of format 0x0401. Takes memory for a few thousand records. Without
+    ``identity`` the records of identity CIDs are left out.
     """
     groups: dict[int, dict[int, list[Bucket]]] = {}
     for index in indexes:
         for code, bucket in index.buckets():
+            if code == IDENTITY and not identity:
+                continue
             group = groups.setdefault((code or 0) if codec == CAR_MULTIHASH_INDEX_SORTED else 0, {})
             group.setdefault(bucket.digest_size, []).append(bucket)
     yield _varint.encode(codec)

@@ -12,7 +12,7 @@ import carv2
 from carv2._atomic import sync_folder, unlink
 from carv2._locks import lock
 from carv2.blockstore import ReadWriteBlockstore
-from carv2.cli import streams
+from carv2.cli import color, streams
 from carv2.errors import CarError, LockedError, UnfinalizedError
 from carv2.header import FULLY_INDEXED
 
@@ -153,7 +153,8 @@ def _publish(draft: str, target: str) -> None:
         os.replace(draft, target)
 
 
-def _message(file: str, *, created: bool, stored: bool, version: int, roots: tuple[CID, ...]) -> str:
+def _message(name: str, *, created: bool, stored: bool, version: int, roots: tuple[CID, ...]) -> str:
+    file = color.printable(name)
     if created:
         return f"Created new CAR file: {file}"
     if not stored:

@@ -1,0 +1,82 @@
+"""A writing process is killed at random moments, and goes on with the same file: no acknowledged block is lost.
+
+``CARV2_KILLS`` says how often (200 for a night, 25 otherwise).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import carv2
+from blockstore.disk import assert_valid
+from blockstore.writer_to_kill import ROOTS, block
+from carv2.blockstore import ReadWriteBlockstore
+from carv2.errors import CarError
+
+KILLS = int(os.environ.get("CARV2_KILLS", "25"))
+SOURCE, TESTS = Path(carv2.__file__).parent.parent, Path(__file__).parent.parent
+
+
+def killed_writer(path: Path, first: int, seed: int, version: int, moment: float) -> int:
+    """Let a process write for ``moment`` seconds after it opened the file; how many blocks it said to be safe."""
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{TESTS}"}
+    words = [sys.executable, "-m", "blockstore.writer_to_kill", path, first, seed, version]
+    child = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    with child.stdout, child.stderr:
+        said = child.stdout.readline()  # it is open: the moment counts from here
+        time.sleep(moment)
+        child.send_signal(signal.SIGKILL)
+        lines = child.stdout.read().split(b"\n")
+        complaint = child.stderr.read().decode()
+    assert child.wait() == -signal.SIGKILL, complaint
+    assert (said, complaint) == (b"open\n", "")
+    return max([first, *(int(line) for line in lines[:-1])])
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("version", [2, 1])
+def test_a_killed_writer_has_lost_nothing_that_it_acknowledged(tmp_path: Path, version: int) -> None:
+    rng = random.Random(version)
+    path, safe = tmp_path / "x.car", 0
+    states: dict[str, int] = {}
+    for seed in range(KILLS if version == 2 else max(1, KILLS // 5)):
+        moment = rng.choice([0, 0.001, 0.01, 0.05, 0.15]) * rng.random()
+        safe = killed_writer(path, safe, seed, version, moment)
+        try:
+            store = ReadWriteBlockstore.resume(path, ROOTS, version=version)
+        except CarError:
+            assert safe == 0
+            path.unlink()
+            continue
+        assert store.recovery is not None
+        states[store.recovery.state] = states.get(store.recovery.state, 0) + 1
+        found = list(store)
+        assert len(found) >= safe, f"{safe - len(found)} acknowledged blocks are lost"
+        for number, cid in enumerate(found):
+            expected = block(number)
+            assert cid == expected[0]
+            if seed % 5 == 0 or number >= safe - 50:
+                assert store[cid] == expected[1]
+        if seed % 2:  # half of the time the next writer finds the file as the killed one left it, cut by us
+            store.close()
+            assert_valid(path)
+            safe = len(found)
+        else:
+            store.discard()
+    with ReadWriteBlockstore.resume(path, ROOTS) as store:
+        count = len(store)
+    assert count >= safe > 0
+    assert_valid(path)
+    with carv2.open(path) as car:
+        assert [(b.cid, b.data) for b in car] == [block(number) for number in range(count)]
+    print(f"CARv{version}: {KILLS} kills, {count} blocks, none lost; found {states}")

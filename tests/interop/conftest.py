@@ -1,0 +1,90 @@
+"""The peers: go-car and @ipld/car as small programs of ours, built once a session, or found where they are.
+
+``CARV2_GO_PEER`` names the Go program, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or
+the script itself. Where a peer cannot be had, the tests that need it are skipped and say why.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HERE = Path(__file__).parent
+PATIENCE = 600
+
+
+class Peer(NamedTuple):
+    """Another implementation, as a command."""
+
+    command: tuple[str, ...]
+
+    def run(self, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        words = [*self.command, *map(str, arguments)]
+        return subprocess.run(words, input=stdin, capture_output=True, check=False, timeout=PATIENCE)
+
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> str:
+        """What the peer prints; it must not fail."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"{arguments}: {done.stderr.decode()}"
+        return done.stdout.decode()
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+def make(peer: str, command: list[str], folder: Path) -> None:
+    """Run a step of building; skip the tests if it cannot be done here."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{peer}: {command[0]} is not installed")
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{peer}: {' '.join(command)} took more than {PATIENCE} s")
+    if done.returncode != 0:
+        pytest.skip(f"{peer}: {' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """go-car."""
+    given = os.environ.get("CARV2_GO_PEER")
+    if given:
+        return Peer((given,))
+    program = tmp_path_factory.mktemp("go") / "peer"
+    make("go-car", ["go", "build", "-o", str(program), "."], HERE / "go")
+    return Peer((str(program),))
+
+
+@pytest.fixture(scope="session")
+def js(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """@ipld/car."""
+    if shutil.which("node") is None:
+        pytest.skip("@ipld/car: node is not installed")
+    given = os.environ.get("CARV2_JS_PEER")
+    if given:
+        script = Path(given) / "peer.mjs" if Path(given).is_dir() else Path(given)
+        return Peer(("node", str(script)))
+    folder = tmp_path_factory.mktemp("js") / "peer"
+    shutil.copytree(HERE / "js", folder, ignore=shutil.ignore_patterns("node_modules"))
+    make("@ipld/car", ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+    return Peer(("node", str(folder / "peer.mjs")))
+
+
+@pytest.fixture(scope="session")
+def car() -> Peer:
+    """go-car's own command."""
+    program = shutil.which("car")
+    if program is None:
+        pytest.skip("go-car's `car` is not on PATH (it cannot be built from the module proxy alone)")
+    return Peer((program,))
