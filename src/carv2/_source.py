@@ -130,7 +130,11 @@ class FileSource(_Exact):
         self._check_open()
         if position >= 1 << 62:  # more than any file system holds, and than pread takes
             return b""
-        data = os.pread(self._fd, size, position)
+        try:
+            data = os.pread(self._fd, size, position)
+        except OSError:
+            self._check_open()  # another thread may have closed it just now
+            raise
         while 0 < len(data) < size:  # a signal, or the kernel's 2 GiB a call
             more = os.pread(self._fd, size - len(data), position + len(data))
             if not more:

@@ -510,6 +510,9 @@ class ReadWriteBlockstore(ReadsOneByOne):
         raw = bytes(wanted)
         key = self._written.key_of(raw)
         offset = self._written.find(key)
+        if offset is not None and offset >= self._on_file:
+            self._write_pending()
+            offset = self._written.find(key)
         if offset is None:
             raise BlockNotFoundError(wanted)
         found = self._found_at(offset)

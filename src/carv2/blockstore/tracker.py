@@ -119,7 +119,8 @@ class StoreTracker:
     def get_or_open(self, key: Hashable, source: SourceLike, **options: Any) -> ReadOnlyBlockstore:
         """The store of ``key`` for reading, with one holder more; opened for the first one.
 
-        Any number of keys may read the same file.
+        Any number of keys may read the same file. A finished archive has no index while it is written to again:
+        stores that read it raise errors then.
 
         Args:
             key: what the store is for.

@@ -1,0 +1,119 @@
+"""What a writer keeps in memory for each block, and that a bound on it holds and changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import carv2
+from blockstore.disk import assert_valid
+from carv2.blockstore import ReadWriteBlockstore
+from helpers import archives
+
+SOURCE = Path(carv2.__file__).parent.parent
+BLOCKS = 300_000
+
+WRITER = """
+import hashlib, resource, sys
+from carv2.blockstore import ReadWriteBlockstore
+from carv2.cid import CID
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
+
+head = bytes.fromhex("01551220")
+def blocks(count):
+    for at in range(count):
+        data = at.to_bytes(40, "little")
+        yield head + hashlib.sha256(data).digest(), data
+
+options = {{"durability": "none", "max_memory": {max_memory}}}
+with ReadWriteBlockstore.create("warm.car", **options) as store:  # imports, buffers, tables
+    store.put_many(blocks(20_000))
+before = peak()
+store = ReadWriteBlockstore.create("x.car", **options)
+new = store.put_many(blocks({blocks}))
+written = peak()
+some = list(blocks({blocks}))[::1013] if {reading} else []
+again = sum(store.put(*block) for block in some)
+right = sum(store[cid] == data for cid, data in some)
+reading = peak()
+store.finalize()
+store.close()
+print(new, again, right, len(some), written - before, peak() - max(before, 0 if not some else 0))
+"""
+
+
+def grown(folder: Path, *, max_memory: int | None, blocks: int = BLOCKS, reading: bool = False) -> list[int]:
+    """New blocks, second puts that were new, right gets, gets; growth by the puts, and until all was finalized."""
+    code = WRITER.format(max_memory=max_memory, blocks=blocks, reading=reading)
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+def test_a_writer_takes_at_most_160_bytes_a_block(tmp_path: Path) -> None:
+    new, _, _, _, written, finalized = grown(tmp_path, max_memory=None)
+    assert new == BLOCKS
+    print(f"{written / BLOCKS:.0f} bytes a block while writing, {finalized / BLOCKS:.0f} at the end")
+    assert written / BLOCKS <= 160
+    assert finalized / BLOCKS <= 180  # some megabytes of pieces while the index is sorted
+    assert_valid(tmp_path / "x.car")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+def test_a_bound_on_memory_holds_and_the_file_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "bound").mkdir()
+    (tmp_path / "free").mkdir()
+    bound = 6_000_000
+    new, _, _, _, written, finalized = grown(tmp_path / "bound", max_memory=bound)
+    assert new == BLOCKS
+    print(f"{written / 1e6:.1f} MB while writing, {finalized / 1e6:.1f} at the end, of {BLOCKS * 160 / 1e6:.0f}")
+    assert max(written, finalized) <= bound
+    grown(tmp_path / "free", max_memory=None)
+    one, other = tmp_path / "bound" / "x.car", tmp_path / "free" / "x.car"
+    assert one.stat().st_size == other.stat().st_size
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_was_moved_to_files_is_still_found(tmp_path: Path) -> None:
+    new, again, right, asked, _, _ = grown(tmp_path, max_memory=200_000, blocks=40_000, reading=True)
+    assert (new, again, right) == (40_000, 0, asked)
+    assert asked > 30
+
+
+@pytest.mark.parametrize("deduplicate", ["multihash", "cid", None])
+@pytest.mark.parametrize("index_codec", [0x0401, 0x0400])
+def test_any_bound_on_memory_makes_the_same_file(tmp_path: Path, deduplicate: str | None, index_codec: int) -> None:
+    data = [f"{at} ".encode() * (at % 7) for at in range(300)]
+    blocks = [(archives.cid_v1(held, codec=0x55 + at % 3), held) for at, held in enumerate([*data, *data[::3]])]
+    blocks += [(archives.identity(held[:9]), held[:9]) for held in data[:40]]
+    blocks += [(archives.cid_v0(held), held) for held in data[::5]]
+    made = set()
+    for max_memory in (None, 1, 700, 5000, 30_000, 10_000_000):
+        path = tmp_path / f"{max_memory}.car"
+        with ReadWriteBlockstore.create(
+            path,
+            store_identity=True,
+            deduplicate=deduplicate,  # type: ignore[arg-type]
+            index_codec=index_codec,
+            max_memory=max_memory,
+        ) as store:
+            store.put_many(blocks[:400])
+            store.flush()
+            store.put_many(blocks[400:])
+            assert all(store[cid] == held for cid, held in blocks)
+            if deduplicate is not None:
+                assert store.put_many(blocks) == 0
+        made.add(path.read_bytes())
+    assert len(made) == 1
+    assert_valid(made.pop())
