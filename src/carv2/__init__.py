@@ -62,7 +62,7 @@ _HOMES = {
     "verify": "operations.verify",
     "wrap": "operations.wrap",
 }
-_SUBMODULES = {"errors", "index", "operations"}
+_SUBMODULES = {"blockstore", "errors", "index", "operations", "testing"}
 
 __all__ = [  # spelled out, for readers and type checkers
     "CID",

@@ -114,7 +114,9 @@ class FileSource(_Exact):
             return cls(os.dup(file.fileno()), owned=True)
 
     def __del__(self) -> None:
-        self.close()
+        if self._owned:
+            self._owned = False
+            os.close(self._fd)
 
     @property
     def size(self) -> int:
@@ -135,6 +137,8 @@ class FileSource(_Exact):
         except OSError:
             self._check_open()  # another thread may have closed it just now
             raise
+        if not data:
+            self._check_open()
         while 0 < len(data) < size:  # a signal, or the kernel's 2 GiB a call
             more = os.pread(self._fd, size - len(data), position + len(data))
             if not more:
@@ -147,8 +151,11 @@ class FileSource(_Exact):
             raise ClosedError("the file was closed")
 
     def close(self) -> None:
+        """Let go of the file. A read that another thread has under way finds nothing, never another file."""
         if self._owned and not self._closed:
-            os.close(self._fd)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self._fd, inheritable=False)  # the number stays taken until nobody can use it
+            os.close(nothing)
         self._closed = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,10 @@ from carv2.errors import (
 )
 from carv2.units import Limits
 from helpers import archives
-from helpers.archives import PRAGMA, header, section, v1, v2
+from helpers.archives import PRAGMA, header, v1, v2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 ROOTS = [archives.FISH[0]]
@@ -42,8 +43,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def disks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disks]:
-    yield Disks.installed(monkeypatch)
+def disks(monkeypatch: pytest.MonkeyPatch) -> Disks:
+    return Disks.installed(monkeypatch)
 
 
 def stage(disks: Disks, name: str, layout: dict[str, Any]) -> tuple[bytes, int]:
@@ -154,9 +155,9 @@ def test_of_every_flipped_file_no_other_block_is_lost_and_no_wrong_one_is_given(
             for number, (cid, held) in enumerate(safe):
                 if number != damaged:
                     assert store[cid] == held, (at, mask)
-            for cid in store:
+            for named in store:
                 try:
-                    assert store[cid] == good[cid.multihash]
+                    assert store[named] == good[named.multihash]
                 except (IntegrityError, FormatError):
                     assert at < ends[-1]
             store.discard()
@@ -348,10 +349,8 @@ def test_looking_a_file_over_changes_nothing(disks: Disks) -> None:
         for cut in range(110, len(data), 7):
             disk = disks.put("x", data[:cut])
             file = disks.resume("x")
-            try:
+            with contextlib.suppress(CarError):
                 examine(file, Limits())
-            except CarError:
-                pass
             file.close()
             assert not disk.log
 

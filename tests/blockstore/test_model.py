@@ -19,18 +19,24 @@ from carv2.errors import BlockNotFoundError, ClosedError, FinalizedError, Integr
 from helpers import archives
 from helpers.strategies import blocks
 
-SETTINGS = st.fixed_dictionaries({
-    "version": st.sampled_from([2, 2, 1]),
-    "data_padding": st.sampled_from([0, 0, 1, 600]),
-})
-EACH_TIME = st.fixed_dictionaries({
-    "index_padding": st.sampled_from([0, 0, 3, 513]),
-    "index_codec": st.sampled_from([0x0401, 0x0401, 0x0400]),
-    "max_memory": st.sampled_from([None, None, 1, 1500]),
-    "durability": st.sampled_from(["none", "flush", "flush", "each-put"]),
-})
+SETTINGS = st.fixed_dictionaries(
+    {
+        "version": st.sampled_from([2, 2, 1]),
+        "data_padding": st.sampled_from([0, 0, 1, 600]),
+    }
+)
+EACH_TIME = st.fixed_dictionaries(
+    {
+        "index_padding": st.sampled_from([0, 0, 3, 513]),
+        "index_codec": st.sampled_from([0x0401, 0x0401, 0x0400]),
+        "max_memory": st.sampled_from([None, None, 1, 1500]),
+        "durability": st.sampled_from(["none", "flush", "flush", "each-put"]),
+    }
+)
 ROOTS = st.lists(st.binary(max_size=3).map(archives.cid_v1), max_size=3)
-TAILS = st.sampled_from([b"", b"", bytes(7), bytes(600), b"\x81\x08\x01", b"\xff" * 30, archives.section(*archives.FISH)[:-1]])
+TAILS = st.sampled_from(
+    [b"", b"", bytes(7), bytes(600), b"\x81\x08\x01", b"\xff" * 30, archives.section(*archives.FISH)[:-1]]
+)
 
 
 class StoreAgainstDict(RuleBasedStateMachine):

@@ -13,7 +13,7 @@ from carv2.blockstore import ReadWriteBlockstore
 from helpers import archives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOTS = [archives.FISH[0], archives.PB_NODE[0]]
 LONG = [(archives.cid_v1(data), data) for data in (bytes([at]) * (300 * at) for at in range(1, 5))]
@@ -22,8 +22,8 @@ KNOWN = {**dict(BLOCKS), archives.cid_v1(b"one more block"): b"one more block"}
 
 
 @pytest.fixture
-def disks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disks]:
-    yield Disks.installed(monkeypatch)
+def disks(monkeypatch: pytest.MonkeyPatch) -> Disks:
+    return Disks.installed(monkeypatch)
 
 
 def fill(disks: Disks, store: ReadWriteBlockstore, *, roots: list[bytes] | None = None) -> None:

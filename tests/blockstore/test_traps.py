@@ -1,9 +1,9 @@
 """Where ports of go-car's stores go wrong: traps 39 to 67 of the format reference, one test or more for each.
 
 What carv2 does otherwise on purpose is said where it does. In other files are trap 57 (test_damage.py), 61
-(test_faults.py), 62 and 63 (tests/operations). 64 is about traversals, which carv2 has no writer for yet; 65 and 66
-about go-car's deferred writer and storage interface, of which carv2 has none: a store is opened when it is wanted,
-and its keys are anything that CID.of takes.
+(test_faults.py), 62 and 63 (tests/operations). 64 is about traversals, which carv2 has no writer for yet; 65 and
+66 about go-car's deferred writer and storage interface, of which carv2 has none: a store is opened when it is
+wanted, and its keys are anything that CID.of takes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from helpers.binary import assert_bytes_equal
 from helpers.shared import own_fixture, shared_fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 FISH, LOBSTER, BARRELEYE = archives.FISH, archives.LOBSTER, archives.BARRELEYE
@@ -204,7 +204,9 @@ def test_46_until_the_first_flush_sections_are_added_behind_a_header_of_zeros(tm
 
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("max_memory", [None, 1])
-def test_47_a_store_makes_the_golden_files_byte_for_byte(tmp_path: Path, name: str, max_memory: int | None) -> None:
+def test_47_a_store_makes_the_golden_files_byte_for_byte(
+    tmp_path: Path, name: str, max_memory: int | None
+) -> None:
     expected, blocks = vector(name)
     path = tmp_path / "x.car"
     with ReadWriteBlockstore.create(path, max_memory=max_memory, **GOLDEN[name]) as store:
@@ -385,7 +387,9 @@ def test_55_resuming_takes_the_index_away_and_back_to_a_checkpoint_before_any_pu
 
 
 @pytest.mark.parametrize("name", ["sample-v1-with-zero-len-section.car", "sample-v1-with-zero-len-section2.car"])
-def test_56_null_padding_is_the_end_where_the_option_says_so_and_is_written_over(tmp_path: Path, name: str) -> None:
+def test_56_null_padding_is_the_end_where_the_option_says_so_and_is_written_over(
+    tmp_path: Path, name: str
+) -> None:
     data = shared_fixture(f"go-car/{name}").read_bytes()
     with carv2.open(data, null_padding=True) as car:
         cids = [block.cid for block in car]
@@ -480,7 +484,7 @@ class Pipe(io.RawIOBase):
 def test_67_a_carv2_to_what_cannot_seek_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
     pipe = Pipe()
     with pytest.raises(ValueError, match="seek"):
-        carv2.CarWriter(pipe, ROOTS, version=2)  # type: ignore[arg-type]
+        carv2.CarWriter(pipe, ROOTS, version=2)
     assert pipe.taken == b""
     os.mkfifo(tmp_path / "x.car")  # a store is made at a path, and nothing may stand there
     with pytest.raises(FileExistsError):
@@ -543,19 +547,19 @@ def test_a_header_that_is_not_canonical_keeps_its_size_when_resumed(tmp_path: Pa
 
 
 @pytest.fixture
-def disks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disks]:
-    yield Disks.installed(monkeypatch)
+def disks(monkeypatch: pytest.MonkeyPatch) -> Disks:
+    return Disks.installed(monkeypatch)
 
 
-def test_a_failing_disk_is_not_asked_for_what_is_at_hand(disks: Disks) -> None:
-    """Sanity of the simulated disk: a store writes in pieces of some 256 KiB, not block by block as go-car does."""
+def test_small_blocks_are_gathered_before_they_are_written(disks: Disks) -> None:
+    """A store writes in pieces of some 256 KiB, not three times for each block as go-car does."""
     store = ReadWriteBlockstore.create("x", ROOTS, durability="none")
     data = [bytes([at]) * 20_000 for at in range(100)]
     for block in data:
         store.put(archives.cid_v1(block), block)
-    writes = [op for op in disks["x"].log[1:]]
+    writes: list[Any] = disks["x"].log[1:]
     assert 5 <= len(writes) <= 9
-    assert all(one.position + len(one.data) == other.position for one, other in pairwise(writes))  # type: ignore[union-attr]
+    assert all(one.position + len(one.data) == other.position for one, other in pairwise(writes))
     store.discard()
 
 

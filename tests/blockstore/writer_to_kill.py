@@ -1,6 +1,6 @@
 """A process that puts blocks until it is killed, and says after each flush how many it knows to be safe.
 
-Block number n of a run is always the same (:func:`block`), so whoever reads the file can tell what should be there.
+Block number n is always the same (:func:`block`), so whoever reads the file can tell what should be there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import sys
+from typing import Any
 
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
@@ -26,7 +27,7 @@ def block(number: int) -> tuple[CID, bytes]:
 
 def main(path: str, first: int, seed: int, version: int) -> None:
     rng = random.Random(seed)
-    options = {
+    options: dict[str, Any] = {
         "durability": rng.choice(["flush", "flush", "none", "each-put"]),
         "max_memory": rng.choice([None, None, 20_000]),
         "index_padding": rng.choice([0, 0, 1000]),

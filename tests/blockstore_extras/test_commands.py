@@ -153,6 +153,14 @@ def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path: Path) -> None:
     assert carv2.verify(tmp_path / "new.car").ok
 
 
+def test_what_is_no_file_is_not_copied(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.car")
+    (tmp_path / "folder.car").mkdir()
+    for name in ("pipe.car", "folder.car", "/dev/zero"):
+        ran = put(tmp_path, name)
+        assert (ran.code, ran.err) == (1, f"carv2: [Errno 22] not a regular file: '{name}'\n")
+
+
 def test_a_block_that_is_there_leaves_the_file_untouched(tmp_path: Path) -> None:
     path = tmp_path / "x.car"
     path.write_bytes(archives.v2(archives.v1([], [archives.FISH])))  # no index: finishing it would give it one

@@ -64,9 +64,8 @@ def check(go: Peer, path: Path, name: str) -> None:
     keys = "\n".join(str(carv2.CID(cid)) for cid, _ in BLOCKS).encode()
     flags = [flag for flag in OPTIONS[name][1] if flag in {"--identity", "--whole-cids"}]
     answers = go("get-all", *flags, path, stdin=keys).splitlines()
-    wanted = len(BLOCKS) if name in {"identity"} else len(BLOCKS)
-    assert len(answers) == wanted
-    assert not [answer for answer in answers if "error" in answer]
+    assert len(answers) == len(BLOCKS)
+    assert not [answer for answer in answers if "error" in answer or "missing" in answer]
 
 
 @EACH
@@ -157,9 +156,9 @@ def test_both_turns_of_a_long_relay_make_one_archive(go: Peer, tmp_path: Path, s
             go("resume", "--skip", at, "--count", 1, *([] if at % 4 == 1 else ["--no-finalize"]), source, path)
         else:
             store = ReadWriteBlockstore.resume(path, ROOTS)
-            assert len(store) == at - (at > 2)  # one is an identity CID
+            assert len(store) == len({carv2.CID(cid).multihash for cid, _ in BLOCKS[:at] if cid[2]})
             store.put(*block)
-            store.discard() if at % 4 == 0 and not list(store) else store.close()
+            store.close()
     with ReadWriteBlockstore.resume(path, ROOTS) as store:
         assert store.put_many(BLOCKS) == 0
     assert_bytes_equal(path.read_bytes(), expected)

@@ -352,6 +352,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _learn_again(self) -> None:
         """Find out from the file what has been written."""
+        self._write_pending()
         self._written.forget()
         scanner = SectionScanner(self._limits)
         ends = self._payload + self._first, self._payload + self._on_file
@@ -406,11 +407,10 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _write_again(self) -> None:
         """A sync that failed may leave pages that are taken for clean and are not on the disk: make them dirty."""
-        for at, stop in ((0, self._payload + self._first), (self._payload + self._synced, self._file.size)):
-            while at < stop:
+        for start, stop in ((0, self._payload + self._first), (self._payload + self._synced, self._file.size)):
+            for at in range(start, stop, _FLUSH_SIZE):
                 data = self._file.read_exactly(at, min(_FLUSH_SIZE, stop - at), "section")
                 self._file.write_at(at, data)
-                at += len(data)
 
     def finalize(self, roots: Iterable[CIDLike] | None = None) -> None:
         """A checkpoint, then the index, then the header that names it; the store stays readable.

@@ -100,9 +100,9 @@ class Bucket:
         last = min(last, self._count)
         return self._buffer[self._start + first * self._width : self._start + last * self._width]
 
-    def windows(self) -> Iterator[bytes]:
-        """The records' bytes, in large pieces."""
-        many = max(1, _READ // self._width)
+    def windows(self, size: int = _READ) -> Iterator[bytes]:
+        """The records' bytes, in pieces of some ``size`` bytes."""
+        many = max(1, size // self._width)
         for first in range(0, self._count, many):
             yield self._records(first, first + many)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import struct
 from typing import TYPE_CHECKING
 
 from carv2 import _varint
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from carv2.index.protocol import Index
 
 _PIECE = 8192  # records that are handed on at a time
+_WINDOW = 64 << 10  # bytes that are read of each index at a time
 
 
 def merged_chunks(indexes: Sequence[Index], codec: int, *, identity: bool = True) -> Iterator[bytes]:
@@ -54,9 +56,15 @@ def _body(buckets: dict[int, list[Bucket]]) -> Iterator[bytes]:
             yield from _records(parts)
 
 
+def _in_small_pieces(bucket: Bucket) -> Iterator[tuple[bytes, int]]:
+    record = struct.Struct(f"<{bucket.digest_size}sQ")
+    for window in bucket.windows(_WINDOW):
+        yield from record.iter_unpack(window)
+
+
 def _records(parts: list[Bucket]) -> Iterator[bytes]:
     piece: list[bytes] = []
-    for digest, offset in heapq.merge(*parts):
+    for digest, offset in heapq.merge(*map(_in_small_pieces, parts)):
         piece.append(digest + offset.to_bytes(OFFSET_SIZE, "little"))
         if len(piece) == _PIECE:
             yield b"".join(piece)

@@ -1,17 +1,21 @@
 """One pass over the sections of an archive that counts them and, if asked to, hashes them; alone or shared.
 
-Several processes share the work like this: each locates every section, which is cheap, and hashes only its
-own part of the batches. So there is nothing to hand around but what was counted.
+Several processes share the work by ranges of the payload, each of which begins where a section was found by its
+hash. If the ranges turn out not to fit together, or something is wrong in one of them, one pass has the last word.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from carv2._scan import SectionScanner, batches
 from carv2.cid import CID
-from carv2.errors import CarError, FormatError, GatewayTruncatedError, IntegrityError
+from carv2.errors import CarError, GatewayTruncatedError, IntegrityError
+from carv2.operations.salvage import next_section
 from carv2.reader import CarReader
 from carv2.section import BlockChecker
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
     from carv2._scan import Batch
     from carv2.units import Limits
 
-_CHUNK = 256 << 10  # per task: a process needs more of it than a reader does
+WORTH_SHARING = 4 << 20
+"""Bytes of payload from which on starting processes pays."""
 
 
 @dataclass
@@ -45,6 +50,8 @@ class Tally:
     mismatch_count: int = 0
     fault: CarError | None = None
     """What ended the pass before the end of the payload."""
+    ended_early: bool = False
+    """A zero-length section ended it, as it may with null padding."""
 
 
 MAX_LISTED = 1000
@@ -147,79 +154,110 @@ def take(
         workers: share the hashing among so many processes, where the archive is a file with a path.
         on_batch: called with each batch, for what else is to be made of the sections.
     """
-    if not hashes or workers < 2 or car.path is None:
-        return take_share(car, 0, 1, hashes=hashes, keep_going=keep_going, on_batch=on_batch)
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  (15 ms, for those who ask for it)
-
-    settings = (car.path, car.limits, car.null_padding)
-    failures: list[CarError] = []
-    with ProcessPoolExecutor(workers - 1) as pool:
-        others = [
-            pool.submit(_take_share_of_file, *settings, share, workers, keep_going) for share in range(1, workers)
-        ]
-        tally = Tally()
-        try:
-            tally = take_share(car, 0, workers, hashes=True, keep_going=keep_going, on_batch=on_batch)
-        except CarError as error:
-            failures.append(error)
-        for other in others:
-            try:
-                _merge_hashes(tally, other.result())
-            except CarError as error:
-                failures.append(error)
-    if failures:
-        raise min(failures, key=_position_of)
-    tally.mismatches.sort(key=_position_of)
-    del tally.mismatches[MAX_LISTED:]
-    return tally
+    whole = car.payload_position + car.first_section, car.payload_end
+    if hashes and workers > 1 and car.path is not None:
+        shared = _take_shared(car, _ranges(car, *whole, workers), keep_going=keep_going, on_batch=on_batch)
+        if shared is not None:
+            return shared
+        on_batch = None  # it has had its pass, or this one will end at the same fault
+    return take_range(car, *whole, hashes=hashes, keep_going=keep_going, on_batch=on_batch)
 
 
-def _position_of(error: CarError) -> int:
-    return error.position if isinstance(error, (FormatError, IntegrityError)) else 0
-
-
-def take_share(
+def take_range(
     car: CarReader,
-    share: int,
-    shares: int,
+    start: int,
+    stop: int,
     *,
     hashes: bool,
     keep_going: bool,
     on_batch: Callable[[Batch], object] | None = None,
 ) -> Tally:
-    """Locate all sections, hash one part in ``shares`` of them; only share 0 counts them."""
+    """The same for the sections between two file positions."""
     counting = Counting(car.roots)
     hashing = Hashing(car, counting.tally, keep_going=keep_going)
+    scanner = SectionScanner(car.limits, null_padding=car.null_padding)
     try:
-        for number, batch in enumerate(car.batches(bodies=False)):
-            if share == 0:
-                counting.count(batch)
-                if on_batch is not None:
-                    on_batch(batch)
-            if hashes and number % shares == share:
+        for batch in batches(car.source, start, stop, scanner, bodies=False):
+            counting.count(batch)
+            if on_batch is not None:
+                on_batch(batch)
+            if hashes:
                 hashing.check(batch)
     except CarError as error:
         if not keep_going:
             raise
         counting.tally.fault = error
+    counting.tally.ended_early = scanner.ended
     return counting.tally
 
 
-def _take_share_of_file(  # noqa: PLR0917
+def _ranges(car: CarReader, start: int, stop: int, count: int) -> list[tuple[int, int]]:
+    """Cut a payload into up to ``count`` ranges, each at a place where a section with the right hash stands.
+
+    That it is one of the payload's sections, not one inside a block, is shown by the pass itself: the range
+    before it must end exactly there.
+    """
+    stop = min(stop, car.source.size)
+    cuts = [start]
+    for at in range(1, count):
+        target = start + (stop - start) * at // count
+        if stop - start >= WORTH_SHARING and target > cuts[-1]:
+            cuts.append(next_section(car.source, target, stop, limits=car.limits))
+    cuts = sorted({*cuts, stop})
+    return list(itertools.pairwise(cuts))
+
+
+def _take_shared(
+    car: CarReader,
+    ranges: list[tuple[int, int]],
+    *,
+    keep_going: bool,
+    on_batch: Callable[[Batch], object] | None,
+) -> Tally | None:
+    """Each range by a process of its own; None where that does not give what one pass would have given."""
+    if len(ranges) < 2 or car.path is None or car.payload_end > car.source.size:
+        return None
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  (15 ms, for those who ask for it)
+
+    settings = (car.path, car.limits, car.null_padding, keep_going)
+    try:
+        with ProcessPoolExecutor(len(ranges)) as pool:
+            passes = [pool.submit(_take_range_of_file, *settings, *found) for found in ranges]
+            if on_batch is not None:
+                for batch in car.batches(bodies=False):
+                    on_batch(batch)
+            tallies = [one.result() for one in passes]
+    except CarError:
+        return None
+    if any(tally.fault for tally in tallies) or any(tally.ended_early for tally in tallies[:-1]):
+        return None
+    return functools.reduce(_merged, tallies)
+
+
+def _take_range_of_file(  # noqa: PLR0917
     path: str | os.PathLike[str],
     limits: Limits,
     null_padding: bool,
-    share: int,
-    shares: int,
     keep_going: bool,
+    start: int,
+    stop: int,
 ) -> Tally:
     with CarReader(path, limits=limits, null_padding=null_padding) as car:
-        return take_share(car, share, shares, hashes=True, keep_going=keep_going)
+        return take_range(car, start, stop, hashes=True, keep_going=keep_going)
 
 
-def _merge_hashes(into: Tally, other: Tally) -> None:
-    into.unverified.update(other.unverified)
-    into.mismatches += other.mismatches
-    into.mismatch_count += other.mismatch_count
-    into.verified += other.verified
-    into.fault = into.fault or other.fault
+def _merged(one: Tally, other: Tally) -> Tally:
+    """The tally of two neighbouring ranges."""
+    smallest = [size for size in (one.min_block, other.min_block) if size is not None]
+    return Tally(
+        block_count=one.block_count + other.block_count,
+        block_bytes=one.block_bytes + other.block_bytes,
+        min_block=min(smallest, default=None),
+        max_block=max(one.max_block, other.max_block),
+        kinds=one.kinds + other.kinds,
+        missing_roots=one.missing_roots & other.missing_roots,
+        unverified=one.unverified + other.unverified,
+        verified=one.verified + other.verified,
+        mismatches=(one.mismatches + other.mismatches)[:MAX_LISTED],
+        mismatch_count=one.mismatch_count + other.mismatch_count,
+    )

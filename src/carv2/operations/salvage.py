@@ -127,6 +127,14 @@ def salvage(
             opened.close()
 
 
+def next_section(source: Source, position: int, stop: int, *, limits: Limits) -> int:
+    """The first position from ``position`` on at which a whole, verified section stands; ``stop`` if none.
+
+    It may be inside a block, if the block holds sections itself.
+    """
+    return _Search(source, limits, unverified=False).next_section(position, stop)
+
+
 class _Search:
     """Goes over a damaged archive once, front to back."""
 
@@ -168,7 +176,7 @@ class _Search:
                 self._lose(len(PRAGMA), len(PRAGMA) + SIZE, failures[0])
             return first, roots
         start = min(starts)
-        first = self._next_section(start, self._size)
+        first = self.next_section(start, self._size)
         self._lose(start, first, failures[0])
         return first, ()
 
@@ -179,7 +187,7 @@ class _Search:
         found, used = CarV1Header.parse(front, position=start, limits=self._limits)
         usual = len(found.to_bytes())
         if usual < used:  # bytes behind the map are no error; but it may be the length that is damaged
-            used = min(self._next_section(start + usual, self._size) - start, used)
+            used = min(self.next_section(start + usual, self._size) - start, used)
         return start + used, found.roots
 
     def _accounts_for_all(self, found: CarV2Header) -> bool:
@@ -262,15 +270,15 @@ class _Search:
         """Where to go on behind a section that is not right, or none at all (then ``end`` is None)."""
         self._budget -= (end or position) - position
         if end is None or not self._is_proof(end):
-            return self._next_section(position + 1, self._size)
-        found = behind = self._next_section(position + 1, end)
+            return self.next_section(position + 1, self._size)
+        found = behind = self.next_section(position + 1, end)
         while behind < end:  # what is within: sections that a wrong length took in, or just bytes of the block
             behind = self._section_end(behind) or self._size + 1
         return found if behind == end else end
 
     # -- the search for a section -------------------------------------------------------------------------
 
-    def _next_section(self, position: int, stop: int) -> int:
+    def next_section(self, position: int, stop: int) -> int:
         """The first position from ``position`` on at which a whole, verified section stands; ``stop`` if none."""
         size = _FIRST_WINDOW
         while position < stop and self._budget > 0:

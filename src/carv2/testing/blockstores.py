@@ -18,7 +18,7 @@ Where a store is meant to differ, its class attributes say so; they are the firs
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -394,7 +394,7 @@ class WritableBlockstoreTests(BlockstoreTests):
         store = self.writable()
         for cid, data in (FISH, LARGE):
             buffer = bytearray(data)
-            assert store.put(cid, buffer)
+            assert store.put(cid, cast("bytes", buffer))
             buffer[:] = bytes(len(buffer))
             assert store[cid] == data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -93,6 +94,8 @@ def _put(args: argparse.Namespace, cid: CID, data: bytes, limits: Limits) -> dic
     with contextlib.ExitStack() as stack:
         stack.callback(unlink, draft)
         created = not os.path.exists(target)
+        if not created and not os.path.isfile(target):
+            raise OSError(errno.EINVAL, "not a regular file", args.file)
         if created:
             store = _create(draft, args, [cid] if args.set_root else [], limits)
         else:
