@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
-    fd, temporary = _create_in(folder, path)
+    fd, temporary = create_in(folder, path)
     try:
         with os.fdopen(fd, "w+b") as file:
             with contextlib.suppress(FileNotFoundError):
@@ -36,6 +36,26 @@ def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+def replace(temporary: str, path: str | os.PathLike[str]) -> None:
+    """Put the file at ``temporary`` in the place of ``path``, durably."""
+    os.replace(temporary, path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def publish(temporary: str, path: str | os.PathLike[str]) -> None:
+    """Give the file at ``temporary`` the name ``path``, durably; FileExistsError if that is taken."""
+    try:
+        os.link(temporary, path)
+        os.unlink(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the one way left has a moment between look and rename
+        if os.path.lexists(path):
+            raise FileExistsError(17, os.strerror(17), os.fspath(path)) from None
+        os.rename(temporary, path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 @contextlib.contextmanager
@@ -86,10 +106,15 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(fd)
 
 
-def _create_in(folder: str, path: str | os.PathLike[str]) -> tuple[int, str]:
+def draft_name(folder: str) -> str:
+    """A name in ``folder`` for a file that is to get another one."""
+    return os.path.join(folder, f".carv2-{os.urandom(8).hex()}.part")
+
+
+def create_in(folder: str, path: str | os.PathLike[str]) -> tuple[int, str]:
     """A new file in ``folder``, of the mode that new files have; errors name ``path``, which is to be replaced."""
     while True:
-        temporary = os.path.join(folder, f".carv2-{os.urandom(8).hex()}.part")
+        temporary = draft_name(folder)
         try:
             return os.open(
                 temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from carv2._atomic import sync_folder
+from carv2._atomic import create_in, publish, unlink
 from carv2._locks import lock
 from carv2._source import FileSource, Source
 
@@ -36,26 +38,55 @@ class StoreFile(FileSource):
     """A locked file descriptor."""
 
     @classmethod
-    def create(cls, path: PathLike) -> StoreFile:
-        """Create ``path``; FileExistsError if it is there."""
-        file = cls._open_locked(path, os.O_CREAT | os.O_EXCL)
-        sync_folder(os.path.dirname(os.path.abspath(path)))
+    def create(cls, path: PathLike, front: bytes) -> StoreFile:
+        """Create ``path``, which appears locked and with ``front`` in it; FileExistsError if it is there."""
+        if os.path.lexists(path):
+            raise FileExistsError(17, os.strerror(17), os.fspath(path))
+        fd, temporary = create_in(os.path.dirname(os.path.abspath(path)), path)
+        file = cls(fd, owned=True)
+        try:
+            lock(fd, path)
+            file.write_at(0, front)
+            file.sync()
+            publish(temporary, path)
+        except BaseException:
+            file.close()
+            unlink(temporary)
+            raise
         return file
 
     @classmethod
     def resume(cls, path: PathLike) -> StoreFile:
         """Open the existing ``path``."""
-        return cls._open_locked(path, 0)
+        while True:
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            file = cls(fd, owned=True)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+                lock(fd, path)
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()  # it was replaced before it was locked
 
-    @classmethod
-    def _open_locked(cls, path: PathLike, flags: int) -> StoreFile:
-        fd = os.open(path, os.O_RDWR | flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+    def copy_beside(self, path: PathLike) -> str:
+        """Copy the file to a new one in the folder of ``path``, whose mode it gets; return its name."""
+        fd, draft = create_in(os.path.dirname(os.path.abspath(path)), path)
         try:
-            lock(fd, path)
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, os.stat(path).st_mode & 0o7777)
+                position, size = 0, self.size
+                while position < size:
+                    chunk = self.read_exactly(position, min(1 << 20, size - position), "archive")
+                    file.write(chunk)
+                    position += len(chunk)
         except BaseException:
-            os.close(fd)
+            unlink(draft)
             raise
-        return cls(fd, owned=True)
+        return draft
 
     def write_at(self, position: int, data: bytes) -> None:
         self._check_open()

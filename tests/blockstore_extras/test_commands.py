@@ -11,8 +11,8 @@ import pytest
 import carv2
 from blockstore_extras.stores import FISH, LOBSTER, indexed
 from carv2 import CID
-from carv2.blockstore import ReadWriteBlockstore, examine_file
-from carv2.cli.commands import put_block
+from carv2._storefile import StoreFile
+from carv2.blockstore import ReadWriteBlockstore, append, examine_file
 from cli.running import run
 from helpers import archives
 
@@ -53,7 +53,7 @@ def test_padding_index_and_identity_stay_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("call", ["os.replace", "shutil.copy", "finalize"])
+@pytest.mark.parametrize("call", ["os.replace", "copy_beside", "finalize"])
 def test_a_fault_leaves_the_archive_as_it_was_and_nothing_beside_it(
     tmp_path: Path, call: str, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +65,8 @@ def test_a_fault_leaves_the_archive_as_it_was_and_nothing_beside_it(
     path.write_bytes(content)
     if call == "finalize":
         monkeypatch.setattr(ReadWriteBlockstore, "finalize", full)
+    elif call == "copy_beside":
+        monkeypatch.setattr(StoreFile, "copy_beside", full)
     else:
         monkeypatch.setattr(call, full)
     ran = put(tmp_path, "x.car")
@@ -97,13 +99,13 @@ def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest
 def test_an_archive_that_somebody_else_creates_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = put_block._publish
+    publish = append.publish
 
     def late(draft: str, target: str) -> None:
         (tmp_path / "x.car").write_bytes(indexed([FISH]))
         publish(draft, target)
 
-    monkeypatch.setattr(put_block, "_publish", late)
+    monkeypatch.setattr(append, "publish", late)
     ran = put(tmp_path, "x.car")
     assert (ran.code, ran.out) == (1, b"")
     assert "File exists" in ran.err
@@ -123,20 +125,24 @@ def test_an_archive_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     assert [block.data for block in carv2.open(path)] == [b"fish", b"lobster", b"whale"]
 
 
-def test_an_archive_that_was_replaced_while_its_lock_was_awaited_is_left_alone(
+def test_an_archive_that_was_replaced_while_its_lock_was_awaited_is_the_one_that_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.car"
     path.write_bytes(indexed([FISH]))
 
-    def replaced(_fd: int, _path: str) -> None:
-        (tmp_path / "y.car").write_bytes(indexed([LOBSTER]))
-        os.replace(tmp_path / "y.car", path)
+    locked: list[str] = []
 
-    monkeypatch.setattr(put_block, "lock", replaced)
-    ran = put(tmp_path, "x.car")
-    assert (ran.code, path.read_bytes()) == (1, indexed([LOBSTER]))
-    assert "locked by another writer" in ran.err
+    def replaced(_fd: int, name: str) -> None:
+        if str(path) == name and not locked:
+            (tmp_path / "y.car").write_bytes(indexed([LOBSTER]))
+            os.replace(tmp_path / "y.car", path)
+        locked.append(name)
+
+    monkeypatch.setattr("carv2._storefile.lock", replaced)
+    assert put(tmp_path, "x.car").code == 0
+    assert locked[:2] == [str(path)] * 2
+    assert [block.data for block in carv2.open(path)] == [b"lobster", b"whale"]
 
 
 def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import carv2
 from carv2 import errors
 from carv2._scan import Batch
+from carv2.operations import _tally
 from carv2.operations._tally import Counting
 from helpers import archives
 from helpers.shared import shared_fixture
@@ -234,6 +235,7 @@ def test_a_hash_function_that_is_not_known_is_an_error_only_when_hashes_are_chec
     with pytest.raises(errors.UnknownHashError) as caught:
         carv2.inspect(archive, full=True)
     assert (caught.value.hash_code, caught.value.cid) == (0x9999, carv2.CID(unknown))
+    assert caught.value.position == len(archive) - len(b"data")
 
 
 def test_null_padding_ends_the_payload_unless_it_is_refused() -> None:
@@ -254,6 +256,11 @@ def many(count: int, size: int) -> list[tuple[bytes, bytes]]:
     return [(archives.cid_v1(data), data) for data in blocks]
 
 
+@pytest.fixture(autouse=True)
+def _sharing_is_always_worth_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tally, "WORTH_SHARING", 0)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_first_bad_block_of_the_file_is_the_one_reported(tmp_path: Path, workers: int) -> None:
     blocks = many(6000, 200)  # 23 chunks of the file
@@ -270,6 +277,13 @@ def test_workers_give_the_same_figures(tmp_path: Path) -> None:
     path = tmp_path / "many.car"
     path.write_bytes(archives.v1([], many(5000, 64)))
     assert carv2.inspect(path, full=True, workers=2) == carv2.inspect(path, full=True)
+
+
+def test_short_cids_of_different_kinds_are_told_apart_from_batch_to_batch() -> None:
+    counting = Counting([])
+    for data, codec in ((b"ab", 0x55), (b"abc", 0x55), (b"ab", 0x71)):
+        counting.count(Batch(b"", 0, 0, [(archives.identity(data, codec=codec), 0, len(data))]))
+    assert counting.tally.kinds == {(0x55, 0, 6): 1, (0x55, 0, 7): 1, (0x71, 0, 6): 1}
 
 
 def test_counting_long_digests_goes_over_each_batch_a_few_times_only() -> None:

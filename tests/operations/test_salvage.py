@@ -193,6 +193,15 @@ def test_a_file_that_its_writer_never_finished_gives_blocks_and_roots(tmp_path: 
         assert "did not finish" in report.lost[0].reason
 
 
+@pytest.mark.parametrize("offset", [52, 100, 1 << 40])
+def test_a_header_that_points_elsewhere_is_lost_and_costs_nothing_more(tmp_path: Path, offset: int) -> None:
+    archive = archives.PRAGMA + archives.v2_header(offset, len(V1)) + V1
+    saved, report = salvaged(archive, tmp_path)
+    assert saved == BLOCKS
+    assert len(report.roots) == 2
+    assert [(lost.start, lost.stop) for lost in report.lost] == [(11, 51)]
+
+
 def test_a_tail_of_zeros_is_no_block(tmp_path: Path) -> None:
     unfinished = archives.PRAGMA + bytes(40) + V1[:-3] + bytes(4096)
     saved, _ = salvaged(unfinished, tmp_path)

@@ -176,6 +176,17 @@ def test_records_out_of_order_are_one_problem() -> None:
     assert found_in(archives.v2(PAYLOAD, body)) == [("IndexFormatError", DATA_END)]
 
 
+def test_what_a_look_up_misses_for_the_order_of_the_records_is_no_problem_of_its_own() -> None:
+    blocks = [(archives.cid_v1(data), data) for data in (number.to_bytes(2, "big") for number in range(500))]
+    records = sorted(
+        archives.records_of(archives.header(), blocks), key=lambda record: record.digest, reverse=True
+    )
+    body = b"".join(record.digest + struct.pack("<Q", record.offset) for record in records)
+    index = b"\x81\x08" + struct.pack("<iQiIQ", 1, 0x12, 1, 40, len(body)) + body
+    archive = archives.v2(archives.v1([], blocks), index)
+    assert [kind for kind, _ in found_in(archive)] == ["IndexFormatError"]
+
+
 def test_a_hash_code_that_no_cid_can_have_is_a_problem() -> None:
     index = b"\x81\x08" + struct.pack("<iQ", 1, 2**64 - 1) + archives.index_body(RECORDS[:1])
     kinds = [kind for kind, _ in found_in(archives.v2(PAYLOAD, index))]
@@ -208,6 +219,11 @@ def test_what_was_verified_before_a_fault_is_counted() -> None:
     report = verify(damaged(PAYLOAD, BOUNDS[0][1] - 1)[:-1])
     assert [problem.kind for problem in report.problems] == ["IntegrityError", "TruncatedError"]
     assert (report.block_count, report.verified_count, report.index_checked) == (2, 1, False)
+
+
+def test_an_index_that_a_truncation_took_with_it_is_no_problem_of_its_own() -> None:
+    cut = archives.v2(PAYLOAD, INDEX)[: DATA_END - 5]
+    assert found_in(cut) == [("TruncatedError", len(cut))]
 
 
 def test_a_truncated_index_is_a_problem_at_the_end_of_the_file() -> None:
@@ -282,6 +298,11 @@ def test_only_so_many_problems_are_listed_but_all_are_counted() -> None:
 # -- several processes ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _sharing_is_always_worth_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tally, "WORTH_SHARING", 0)
+
+
 def many_blocks() -> list[tuple[bytes, bytes]]:
     """Enough for a dozen batches, with large blocks and kinds of hash in between."""
     source = random.Random(5)
@@ -310,6 +331,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_bytes(archives.v2(payload, carv2.build_index(payload).to_bytes()))
     with carv2.open(path) as car:
         assert len(list(car.batches(bodies=False))) > 10
+        ranges = _tally._ranges(car, car.payload_position + car.first_section, car.payload_end, 3)
+        assert len(ranges) in {1, 3}  # 1, if files of this size are not worth sharing
     return path
 
 
@@ -355,6 +378,54 @@ def test_a_bad_block_with_a_gateways_words_in_it_hides_nothing(tmp_path: Path, w
         report = verify(path, workers=workers)
         assert [problem.kind for problem in report.problems] == ["GatewayTruncatedError", "IntegrityError"], at
         assert report.verified_count == 1998
+
+
+def test_work_is_shared_where_sections_start(many: Path) -> None:
+    with carv2.open(many) as car:
+        starts = {section.position for section in car.sections()}
+        first, last = car.payload_position + car.first_section, car.payload_end
+        ranges = _tally._ranges(car, first, last, 5)
+    assert len(ranges) == 5
+    assert {start for start, _ in ranges} <= starts
+    assert [ranges[0][0], *(stop for _, stop in ranges)] == [*(start for start, _ in ranges), last]
+
+
+def test_workers_are_not_led_astray_by_archives_within_blocks(tmp_path: Path) -> None:
+    """The places where the work is cut are looked for by their hashes: there may be sections inside a block."""
+    inner = archives.v1([], [(archives.cid_v1(data), data) for data in (bytes([n]) * 900 for n in range(200))])
+    blocks = [(archives.cid_v1(data), data) for data in (inner + bytes([n]) for n in range(5))]
+    path = tmp_path / "nested.car"
+    for damage in (None, 100_000, 300_000):
+        archive = archives.v1([], blocks)
+        path.write_bytes(archive if damage is None else damaged(archive, damage))
+        report = same(path)
+        assert (report.block_count, report.problem_count) == (5, 0 if damage is None else 1)
+
+
+def test_workers_agree_on_null_padding(many: Path, tmp_path: Path) -> None:
+    path = tmp_path / "padded.car"
+    with carv2.open(many) as car:
+        payload = many.read_bytes()[car.payload_position : car.payload_end]
+    for size in (1, 3_000_000):
+        path.write_bytes(payload + bytes(size))
+        assert same(path, null_padding=True, allow_unknown_hash=True).ok
+        assert [problem.kind for problem in same(path, allow_unknown_hash=True).problems] == ["FormatError"]
+
+
+def test_workers_agree_on_an_index_that_is_wrong_and_one_that_cannot_be_checked(tmp_path: Path) -> None:
+    blocks = [(archives.cid_v1(data), data) for data in (number.to_bytes(100, "big") for number in range(2000))]
+    payload = archives.v1([], blocks)
+    records = archives.records_of(archives.header(), blocks)
+    path = tmp_path / "wrong.car"
+    path.write_bytes(archives.v2(payload, archives.index_multihash_sorted(records[:-1])))
+    assert [problem.kind for problem in same(path).problems] == ["IndexMismatchError"]
+    large = (archives.identity(bytes(3000)), bytes(3000))
+    payload = archives.v1([], [*blocks[:1000], large, *blocks[1000:]])
+    index = archives.index_multihash_sorted(records)
+    path.write_bytes(archives.v2(payload, index, characteristics=archives.FULLY_INDEXED))
+    report = same(path)
+    assert [problem.kind for problem in report.problems] == ["LimitError"]
+    assert not report.index_checked
 
 
 def test_workers_do_nothing_more_for_bytes_in_memory(many: Path) -> None:

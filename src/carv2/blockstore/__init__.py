@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carv2.blockstore.append import Appended, append_block
 from carv2.blockstore.cache import CachingBlockstore
 from carv2.blockstore.examine import Recovery, examine_file
 from carv2.blockstore.memory import MemoryBlockstore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLACEHOLDER_ROOT",
+    "Appended",
     "AsyncBlockstore",
     "Blockstore",
     "CachingBlockstore",
@@ -28,6 +30,7 @@ __all__ = [
     "StoreTracker",
     "UnionBlockstore",
     "WritableBlockstore",
+    "append_block",
     "examine_file",
 ]
 

@@ -11,7 +11,6 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from carv2 import _varint, multihash
-from carv2._atomic import unlink
 from carv2._finder import BlockFinder, Found
 from carv2._scan import SectionScanner, batches
 from carv2._storefile import StoreFile
@@ -156,13 +155,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         front, raw = b"" if version == 1 else PRAGMA + bytes(SIZE + data_padding), header.to_bytes()
         if len(raw) > limits.header:
             raise LimitError("header", found=len(raw), allowed=limits.header, position=len(front))
-        file = StoreFile.create(path)
-        try:
-            file.write_at(0, front + raw)
-        except BaseException:
-            unlink(path)
-            file.close()
-            raise
+        file = StoreFile.create(path, front + raw)
         return cls(file, header, settings, settings.written(max_memory), payload=len(front))
 
     @classmethod

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID
-from carv2.errors import IndexFormatError, IndexMismatchError
+from carv2.errors import IndexFormatError, IndexMismatchError, LimitError
 from carv2.index import CAR_INDEX_SORTED, IndexBuilder
 from carv2.multihash import IDENTITY
 from carv2.multihash import encode as encode_multihash
@@ -35,16 +35,26 @@ class IndexCheck:
         lists_identity = any(code == IDENTITY for code, _ in found.buckets())
         self._identity = lists_identity or (car.header is not None and car.header.is_fully_indexed)
         self._expected = IndexBuilder(found.codec, identity=self._identity, limits=car.limits)
+        self.fault: LimitError | None = None
+        """Why no index can be held against the payload: it has a CID that none may list."""
         self._copies: dict[bytes, frozenset[int]] = {}  # offsets of blocks that are there many times
 
     def add(self, batch: Batch) -> None:
         """Take in the sections of ``batch``."""
+        if self.fault is not None:
+            return
         payload = self._car.payload_position
         shift = batch.base - payload
-        self._expected.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+        try:
+            self._expected.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+        except LimitError as error:
+            self.fault = error
 
     def problems(self) -> Iterator[CarError]:
         """What is wrong with the index; nothing, if it is right. To be called after the whole pass."""
+        if self.fault is not None:
+            yield self.fault
+            return
         expected = self._expected.chunks()
         if _same_bytes(expected, self._found.chunks()):
             return

@@ -112,8 +112,9 @@ class _Checks:
         on_batch = None if index_check is None else index_check.add
         tally = take(self._car, hashes=True, keep_going=True, workers=self._workers, on_batch=on_batch)
         self._check_blocks(tally)
-        checked = index_check is not None and tally.fault is None
-        if index_check is not None and checked:
+        checked = False
+        if index_check is not None and tally.fault is None:
+            checked = index_check.fault is None
             for error in index_check.problems():
                 self._add(Problem.of(error))
         return Verification(

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import carv2
-from carv2._atomic import sync_folder, unlink
-from carv2._locks import lock
-from carv2.blockstore import ReadWriteBlockstore
+from carv2.blockstore import append_block
 from carv2.cli import color, streams
-from carv2.errors import CarError, LockedError, UnfinalizedError
-from carv2.header import FULLY_INDEXED
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     import argparse
-    from typing import BinaryIO
 
     from carv2 import CID, Limits
+    from carv2.blockstore import Appended
 
 HELP = "append the block on standard input to an archive, or to a new one"
 EXAMPLES = (
@@ -50,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     data = _block(limits)
     cid = carv2.CID.of_data(data, codec=codec) if args.cid is None else _checked(args.cid, data)
     with streams.blame(args.file):
-        done = _put(args, cid, data, limits)
+        roots = [cid] if args.set_root else []
+        done = append_block(args.file, cid, data, roots=roots, version=args.version, limits=limits)
     if args.json:
-        streams.print_json({"cid": cid, "file": args.file, **done})
+        streams.print_json({"cid": cid, "file": args.file, **streams.plain_fields(vars(done))})
     else:
         print(cid, flush=True)
-        print(_message(args.file, **done), file=sys.stderr)
+        print(_message(args.file, done), file=sys.stderr)
     return 0
 
 
@@ -87,79 +82,11 @@ def _checked(wanted: CID, data: bytes) -> CID:
     return wanted
 
 
-def _put(args: argparse.Namespace, cid: CID, data: bytes, limits: Limits) -> dict[str, Any]:
-    """Work on a copy, which takes the place of the archive when it is whole; keep other writers out meanwhile."""
-    target = os.path.realpath(args.file)
-    draft = os.path.join(os.path.dirname(target), f".carv2-{os.urandom(8).hex()}.part")
-    with contextlib.ExitStack() as stack:
-        stack.callback(unlink, draft)
-        created = not os.path.exists(target)
-        if not created and not os.path.isfile(target):
-            raise OSError(errno.EINVAL, "not a regular file", args.file)
-        if created:
-            store = _create(draft, args, [cid] if args.set_root else [], limits)
-        else:
-            _lock(stack.enter_context(open(target, "r+b")), target)
-            shutil.copy(target, draft)
-            like = _index_settings(target, limits)
-            store = ReadWriteBlockstore.resume(draft, version=args.version, limits=limits, **like)
-        with store:
-            _refuse_to_cut(store)
-            stored = store.put(cid, data)
-        if created:
-            _publish(draft, target)
-        elif stored:
-            os.replace(draft, target)
-        sync_folder(os.path.dirname(target))
-    version = store.recovery.version if store.recovery is not None else args.version or 2
-    return {"created": created, "stored": stored, "version": version, "roots": store.roots}
-
-
-def _create(draft: str, args: argparse.Namespace, roots: list[CID], limits: Limits) -> ReadWriteBlockstore:
-    try:
-        return ReadWriteBlockstore.create(draft, roots, version=args.version or 2, limits=limits)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, args.file) from None
-
-
-def _lock(file: BinaryIO, path: str) -> None:
-    lock(file.fileno(), path)
-    if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):  # a writer before us put another in its place
-        raise LockedError(path)
-
-
-def _index_settings(path: str, limits: Limits) -> dict[str, Any]:
-    """What the archive's index is like, so that the new one is like it."""
-    with contextlib.suppress(UnfinalizedError), carv2.open(path, limits=limits) as car:
-        if car.header is not None and car.index is not None:
-            return {
-                "index_codec": car.index.codec,
-                "index_padding": car.header.index_offset - car.header.data_end,
-                "store_identity": bool(car.header.characteristics & FULLY_INDEXED),
-            }
-    return {}
-
-
-def _refuse_to_cut(store: ReadWriteBlockstore) -> None:
-    found = store.recovery
-    if found is not None and found.cut_bytes:
-        raise CarError(f"the last {found.cut_bytes} bytes are no section: {found.reason} (see carv2 recover)")
-
-
-def _publish(draft: str, target: str) -> None:
-    """Give ``draft`` the name ``target``, unless somebody took that meanwhile."""
-    try:
-        os.link(draft, target)
-    except FileExistsError as error:
-        raise FileExistsError(error.errno, error.strerror, target) from None
-    except OSError:  # a file system without links
-        os.replace(draft, target)
-
-
-def _message(name: str, *, created: bool, stored: bool, version: int, roots: tuple[CID, ...]) -> str:
+def _message(name: str, done: Appended) -> str:
     file = color.printable(name)
-    if created:
+    if done.created:
         return f"Created new CAR file: {file}"
-    if not stored:
+    if not done.stored:
         return f"Block already in CAR file: {file}"
-    return f"Block added to existing CAR file: {file}" + (f" (roots: {len(roots)})" if version == 1 else "")
+    roots = f" (roots: {len(done.roots)})" if done.version == 1 else ""
+    return f"Block added to existing CAR file: {file}{roots}"
