@@ -99,7 +99,7 @@ def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest
 def test_an_archive_that_somebody_else_creates_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = append.publish
+    publish = append.publish  # type: ignore[attr-defined]
 
     def late(draft: str, target: str) -> None:
         (tmp_path / "x.car").write_bytes(indexed([FISH]))
