@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import measure
 
 import carv2
+from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,9 +33,13 @@ def iterate_verified(run: Run) -> None:
     _iterate(run, verify=True)
 
 
-def _iterate(run: Run, *, verify: bool) -> None:
+def iterate_verified_workers(run: Run) -> None:
+    _iterate(run, verify=True, workers=WORKERS)
+
+
+def _iterate(run: Run, *, verify: bool, workers: int = 1) -> None:
     with run.timed(), carv2.open(run.path) as car:
-        _take_all(run, car.blocks(verify=verify))
+        _take_all(run, car.blocks(verify=verify, workers=workers))
 
 
 def _take_all(run: Run, blocks: Iterable[tuple[bytes, bytes]]) -> None:
@@ -126,11 +131,19 @@ def open_and_get(run: Run) -> None:
 
 
 def get(run: Run) -> None:
+    _get(run, memory_map=False)
+
+
+def get_mapped(run: Run) -> None:
+    _get(run, memory_map=True)
+
+
+def _get(run: Run, *, memory_map: bool) -> None:
     keys = _sampled_keys(run.path, run.count)
     size = 0
-    with carv2.open(run.path) as car, run.timed():
+    with ReadOnlyBlockstore(run.path, memory_map=memory_map) as store, run.timed():
         for key in keys:
-            size += len(car.get(key))
+            size += len(store[key])
     run.found.blocks, run.found.bytes = len(keys), size
 
 
@@ -176,9 +189,31 @@ def _write(run: Run, *, version: int, verify: bool) -> None:
     run.found.blocks, run.found.bytes = len(blocks), sum(len(data) for _, data in blocks)
 
 
+def put(run: Run) -> None:
+    _put(run, verify=True)
+
+
+def put_unverified(run: Run) -> None:
+    _put(run, verify=False)
+
+
+def _put(run: Run, *, verify: bool) -> None:
+    """Into a store that looks for duplicates, up to the finalized file."""
+    with carv2.open(run.path) as car:
+        roots = car.roots
+        blocks = [(block.cid, block.data) for block in itertools.islice(car.blocks(verify=False), run.count)]
+    out = run.needed_out()
+    out.unlink(missing_ok=True)
+    with run.timed(), ReadWriteBlockstore.create(out, roots, verify=verify) as store:
+        for cid, data in blocks:
+            store.put(cid, data)
+    run.found.blocks, run.found.bytes = len(blocks), sum(len(data) for _, data in blocks)
+
+
 OPERATIONS: dict[str, Callable[[Run], None]] = {
     "iterate": iterate,
     "iterate-verified": iterate_verified,
+    "iterate-verified-workers": iterate_verified_workers,
     "decode": decode,
     "decode-verified": decode_verified,
     "inspect": inspect,
@@ -191,6 +226,9 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {
     "unwrap": unwrap,
     "open": open_and_get,
     "get": get,
+    "get-mapped": get_mapped,
+    "put": put,
+    "put-unverified": put_unverified,
     "write-v1": write_v1,
     "write-v1-unverified": write_v1_unverified,
     "write-v2": write_v2,

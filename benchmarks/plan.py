@@ -96,6 +96,7 @@ OPERATIONS = (
         "Read every block, hashes checked",
         (
             _ours("iterate-verified"),
+            _ours("iterate-verified-workers", "carv2, 2 workers"),
             _ours("decode-verified", "carv2 CarDecoder"),
             _go("iterate-verified", BY_ITSELF, "--bare"),
             _go("iterate-verified", BUFFERED),
@@ -163,9 +164,25 @@ OPERATIONS = (
     Operation(
         "get",
         "Get random blocks of a CARv2 by its index, hashes checked",
-        (_ours("get"), _go("get", "go-car blockstore, not checked")),
+        (
+            _ours("get"),
+            _ours("get-mapped", "carv2, memory_map=True"),
+            _go("get", "go-car blockstore, not checked"),
+        ),
         version=2,
         counts=_GETS,
+    ),
+    Operation(
+        "put",
+        "Put blocks into a read-write store and finalize it",
+        (
+            _ours("put"),
+            _ours("put-unverified", "carv2, not checked"),
+            _go("put", "go-car blockstore, not checked"),
+        ),
+        writes=True,
+        counts=_WRITES,
+        note="Each looks for duplicates and ends with a CARv2 with an index; carv2 also syncs it to the disk.",
     ),
     Operation(
         "write-v1",

@@ -78,7 +78,7 @@ GOALS = (
     Goal("index", "small", "carv2", 5, "peak"),
     Goal("wrap", "small", "carv2", 4),
     Goal("get", "small", "carv2", 1),
-    Goal("write-v2", "small", "carv2, not checked", 3),
+    Goal("put", "small", "carv2, not checked", 3),
 )
 
 
