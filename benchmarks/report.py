@@ -72,6 +72,7 @@ GOALS = (
     Goal("iterate", "small", "carv2", 3),
     Goal("iterate-verified", "small", "carv2", 2),
     Goal("iterate-verified", "large", "carv2", 2),
+    Goal("iterate-verified", "large", "carv2, 2 workers", 2),
     Goal("inspect-full", "small", "carv2", 1),
     Goal("inspect-full", "small", "carv2, 2 workers", 1.5),
     Goal("index", "small", "carv2", 4),
