@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import random
@@ -157,6 +158,31 @@ def test_a_file_that_cannot_be_begun_is_not_left_behind(monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space"):
         ReadWriteBlockstore.create(tmp_path / "x.car")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_gets_its_name_when_its_first_bytes_are_durable_and_it_is_locked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, seen = tmp_path / "x.car", list[str]()
+    for name in ("pwrite", "fsync", "link"):
+        original: Callable[..., Any] = getattr(os, name)
+
+        def noted(*args: Any, name: str = name, original: Callable[..., Any] = original) -> Any:
+            seen.append(f"{name}, named" if path.exists() else name)
+            return original(*args)
+
+        monkeypatch.setattr(os, name, noted)
+    flock = fcntl.flock
+
+    def locked(*args: Any) -> None:
+        seen.append("lock")
+        flock(*args)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    store = ReadWriteBlockstore.create(path, ROOTS)
+    assert seen == ["lock", "pwrite", "fsync", "link", "fsync, named"]  # the last one is of the folder
+    assert os.listdir(tmp_path) == ["x.car"]
+    store.close()
 
 
 def test_a_kernel_that_writes_less_than_asked_for_is_asked_again(

@@ -67,6 +67,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(disks: Di
     fill(disks, ReadWriteBlockstore.create("x", ROOTS, **CREATED[name]))
     counts = check_all(disks, lambda path: ReadWriteBlockstore.resume(path, ROOTS), seed=1)
     assert counts[True] > 300
+    assert counts[False] == 0
     print("power cuts", name, counts)
 
 
@@ -139,7 +140,7 @@ def test_sections_are_durable_before_the_header_that_promises_them(disks: Disks)
     store.flush()
     kinds = [(type(op), op.position if isinstance(op, Write) else None) for op in disks["x"].log]
     end = 51 + len(archives.header(ROOTS))
-    assert kinds == [(Write, 0), (Write, end), (Sync, None), (Write, 11), (Sync, None)]
+    assert kinds == [(Write, end), (Sync, None), (Write, 11), (Sync, None)]
     disks["x"].log.clear()
     store.flush()
     assert not [op for op in disks["x"].log if not isinstance(op, Sync)]
@@ -214,7 +215,7 @@ def test_a_disk_that_fails_once_anywhere_costs_nothing_but_another_try(
     disks: Disks, options: dict[str, Any]
 ) -> None:
     tried = 0
-    for step in range(2, 60):
+    for step in range(1, 60):
         tried += through_failures(disks, frozenset([step]), **options)
     assert tried > 10
 
@@ -229,7 +230,7 @@ def test_a_disk_that_fails_often_costs_nothing_but_many_tries(disks: Disks) -> N
 def test_a_put_that_could_not_be_made_durable_is_made_so_by_the_next(disks: Disks, durability: str) -> None:
     """The block is there when the sync fails: putting it again must not take that for safe."""
     store = ReadWriteBlockstore.create("x", ROOTS, durability="each-put")
-    disks["x"].fail_at = frozenset(range(2, 5))
+    disks["x"].fail_at = frozenset(range(1, 4))
     retrying(lambda: store.put(*BLOCKS[0]))
     with carv2.open(durable_state(disks["x"])) as car:
         assert [block.cid_bytes for block in car] == [BLOCKS[0][0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import struct
@@ -182,6 +183,7 @@ def test_the_index_of_a_null_padded_archive_is_attached_when_padding_is_allowed(
 
 
 def open_descriptors() -> int:
+    gc.collect()  # what other tests left behind
     return len(os.listdir("/proc/self/fd"))
 
 

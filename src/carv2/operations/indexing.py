@@ -132,13 +132,18 @@ def attach_index(
         IndexMismatchError: the index is not of this archive.
         IndexFormatError: it is none.
     """
-    attached = read_index(index_source)
-    with CarReader(source, limits=limits, null_padding=null_padding) as car:
-        if verify:
-            require_matching_index(car, attached)
-        return write_v2(
-            car, destination, attached.chunks(), has_index=True, fully_indexed=_lists_identity(attached)
-        )
+    opened = open_source(index_source)
+    try:
+        attached = read_index(opened)
+        with CarReader(source, limits=limits, null_padding=null_padding) as car:
+            if verify:
+                require_matching_index(car, attached)
+            return write_v2(
+                car, destination, attached.chunks(), has_index=True, fully_indexed=_lists_identity(attached)
+            )
+    finally:
+        if opened is not index_source:
+            opened.close()
 
 
 def _lists_identity(attached: Index) -> bool:
