@@ -55,9 +55,9 @@ def verify(
 
     Checked are: the headers; that the payload is whole sections and nothing else; each block's hash; that each
     root is a block (or an identity CID); that the index lists each block where it is, and nothing more
-    (identity CIDs may be listed or not, unless the header promises them); that nothing unaccounted for follows
-    the payload. A CARv2 without an index, and an archive without roots, are fine. Whether links between blocks
-    can be followed is not checked.
+    (identity CIDs may be listed or not, unless the header promises them); that without an index nothing follows
+    the payload. A CARv2 without an index, and an archive without roots, are fine. What lies behind an index is
+    not looked at, and whether links between blocks can be followed is not checked.
 
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
