@@ -284,4 +284,4 @@ def _decode_foreign(text: str) -> bytes:
         package: Any = import_module("multiformats.multibase")  # 80 ms: only when needed
         return bytes(package.decode(text))
     except Exception as error:  # its errors have no common root
-        raise ValueError(f"no multibase text: {text[:64]!r}: {error}") from error
+        raise ValueError(f"no multibase text: {text[:64]!r}") from error

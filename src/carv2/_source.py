@@ -218,7 +218,7 @@ class FileObjectSource(_Exact):
                 part = self._file.read(size)
                 if not part:
                     break
-                parts.append(part)
+                parts.append(bytes(part)[:size])
                 size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -279,11 +279,11 @@ def open_source(source: SourceLike) -> Source:
         return BytesSource(source)
     if isinstance(source, (bytearray, memoryview)):
         return BytesSource(bytes(source))
-    if hasattr(source, "fs") and hasattr(source, "path") and hasattr(getattr(source, "fs"), "cat_file"):  # noqa: B009
+    if all(hasattr(source, name) for name in ("fs", "path", "size")):
         return RemoteSource(source)
     if isinstance(source, Source):
         return source
-    if not hasattr(source, "read"):
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
         raise TypeError(f"expected a path, bytes or a binary file, got {type(source).__name__}")
     if not source.seekable():
         raise ValueError("the file cannot seek: read it with carv2.iter_blocks")

@@ -242,6 +242,8 @@ def iter_blocks(
     >>> [block.data for block in iter_blocks([archive[:30], archive[30:]])]
     [b'fish']
     """
+    if isinstance(chunks, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"expected an iterable of chunks, got {type(chunks).__name__}: see carv2.open")
     decoder = CarDecoder(verify=verify, limits=limits, null_padding=null_padding, on_unverified=on_unverified)
     for chunk in chunks:
         yield from decoder.feed(chunk)

@@ -9,6 +9,7 @@ from carv2 import header
 from carv2._finder import BlockFinder, Found
 from carv2._scan import Batch, SectionScanner, batches
 from carv2._source import SliceView, Source, open_source
+from carv2._varint import decode
 from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
@@ -92,11 +93,18 @@ class CarReader:
     def _read_version(self) -> tuple[int, header.CarV2Header | None]:
         source = self.source
         front = _read_header(source, 0, source.size, self.limits)
-        version = header.version_of(front, limits=self.limits)
-        if version == 1:
+        wanted = header.header_size(front, limits=self.limits)
+        if len(front) < wanted:  # it is not known yet of which version
+            _, start = decode(front, 0, len(front), position=0)
+            got = len(front) - start
+            raise TruncatedError("CAR header", wanted=wanted - start, got=got, position=len(front))
+        try:
+            self._payload_header = header.CarV1Header.parse(front, limits=self.limits)
+        except VersionError as error:
+            if error.found != 2:
+                raise VersionError(error.found, position=0) from None
+        else:
             return 1, None
-        if version != 2:
-            raise VersionError(version, position=0)
         if not front.startswith(header.PRAGMA):
             raise FormatError("a header of version 2 that is not the CARv2 pragma", position=0)
         return 2, header.CarV2Header.from_bytes(source.read_at(len(header.PRAGMA), header.SIZE))

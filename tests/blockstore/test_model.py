@@ -15,7 +15,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 import carv2
 from blockstore.disk import assert_valid
 from carv2.blockstore import ReadWriteBlockstore
-from carv2.errors import BlockNotFoundError, ClosedError, FinalizedError, IntegrityError, LockedError
+from carv2.errors import (
+    BlockNotFoundError,
+    ClosedError,
+    FinalizedError,
+    GatewayTruncatedError,
+    IntegrityError,
+    LockedError,
+)
 from helpers import archives
 from helpers.strategies import blocks
 
@@ -107,7 +114,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
         cid, data = block
         if (self.key(cid) in self.model) or (carv2.CID(cid).is_identity and not self.always["store_identity"]):
             return
-        with pytest.raises(IntegrityError):
+        with pytest.raises((IntegrityError, GatewayTruncatedError)):  # the latter if they hold a gateway's words
             self.store.put(cid, data + b"?")
 
     @rule(block=known)
@@ -161,9 +168,16 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.path.write_bytes(data)
         self.resume(more, None)
         kept = [bytes(cid) for cid in self.store]
-        assert kept == [cid for cid, _ in self.model.values()][: len(kept)]
+        while kept != [cid for cid, _ in self.model.values()][: len(kept)]:
+            self.is_weak(kept.pop())
         assert len(kept) >= self.safe
-        self.model = dict(list(self.model.items())[: len(kept)])
+        old, self.model = self.model, {self.key(cid): (cid, data) for cid, data in self.store.blocks()}
+        assert [*self.model.values()][: len(kept)] == [*old.values()][: len(kept)]
+
+    @staticmethod
+    def is_weak(cid: bytes) -> None:
+        """Garbage behind a torn block may make a right one of it, if its hash proves next to nothing."""
+        assert carv2.CID(cid).is_identity or len(carv2.CID(cid).digest) < 4
 
     def first_section(self) -> int:
         front = 0 if self.always["version"] == 1 else 51 + self.always["data_padding"]
@@ -210,4 +224,4 @@ class StoreAgainstDict(RuleBasedStateMachine):
 
 
 TestStoreAgainstDict = StoreAgainstDict.TestCase
-TestStoreAgainstDict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStoreAgainstDict.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

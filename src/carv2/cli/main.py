@@ -152,9 +152,9 @@ def _parser_for(name: str, command: registry.Command) -> argparse.ArgumentParser
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
     parser.add_argument(
         "--color",
-        metavar="BOOL",
+        metavar="=BOOL",
         type=color.parse_flag,
-        help="colour, true or false (default: depends on the output being a terminal)",
+        help="colour; --color=false for none (default: depends on the output being a terminal)",
     )
     return parser
 

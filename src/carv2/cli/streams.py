@@ -28,6 +28,13 @@ def add_file(
     parser.add_argument(name, metavar=name.upper(), nargs="?", default="-", help=text)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return int(text)
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Flags for what an archive may claim."""
     limits = Limits()

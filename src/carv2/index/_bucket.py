@@ -60,10 +60,12 @@ class Bucket:
 
     def offsets_of(self, digest: bytes) -> Iterator[PayloadOffset]:
         """Where blocks with ``digest`` are, in the order stored; nothing if there are none."""
-        step = self._first_step(digest)
+        step = first = self._first_step(digest)
         width, size = self._width, self.digest_size
         while step * _STEP < self._count:
             window = self._records(step * _STEP, (step + 1) * _STEP)
+            if step > first and window[: self.digest_size] > digest:
+                return
             at = window.find(digest)
             while 0 <= at < len(window):  # an empty digest is also found at the very end
                 if at % width == 0:

@@ -105,11 +105,11 @@ class IndexCheck:
         name = CID.of_multihash(encode_multihash(code or 0, digest))
         position = self._car.payload_position + offset
         if at == len(starts) or starts[at] != offset:
-            why = f"the index has digest {digest.hex()} at offset {offset}, where no section starts"
+            why = f"the index has digest {digest[:64].hex()} at offset {offset}, where no section starts"
             return IndexMismatchError(why, cid=name, position=position)
         cid = self._car.section_at(offset).cid
         if cid.digest != digest or (code is not None and cid.hash_code != code):
-            why = f"the index has digest {digest.hex()} at offset {offset}, where {cid.short()} is"
+            why = f"the index has digest {digest[:64].hex()} at offset {offset}, where {cid.short()} is"
             return IndexMismatchError(why, cid=name, position=position)
         return None
 

@@ -154,6 +154,8 @@ def take(
         workers: share the hashing among so many processes, where the archive is a file with a path.
         on_batch: called with each batch, for what else is to be made of the sections.
     """
+    if workers < 1:
+        raise ValueError(f"{workers} workers, allowed: 1 and more")
     whole = car.payload_position + car.first_section, car.payload_end
     if hashes and workers > 1 and car.path is not None:
         shared = _take_shared(car, _ranges(car, *whole, workers), keep_going=keep_going, on_batch=on_batch)

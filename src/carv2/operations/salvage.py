@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _FIRST_WINDOW, _WINDOW = 4 << 10, 1 << 20
 _OVERLAP = 16  # a length and the head of a CID may lie across two windows
+_GLANCE = 64 << 20
+"""Bytes that may be hashed in search of a place to cut a whole archive."""
+
 _PATIENCE = 16
 """Times the size of the file that may be hashed in search of the next section."""
 _LOOK = 512  # what it costs to look at one place, in bytes hashed meanwhile
@@ -132,7 +135,9 @@ def next_section(source: Source, position: int, stop: int, *, limits: Limits) ->
 
     It may be inside a block, if the block holds sections itself.
     """
-    return _Search(source, limits, unverified=False).next_section(position, stop)
+    search = _Search(source, limits, unverified=False)
+    search._budget = _GLANCE  # noqa: SLF001  (an archive that makes this hard is gone through in one pass)
+    return search.next_section(position, stop)
 
 
 class _Search:
@@ -285,6 +290,8 @@ class _Search:
             window = self._source.read_at(position, min(size, stop - position + _OVERLAP))
             for match in _CID_HEAD.finditer(window):
                 for front in _lengths_before(window, match.start()):
+                    if self._budget <= 0:
+                        return stop
                     if self._is_proof(position + front):
                         self._budget -= front
                         return min(position + front, stop)

@@ -168,4 +168,6 @@ class _Checks:
         if tally.fault is None:
             for root in self._car.roots:
                 if bytes(root) in tally.missing_roots:
-                    self._add(Problem(kind="MissingRoot", message=f"the root {root} is not a block", cid=root))
+                    self._add(
+                        Problem(kind="MissingRoot", message=f"the root {root.short()} is not a block", cid=root)
+                    )

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from carv2.cli import streams
-from carv2.errors import IndexFormatError
+from carv2.errors import CarError
 from carv2.multihash import encode
 from carv2.operations.indexing import read_index
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
                 streams.print_json({"hash_code": code, "digest": digest, "offset": offset})
                 continue
             if code is None:
-                why = "index of codec car-index-sorted does not keep hash functions: use --json for bare digests"
-                raise IndexFormatError(why, position=0, codec=found.codec)
+                why = "index of codec car-index-sorted is not iterable: it keeps no hash functions"
+                raise CarError(f"{why} (--json lists its bare digests)")
             sys.stdout.write(f"{encode(code, digest).hex()} {offset}\n")
     return 0

@@ -19,7 +19,7 @@ EXAMPLES = ("carv2 explain archive.car", "carv2 explain --sections 3 archive.car
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser, text="an archive or a detached index, - for standard input")
-    parser.add_argument("--sections", type=int, metavar="N", help="show the first N sections only")
+    parser.add_argument("--sections", type=streams.positive, metavar="N", help="show the first N sections only")
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 
@@ -41,5 +41,6 @@ def run(args: argparse.Namespace) -> int:
             source, limits=streams.limits_of(args), max_sections=args.sections, null_padding=args.null_padding
         )
         for line in to_lines(watched(fields)):
-            print(color.paint(line, "error") if line.startswith("-->") else line)
+            fault = line.startswith("-->")
+            print(color.paint(line, "error") if fault else color.paint(line[:17], "dim") + line[17:])
     return 1 if faults else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import streams
+from carv2.cli import color, streams
 from carv2.multicodec import name_of
 from carv2.operations.inspect import inspect
 
@@ -21,7 +21,9 @@ EXAMPLES = ("carv2 inspect archive.car", "carv2 inspect --full --workers 2 archi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser)
     parser.add_argument("--full", action="store_true", help="check the hash of each block too")
-    parser.add_argument("--workers", type=int, default=1, help="processes to share the hashing (default 1)")
+    parser.add_argument(
+        "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
+    )
     streams.add_limits(parser)
 
 
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         streams.print_json(report)
     else:
-        print("\n".join(_lines(report)))
+        for line in _lines(report):
+            label, colon, value = line.partition(":")
+            print(color.paint(label, "name") + colon + value if colon else line)
     return 0
 
 

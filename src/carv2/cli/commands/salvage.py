@@ -16,7 +16,7 @@ EXAMPLES = ("carv2 salvage damaged.car saved.car",)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="the damaged archive, - for standard input")
-    parser.add_argument("destination", metavar="DST", help="the new one; must not exist")
+    parser.add_argument("destination", metavar="DST", help="path of the new one; must not exist")
     parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the new archive (default 2)")
     parser.add_argument(
         "--unverified", action="store_true", help="save blocks whose hash function is not known too"
@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.destination == "-":
+        raise ValueError("DST must be a path: the archive appears there when it is whole")
     with streams.source(args.source) as source:
         report = salvage(
             source,

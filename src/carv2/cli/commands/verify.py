@@ -21,7 +21,9 @@ EXAMPLES = ("carv2 verify archive.car", "carv2 verify --verbose --workers 2 *.ca
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="archives, - for standard input")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was checked")
-    parser.add_argument("--workers", type=int, default=1, help="processes to share the hashing (default 1)")
+    parser.add_argument(
+        "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
+    )
     parser.add_argument(
         "--allow-unknown-hash", action="store_true", help="a hash function that is not known is no problem"
     )
