@@ -122,7 +122,10 @@ class FileSource(_Exact):
     def size(self) -> int:
         """As it is now: a file may grow or shrink while it is open."""
         self._check_open()
-        return os.fstat(self._fd).st_size
+        size = os.fstat(self._fd).st_size
+        if not size:
+            self._check_open()  # another thread may have closed it just now
+        return size
 
     def fileno(self) -> int:
         """The file descriptor."""
@@ -142,6 +145,7 @@ class FileSource(_Exact):
         while 0 < len(data) < size:  # a signal, or the kernel's 2 GiB a call
             more = os.pread(self._fd, size - len(data), position + len(data))
             if not more:
+                self._check_open()
                 break
             data += more
         return data
@@ -152,11 +156,11 @@ class FileSource(_Exact):
 
     def close(self) -> None:
         """Let go of the file. A read that another thread has under way finds nothing, never another file."""
-        if self._owned and not self._closed:
+        was_open, self._closed = not self._closed, True  # first, so that a read that finds nothing knows why
+        if self._owned and was_open:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, self._fd, inheritable=False)  # the number stays taken until nobody can use it
             os.close(nothing)
-        self._closed = True
 
 
 class MappedSource(_Exact):
