@@ -47,7 +47,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             from the CID itself, whether the archive has them or not.
         verify: check what is read against its hash.
         null_padding: take a zero-length section for the end of the payload.
-        memory_map: map the file at that path into memory: look-ups cost half. Only for a file that nobody makes
+        memory_map: map the file at that path: gets cost a little less. Only for a file that nobody makes
             shorter meanwhile, which would kill the interpreter; otherwise that is an error like others.
         limits: upper bounds for what the file may claim.
 

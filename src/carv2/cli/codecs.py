@@ -22,7 +22,6 @@ def add_codec(parser: argparse.ArgumentParser, *, none: bool = True) -> None:
         help=f"format of the index: {', '.join(names)} (default: the first)",
     )
     parser.add_argument("--identity", action="store_true", help="list identity CIDs in the index too")
-    parser.set_defaults(none_allowed=none)
 
 
 def _codec(name: str) -> int | None:
