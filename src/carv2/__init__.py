@@ -62,7 +62,7 @@ _HOMES = {
     "verify": "operations.verify",
     "wrap": "operations.wrap",
 }
-_SUBMODULES = {"blockstore", "errors", "index", "operations", "testing"}
+_SUBMODULES = {"blockstore", "codec", "dag", "errors", "index", "operations", "testing", "unixfs"}
 
 __all__ = [  # spelled out, for readers and type checkers
     "CID",

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockNotFoundError",
+    "BudgetError",
     "CarError",
     "ClosedError",
+    "CodecError",
     "FinalizedError",
     "FormatError",
     "GatewayTruncatedError",
@@ -36,12 +38,17 @@ __all__ = [
     "LimitError",
     "LockedError",
     "NoIndexError",
+    "PathNotFoundError",
     "ReadOnlyError",
     "ResumeError",
     "StateError",
     "TruncatedError",
+    "UnexpectedBlockError",
     "UnfinalizedError",
+    "UnixFSError",
+    "UnknownCodecError",
     "UnknownHashError",
+    "UnsafePathError",
     "VersionError",
 ]
 
@@ -119,6 +126,33 @@ class IndexFormatError(FormatError):
         self.codec = codec
 
 
+class CodecError(FormatError):
+    """The data of a block break the rules of its codec; ``position`` counts from the block's first byte.
+
+    ``cid`` is the block's, None where only its data were known.
+    """
+
+    def __init__(self, message: str, *, position: int, cid: CID | None = None) -> None:
+        super().__init__(message, position=position)
+        self.cid = cid
+
+    def __str__(self) -> str:
+        block = "the block" if self.cid is None else self.cid.short()
+        return f"{self.args[0]} (at byte {self.position} of {block})"
+
+
+class UnixFSError(CodecError):
+    """A block is sound dag-pb, but what it says about files and directories cannot be."""
+
+
+class UnsafePathError(UnixFSError):
+    """The name ``name``, of an entry of a directory, would lead out of the folder or cannot be a file's."""
+
+    def __init__(self, message: str, *, name: str, cid: CID | None = None, position: int = 0) -> None:
+        super().__init__(message, position=position, cid=cid)
+        self.name = name
+
+
 class IntegrityError(CarError):
     """Well-formed, but not what it claims to be: the data of the section at ``position`` are not ``cid``'s."""
 
@@ -138,6 +172,10 @@ class UnknownHashError(IntegrityError):
         self.hash_code = hash_code
 
 
+class UnexpectedBlockError(IntegrityError):
+    """A stream holds the block ``cid`` at ``position``, where what was asked for does not have it."""
+
+
 class IndexMismatchError(IntegrityError):
     """The index says that the block ``cid`` is at ``position``, and it is not."""
 
@@ -151,6 +189,30 @@ class BlockNotFoundError(CarError, KeyError):
 
     def __str__(self) -> str:  # KeyError's own shows a repr
         return f"could not find {self.cid.short()}"
+
+
+class PathNotFoundError(CarError, LookupError):
+    """The DAG has all blocks on the way, and nothing by the name ``segment`` of ``path``."""
+
+    def __init__(self, path: str, *, segment: str, cid: CID) -> None:
+        super().__init__(f"{path}: no {segment!r} in {cid.short()}")
+        self.path, self.segment, self.cid = path, segment, cid
+
+
+class UnknownCodecError(CarError, LookupError):
+    """No codec is registered for the code ``code``: what the block links to cannot be known."""
+
+    def __init__(self, message: str, *, code: int, cid: CID | None = None) -> None:
+        super().__init__(message)
+        self.code, self.cid = code, cid
+
+
+class BudgetError(CarError):
+    """A walk or an extraction came to the end of its ``budget``, of which ``allowed`` was granted."""
+
+    def __init__(self, budget: str, *, allowed: int, hint: str = "") -> None:
+        super().__init__(f"more than {allowed} {budget}" + (f"; {hint}" if hint else ""))
+        self.budget, self.allowed = budget, allowed
 
 
 class NoIndexError(CarError, LookupError):

@@ -1,0 +1,1 @@
+"""A folder that is written to, and nothing outside of it."""

@@ -1,0 +1,1 @@
+"""DAGs over a blockstore: walks, selectors, paths, completeness, order."""

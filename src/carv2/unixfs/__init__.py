@@ -1,0 +1,1 @@
+"""Files and directories as DAGs: import, reading, extraction."""
