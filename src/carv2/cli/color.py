@@ -29,6 +29,11 @@ def apply(explicit: bool | None) -> None:
         _Switch.on = explicit
 
 
+def is_on() -> bool:
+    """Whether what is printed is in colour."""
+    return _Switch.on
+
+
 def parse_flag(text: str) -> bool:
     """The value of ``--color=text``; an error for one that means neither yes nor no."""
     value = text.lower()

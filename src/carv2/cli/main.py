@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from carv2.cli import color, registry
+from carv2.cli import color, progress, registry
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _run(argv: Sequence[str]) -> int:
         command = registry.load(name)
         args = _parser_for(name, command).parse_intermixed_args(_plain_words(words))
         color.apply(args.color)
+        progress.hush(args.json)
         code = command.run(args)
         sys.stdout.flush()
         return code

@@ -12,11 +12,14 @@ import tempfile
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cid import CID
+from carv2.cli import progress
 from carv2.units import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from typing import BinaryIO
+
+    from carv2._source import Source
 
 _CHUNK = 256 << 10
 
@@ -82,6 +85,26 @@ def blame(archive: str) -> Generator[None]:
         if not isinstance(error, OSError) and not hasattr(error, "archive"):
             error.archive = "standard input" if archive == "-" else archive  # type: ignore[attr-defined]
         raise
+
+
+@contextlib.contextmanager
+def watched(name: str, label: str, *, passes: int = 1, workers: int = 1) -> Generator[str | BinaryIO | Source]:
+    """The same, with a bar for what goes ``passes`` times through the file and prints nothing meanwhile.
+
+    Several ``workers`` open the file themselves, so that there is nothing to see of them.
+    """
+    from carv2._source import open_source  # noqa: PLC0415  (what reads archives loads it, and nothing else should)
+
+    with source(name) as opened:
+        if workers > 1 or not progress.is_wanted():
+            yield opened
+            return
+        inner = open_source(opened)
+        try:
+            with progress.bar(label, passes * inner.size) as tick:
+                yield progress.WatchedSource(inner, tick)
+        finally:
+            inner.close()
 
 
 @contextlib.contextmanager

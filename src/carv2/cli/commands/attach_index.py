@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("standard input cannot be the archive and the index")
     with streams.source(args.index) as index:
         read_index(index)  # what is wrong with it is said of it, not of the archive
-        with streams.source(args.file) as source:
+        with streams.watched(args.file, "checking and copying", passes=2 - args.no_verify) as source:
             header = attach_index(
                 source,
                 index,

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     limits, out = streams.limits_of(args), streams.destination(args.out)
-    with streams.source(args.file) as source:
+    with streams.watched(args.file, "indexing", passes=args.version) as source:
         if args.version == 1:
             if args.codec is not None:
                 raise ValueError("a CARv1 has no index: use --codec none")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.source(args.file) as source:
+    with streams.watched(args.file, "inspecting", workers=args.workers) as source:
         report = inspect(source, full=args.full, workers=args.workers, limits=streams.limits_of(args))
     if args.json:
         streams.print_json(report)

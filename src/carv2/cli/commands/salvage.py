@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.destination == "-":
         raise ValueError("DST must be a path: the archive appears there when it is whole")
-    with streams.source(args.source) as source:
+    with streams.watched(args.source, "searching") as source:
         report = salvage(
             source,
             args.destination,

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.source(args.source) as source:
+    with streams.watched(args.source, "copying") as source:
         size = unwrap(source, streams.destination(args.destination), limits=streams.limits_of(args))
     if args.json:
         streams.print_json({"size": size}, beside=args.destination)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(name: str, args: argparse.Namespace) -> Verification:
-    with streams.source(name) as source:
+    with streams.watched(name, "verifying", workers=args.workers) as source:
         return verify(
             source,
             workers=args.workers,

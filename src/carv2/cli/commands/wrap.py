@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.source(args.source) as source:
+    with streams.watched(args.source, "wrapping", passes=2) as source:
         header = wrap(
             source,
             streams.destination(args.destination),
