@@ -53,6 +53,8 @@ class Recovery:
     """Sections before ``kept_end``."""
     reason: str | None
     """Why the sections end at ``kept_end``, if something else than an index or nothing follows."""
+    index_kept: bool = False
+    """The file's own index was proven right and is gone on with; otherwise a new one comes of the sections."""
 
     @property
     def cut_bytes(self) -> int:

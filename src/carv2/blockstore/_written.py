@@ -26,6 +26,9 @@ BYTES_PER_KEY = 160
 _FAN_IN = 8
 """Runs of a size that are merged to one: a look-up goes through a few runs, not through one for each dict."""
 
+_NEVER_MERGED = 64
+"""The level of an index that was there before."""
+
 _DRAIN = 4096
 
 
@@ -95,6 +98,11 @@ class Written:
                 self.make_room()
             self.add(self.key_of(cid), position - payload)
             position = batch.base + stop
+
+    def adopt(self, index: Index, count: int) -> None:
+        """Go on from an index that lists all ``count`` sections of the file; it is copied, not loaded."""
+        self.runs.append(_Run(index.chunks(), level=_NEVER_MERGED))
+        self.count += count
 
     def _spill(self) -> None:
         builder = IndexBuilder(identity=True)

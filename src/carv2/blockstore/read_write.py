@@ -14,8 +14,8 @@ from carv2 import _varint, multihash
 from carv2._finder import BlockFinder, Found
 from carv2._scan import SectionScanner, batches
 from carv2._storefile import StoreFile
+from carv2.blockstore._kept_index import take_over
 from carv2.blockstore._mapping import ReadsOneByOne
-from carv2.blockstore._recovery import Recovery, examine
 from carv2.blockstore._settings import Settings
 from carv2.cid import CID
 from carv2.errors import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from carv2._storefile import WritableSource
+    from carv2.blockstore._recovery import Recovery
     from carv2.blockstore._settings import Durability
     from carv2.blockstore._written import Written
     from carv2.cid import CIDLike
@@ -182,7 +183,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
         Kept is what its header promises, and behind that each section that is whole and has the right hash, up to
         the first that is not. In a CARv1, and in a CARv2 with a header of zeros, nothing is promised and all is
         hashed. What follows is cut off: a torn section, zeros after a power cut, an index. ``store.recovery`` says
-        what was found. Nothing is changed before all of that is known.
+        what was found. Nothing is changed before all of that is known. The index of a finished archive is held
+        against the sections; if it is right it is kept, in a temporary file, and old blocks take no memory.
 
         Args:
             path: the archive; must exist.
@@ -227,7 +229,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         cls, file: WritableSource, settings: Settings, written: Written, **how: bool
     ) -> tuple[ReadWriteBlockstore, Recovery]:
         """A store over what is in ``file``, and what that is; the file is not changed yet."""
-        found = examine(file, settings.limits, on_batch=written.add_sections, **how)
+        found = take_over(file, settings, written, **how)
         return cls(file, found.payload_header, settings, written, payload=found.payload_position), found
 
     def _go_on(self, found: Recovery) -> None:
