@@ -1,7 +1,8 @@
 """Where a name stands in a HAMT directory: what reading and building shards share.
 
-A shard of fan-out ``2**bits`` has that many slots. A name's slot, in the shard at each level, is the next ``bits``
-bits of its hash, from the most significant end (murmur3-x64-64: the first 64 bits of the 128-bit hash, big-endian).
+A shard of fan-out ``2**bits`` has that many slots. A name's slot, in the shard at each level, is the next
+``bits`` bits of its hash, from the most significant end (murmur3-x64-64: the first half of the 128-bit hash, as a
+big-endian number).
 Source: the UnixFS specification, and its vectors ``470.txt`` in slots 00, 6E and ``742.txt`` in 00, FF.
 
 >>> [f"{slot(name_hash(b'470.txt'), used, 8):02X}" for used in (0, 8)]

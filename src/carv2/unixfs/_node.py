@@ -1,0 +1,73 @@
+"""One block of a UnixFS DAG, decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from carv2.cid import CID, DAG_PB, RAW
+from carv2.codec import dag_pb
+from carv2.errors import CodecError, UnixFSError
+from carv2.unixfs import data as unixfs_data
+from carv2.unixfs.data import UnixFSData
+
+if TYPE_CHECKING:
+    from carv2.codec.dag_pb import PBLink
+
+__all__ = ["Node"]
+
+
+class Node(NamedTuple):
+    """A node of UnixFS: its own part of a file or directory, and links to the rest."""
+
+    cid_bytes: bytes
+    links: list[PBLink]
+    data: UnixFSData
+
+    @property
+    def cid(self) -> CID:
+        """The block's CID."""
+        return CID.trusted(self.cid_bytes)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it has entries, plain or sharded."""
+        return self.data.type in {unixfs_data.DIRECTORY, unixfs_data.HAMT}
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has a payload."""
+        return self.data.type in {unixfs_data.FILE, unixfs_data.RAW}
+
+    def broken(self, why: str) -> UnixFSError:
+        """The error that says what is wrong with this block."""
+        return UnixFSError(why, position=0, cid=self.cid)
+
+
+def codec_of(cid_bytes: bytes) -> int:
+    """The multicodec number of a binary CID."""
+    if cid_bytes[0] == 1 and cid_bytes[1] < 128:
+        return cid_bytes[1]
+    return CID.trusted(cid_bytes).codec
+
+
+def parse(cid_bytes: bytes, block: bytes) -> Node:
+    """Decode ``block``; a raw one is a file with nothing but payload.
+
+    Raises:
+        CodecError: it is no dag-pb.
+        UnixFSError: it is dag-pb without UnixFS in it, or of another codec.
+    """
+    codec = codec_of(cid_bytes)
+    if codec == RAW:
+        return Node(cid_bytes, [], UnixFSData(unixfs_data.RAW, block, len(block)))
+    cid = CID.trusted(cid_bytes)
+    if codec != DAG_PB:
+        raise UnixFSError(f"a block of {cid.codec_name}, which UnixFS does not use", position=0, cid=cid)
+    try:
+        node = dag_pb.decode(block)
+        if node.data is None:
+            raise UnixFSError("dag-pb without UnixFS data", position=0)
+        return Node(cid_bytes, node.links, unixfs_data.decode(node.data))
+    except CodecError as error:
+        error.cid = error.cid or cid
+        raise
