@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carv2.errors import CarError, FormatError, TruncatedError
 from carv2.multicodec import name_of
@@ -14,9 +14,26 @@ from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from carv2._scan import Batch
     from carv2._source import SourceLike
+
+
+class Watch(Protocol):
+    """What else is to be made of the sections that :func:`verify` goes through."""
+
+    def open(self, car: CarReader, /) -> None:
+        """Called with the archive, before the first batch."""
+        ...
+
+    def add(self, batch: Batch, /) -> None:
+        """Called with each batch of sections, in file order; large bodies may not be in it."""
+        ...
+
+    def finish(self) -> None:
+        """Called if the pass came to the end of the payload; the archive is still open."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +67,7 @@ def verify(
     allow_unknown_hash: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
+    watch: Watch | None = None,
 ) -> Verification:
     """Check an archive from end to end; what is wrong with it is in the report, not raised.
 
@@ -57,7 +75,8 @@ def verify(
     root is a block (or an identity CID); that the index lists each block where it is, and nothing more
     (identity CIDs may be listed or not, unless the header promises them); that without an index nothing follows
     the payload. A CARv2 without an index, and an archive without roots, are fine. What lies behind an index is
-    not looked at, and whether links between blocks can be followed is not checked.
+    not looked at, and whether links between blocks can be followed is not checked: see
+    :func:`carv2.dag.verify_deep`.
 
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
@@ -65,6 +84,7 @@ def verify(
         allow_unknown_hash: a block whose hash function is not available is no problem, only counted.
         limits: upper bounds for what the file may claim.
         null_padding: take a zero-length section for the end of the payload.
+        watch: sees the sections in the same pass.
 
     Raises:
         OSError: the file cannot be read.
@@ -83,7 +103,7 @@ def verify(
             _ = car.payload_header
         except CarError as error:
             return _unreadable(car.version, error)
-        return _Checks(car, workers=workers, allow_unknown_hash=allow_unknown_hash).run()
+        return _Checks(car, workers=workers, allow_unknown_hash=allow_unknown_hash).run(watch)
 
 
 def _unreadable(version: int | None, error: CarError) -> Verification:
@@ -98,6 +118,15 @@ def _unreadable(version: int | None, error: CarError) -> Verification:
     )
 
 
+def _both(one: Callable[[Batch], object], other: Callable[[Batch], object] | None) -> Callable[[Batch], object]:
+    def call(batch: Batch) -> None:
+        one(batch)
+        if other is not None:
+            other(batch)
+
+    return call
+
+
 class _Checks:
     """One verification, check by check."""
 
@@ -106,11 +135,16 @@ class _Checks:
         self._problems: list[Problem] = []
         self._count = 0
 
-    def run(self) -> Verification:
+    def run(self, watch: Watch | None) -> Verification:
         self._check_layout()
         index_check = self._open_index()
-        on_batch = None if index_check is None else index_check.add
+        on_batch: Callable[[Batch], object] | None = None if index_check is None else index_check.add
+        if watch is not None:
+            watch.open(self._car)
+            on_batch = _both(watch.add, on_batch)
         tally = take(self._car, hashes=True, keep_going=True, workers=self._workers, on_batch=on_batch)
+        if watch is not None and tally.fault is None:
+            watch.finish()
         self._check_blocks(tally)
         checked = False
         if index_check is not None and tally.fault is None:

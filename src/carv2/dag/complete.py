@@ -1,0 +1,268 @@
+"""Whether a DAG is all there: what its roots reach, what is missing on the way, and what nothing leads to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carv2.blockstore import Blockstore, ReadOnlyBlockstore
+from carv2.cid import CID
+from carv2.dag._gather import MAX_LISTED, GraphScan, Links
+from carv2.dag.walk import AT_ONCE, Fetch, as_roots
+from carv2.operations._tally import require_known_hashes, take
+from carv2.operations.verify import verify
+from carv2.reader import CarReader
+from carv2.units import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from carv2._scan import Batch
+    from carv2._source import SourceLike
+    from carv2.cid import CIDLike
+    from carv2.dag.walk import Store
+    from carv2.errors import CodecError
+    from carv2.operations.verify import Verification
+
+__all__ = ["Completeness", "Missing", "check_complete", "verify_deep"]
+
+_V0_HEAD, _V1_HEAD = b"\x12\x20", b"\x01\x70"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A block that is not there, and one that links to it."""
+
+    cid: CID
+    parent: CID | None
+    """The first block that links to it, in the order of a breadth-first walk; None for a root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completeness:
+    """What :func:`check_complete` found. Identity CIDs are part of the blocks that hold them: they never count."""
+
+    block_count: int
+    """Blocks that the roots reach, the roots among them, each counted once."""
+    block_bytes: int
+    """Their data, in bytes."""
+    depth: int
+    """Links between the roots and the block that is farthest from them, on the shortest way."""
+    missing: tuple[Missing, ...]
+    """The first 1,000, those nearest to the roots first."""
+    missing_count: int
+    unreachable_count: int
+    """Blocks that no way from the roots leads to; of blocks that stand there several times, the first."""
+    unreachable_bytes: int
+    unknown_codecs: Mapping[int, int]
+    """Reached blocks whose codec is not known here, by multicodec number: where they lead to was not followed."""
+    faults: tuple[CodecError, ...]
+    """The first 1,000 blocks whose links cannot be read."""
+    fault_count: int
+
+    @property
+    def complete(self) -> bool:
+        """All that the roots lead to is there, and all links could be followed."""
+        return not (self.missing_count or self.fault_count or self.unknown_codecs)
+
+
+def check_complete(
+    source_or_store: SourceLike | Store,
+    roots: CIDLike | Iterable[CIDLike] | None = None,
+    *,
+    check_hashes: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+    null_padding: bool = False,
+) -> Completeness:
+    """Check that everything that the roots lead to is there.
+
+    An archive is read once, front to back, its hashes checked on the way; what is kept is around 60 bytes for
+    each block and 44 for each link, wherever in the file they stand. Only an archive that names blocks with other
+    codecs than its links do is walked through, block by block, afterwards. A store is walked through.
+
+    Args:
+        source_or_store: an archive (a path, bytes, a file), or a blockstore.
+        roots: one CID or several; None for those that the archive, or the store, names.
+        check_hashes: check each block of an archive against its hash.
+        limits: upper bounds for what an archive may claim.
+        null_padding: take a zero-length section for the end of the payload.
+
+    Raises:
+        FormatError: the archive is damaged.
+        IntegrityError: a block of it is not what its CID says.
+        ValueError: ``roots`` are needed, because the store has none.
+
+    >>> import carv2
+    >>> from carv2.codec import dag_pb
+    >>> fish = CID.of_data(b"fish")
+    >>> node = dag_pb.encode(dag_pb.PBNode([dag_pb.PBLink(fish.raw)]))
+    >>> root = CID.of_data(node, codec="dag-pb")
+    >>> found = check_complete(b"".join(carv2.iter_car([root], [(root, node)])))
+    >>> found.complete, found.block_count, [missing.cid == fish for missing in found.missing]
+    (False, 1, [True])
+    """
+    if isinstance(source_or_store, (Blockstore, Mapping)):
+        store = source_or_store
+        named = getattr(store, "roots", None) if roots is None else as_roots(roots)
+        if named is None:
+            raise ValueError("the store names no roots: give them")
+        return _of_store(store, [CID.of(root) for root in named])
+    with CarReader(source_or_store, limits=limits, null_padding=null_padding) as car:
+        wanted = car.roots if roots is None else tuple(CID.of(root) for root in as_roots(roots))
+        scan = GraphScan(car, wanted)
+        require_known_hashes(car, take(car, hashes=check_hashes, on_batch=scan.add))
+        return _of_scan(scan)
+
+
+def verify_deep(
+    source: SourceLike,
+    *,
+    workers: int = 1,
+    allow_unknown_hash: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    null_padding: bool = False,
+) -> tuple[Verification, Completeness | None]:
+    """:func:`carv2.verify` and :func:`check_complete` in one pass over the archive.
+
+    The second of the pair is None where the sections could not be read to the end: the first then says why.
+    """
+    watch = _Watch()
+    report = verify(
+        source,
+        workers=workers,
+        allow_unknown_hash=allow_unknown_hash,
+        limits=limits,
+        null_padding=null_padding,
+        watch=watch,
+    )
+    return report, watch.result
+
+
+class _Watch:
+    """Gathers the graph while :func:`carv2.verify` goes through an archive."""
+
+    def __init__(self) -> None:
+        self.result: Completeness | None = None
+        self._scan: GraphScan | None = None
+
+    def open(self, car: CarReader) -> None:
+        self._scan = GraphScan(car, car.roots)
+
+    def add(self, batch: Batch) -> None:
+        if self._scan is not None:
+            self._scan.add(batch)
+
+    def finish(self) -> None:
+        if self._scan is not None:
+            self.result = _of_scan(self._scan)
+
+
+def _of_scan(scan: GraphScan) -> Completeness:
+    """What a scan that has seen the whole archive tells."""
+    graph, links = scan.graph, scan.links
+    graph.join()
+    if graph.is_ambiguous:
+        with ReadOnlyBlockstore(
+            scan.car.source,
+            rebuild_index=True,
+            verify=False,
+            null_padding=scan.car.null_padding,
+            limits=scan.car.limits,
+        ) as store:
+            return _of_store(store, scan.roots)
+    found = scan.reach()
+    reached, nodes = found.nodes, range(1, len(graph))
+    codecs = graph.codec_counts(node for node in nodes if reached[node])
+    return Completeness(
+        block_count=sum(codecs.values()),
+        block_bytes=sum(graph.sizes[node] for node in nodes if reached[node]),
+        depth=found.depth,
+        missing=tuple(Missing(*scan.missing(*where)) for where in found.missing),
+        missing_count=found.missing_count,
+        unreachable_count=sum(1 for node in nodes if not (reached[node] or graph.is_copy(node))),
+        unreachable_bytes=sum(graph.sizes[node] for node in nodes if not (reached[node] or graph.is_copy(node))),
+        unknown_codecs={code: codecs[code] for code in sorted(links.unknown_codecs & codecs.keys())},
+        faults=tuple(links.faults),
+        fault_count=links.fault_count,
+    )
+
+
+def _of_store(store: Store, roots: Sequence[CID], *, unreachable: bool = True) -> Completeness:
+    walk = _StoreWalk(store)
+    walk.run([bytes(root) for root in roots])
+    lost = _unreached(store, walk.seen) if unreachable else {}
+    return Completeness(
+        block_count=walk.block_count,
+        block_bytes=walk.block_bytes,
+        depth=walk.depth,
+        missing=tuple(walk.missing),
+        missing_count=walk.missing_count,
+        unreachable_count=len(lost),
+        unreachable_bytes=sum(lost.values()),
+        unknown_codecs=dict(sorted(walk.unknown_codecs.items())),
+        faults=tuple(walk.links.faults),
+        fault_count=walk.links.fault_count,
+    )
+
+
+class _StoreWalk:
+    """A breadth-first walk that keeps count, and goes on where a block is missing or makes no sense."""
+
+    def __init__(self, store: Store) -> None:
+        self.links = Links()
+        self.seen: set[bytes] = set()
+        self.block_count = self.block_bytes = self.depth = self.missing_count = 0
+        self.missing: list[Missing] = []
+        self.unknown_codecs: Counter[int] = Counter()
+        self._fetch = Fetch(store, lambda _: None)
+
+    def run(self, roots: list[bytes]) -> None:
+        """Visit all that ``roots`` lead to."""
+        level = self._unseen(self.links.expanded(roots), None)
+        depth = 0
+        while level:
+            below: list[tuple[bytes, bytes | None]] = []
+            for at in range(0, len(level), AT_ONCE):
+                batch = level[at : at + AT_ONCE]
+                found = self._fetch.many([cid for cid, _ in batch])
+                for (cid, parent), data in zip(batch, found, strict=True):
+                    if data is None:
+                        self._miss(cid, parent)
+                    else:
+                        self.depth = depth
+                        below += self._unseen(self._count(cid, data), cid)
+            depth, level = depth + 1, below
+
+    def _count(self, cid: bytes, data: bytes) -> Sequence[bytes]:
+        self.block_count += 1
+        self.block_bytes += len(data)
+        links = self.links.of(cid, data)
+        if self.links.unknown_codecs and (codec := CID.trusted(cid).codec) in self.links.unknown_codecs:
+            self.unknown_codecs[codec] += 1
+        return links
+
+    def _miss(self, cid: bytes, parent: bytes | None) -> None:
+        self.missing_count += 1
+        if len(self.missing) < MAX_LISTED:
+            self.missing.append(Missing(CID.trusted(cid), None if parent is None else CID.trusted(parent)))
+
+    def _unseen(self, links: Sequence[bytes], parent: bytes | None) -> list[tuple[bytes, bytes | None]]:
+        new: list[tuple[bytes, bytes | None]] = []
+        for link in links:
+            key = _V1_HEAD + link if link[:2] == _V0_HEAD else link  # both versions name the same block
+            if key not in self.seen:
+                self.seen.add(key)
+                new.append((link, parent))
+        return new
+
+
+def _unreached(store: Store, seen: set[bytes]) -> dict[bytes, int]:
+    """Sizes of the blocks of ``store``, by multihash, that are not among ``seen``."""
+    reached = {CID.trusted(cid).multihash for cid in seen}
+    lost: dict[bytes, int] = {}
+    for cid in store:
+        if cid.multihash not in reached and not cid.is_identity:
+            lost[cid.multihash] = store.size_of(cid) if isinstance(store, Blockstore) else len(store[cid])
+    return lost
