@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carv2 import _varint, multicodec
 from carv2.cid import CID, DAG_PB
-from carv2.codec import dag_pb
+from carv2.codec import dag_cbor, dag_pb
 from carv2.errors import CodecError, UnknownCodecError
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ _codecs: Mapping[int, Codec] = {
     for codec in (
         Codec(0x55, "raw", _no_links, bytes, bytes),
         Codec(DAG_PB, "dag-pb", dag_pb.links, dag_pb.decode, dag_pb.encode),
+        Codec(0x71, "dag-cbor", dag_cbor.links, dag_cbor.decode, dag_cbor.encode),
     )
 }
 _links_by_head = _heads(_codecs)
