@@ -55,59 +55,60 @@ def links(data: bytes) -> list[bytes]:
 
 
 def scan(data: bytes, ends: list[int]) -> list[bytes]:
-    """The links; ``ends`` gets the offset behind each. This loop is what walks spend their time in.
-
-    A string that ends behind ``data`` is found out when the next item is looked at, or at the end.
-    """
+    """The links; ``ends`` gets the offset behind each."""
     found: list[bytes] = []
-    stack: list[tuple[int, bool]] = []
-    at, left, keyed, steps = 0, 1, False, _STEPS
     try:
-        while True:
-            while left:
-                left -= 1
-                byte = data[at]
-                if keyed:
-                    if 0x60 <= byte < 0x78:
-                        at += byte - 0x5F
-                    elif byte == _BREAK and left > _MANY:
-                        at, left = at + 1, 0
-                        continue
-                    else:
-                        at = _skip_key(data, at)
-                    byte = data[at]
-                step = steps[byte]
-                if step:
-                    at += step
-                elif data[at : at + 9] in _USUAL_LINKS:
-                    found.append(data[at + 5 : at + 41])
-                    at += 41
-                    ends.append(at)
-                elif byte in _ONE_BYTE_SIZES:
-                    at += 2 + data[at + 1]
-                elif 0x80 <= byte < 0xC0:
-                    stack.append((left, keyed))
-                    keyed, left, at = byte > 0x9F, byte & 31, at + 1
-                    if left > 23 or len(stack) > MAX_DEPTH:
-                        left, at = _open(data, at - 1, len(stack))
-                elif byte == _BREAK and left > _MANY and not keyed:
-                    at, left = at + 1, 0
-                else:
-                    at = _skip_rare(data, at, found, ends)
-            if not stack:
-                break
-            left, keyed = stack.pop()
+        at = _walk(data, found, ends)
     except IndexError:
         at = len(data) + 1
-    if at != len(data):
-        raise _wrong_end(data, at)
+    if at < len(data):
+        raise CodecError("dag-cbor: something behind the item", position=at)
+    if at > len(data):
+        raise CodecError("dag-cbor: cut off", position=len(data))
     return found
 
 
-def _wrong_end(data: bytes, at: int) -> CodecError:
-    if at < len(data):
-        return CodecError("dag-cbor: something behind the item", position=at)
-    return CodecError("dag-cbor: cut off", position=len(data))
+def _walk(data: bytes, found: list[bytes], ends: list[int]) -> int:
+    """Go over an item and all in it; return the offset behind it. Other walks spend their time in this loop.
+
+    A string that ends behind ``data`` shows when the next item is looked at, or at the end.
+    """
+    stack: list[tuple[int, bool]] = []
+    at, left, keyed, steps = 0, 1, False, _STEPS
+    while True:
+        while left:
+            left -= 1
+            byte = data[at]
+            if keyed:
+                if 0x60 <= byte < 0x78:
+                    at += byte - 0x5F
+                elif byte == _BREAK and left > _MANY:
+                    at, left = at + 1, 0
+                    continue
+                else:
+                    at = _skip_key(data, at)
+                byte = data[at]
+            step = steps[byte]
+            if step:
+                at += step
+            elif data[at : at + 9] in _USUAL_LINKS:
+                found.append(data[at + 5 : at + 41])
+                at += 41
+                ends.append(at)
+            elif byte in _ONE_BYTE_SIZES:
+                at += 2 + data[at + 1]
+            elif 0x80 <= byte < 0xC0:
+                stack.append((left, keyed))
+                keyed, left, at = byte > 0x9F, byte & 31, at + 1
+                if left > 23 or len(stack) > MAX_DEPTH:
+                    left, at = _open(data, at - 1, len(stack))
+            elif byte == _BREAK and left > _MANY and not keyed:
+                at, left = at + 1, 0
+            else:
+                at = _skip_rare(data, at, found, ends)
+        if not stack:
+            return at
+        left, keyed = stack.pop()
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
