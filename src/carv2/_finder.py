@@ -122,12 +122,32 @@ class BlockFinder:
                 return found
         return None
 
-    def _expected_at(self, offset: int, raw: bytes) -> Found | None:
-        """The section at ``offset`` if all is as it usually is: a short length, the CID asked for, one read."""
-        position = self._payload + offset
-        if position < self._first:
+    def get(self, index: Index, wanted: CID, *, whole: bool, verify: bool) -> bytes | None:
+        """The block that :meth:`find` finds; in the usual case without all that it looks after."""
+        raw = wanted.raw
+        offset = index.usual_offset(raw)
+        data = None if offset is None else self.usual_block(offset, raw, verify=verify)
+        if data is None:
+            found = self.find(index, wanted, whole=whole)
+            data = None if found is None else self.data_of(found, verify=verify)
+        return data
+
+    def usual_block(self, offset: int, raw: bytes, *, verify: bool) -> bytes | None:
+        """The block of the CID ``raw`` at ``offset`` if all is as it usually is; None tells nothing."""
+        front = self._front(offset)
+        span = self._span(front, raw)
+        if span is None or self._payload + offset + span[1] > self._end:
             return None
-        front = self._source.read_at(position, self.guess)
+        data = front[span[0] : span[1]]
+        make = self._checker.constructors.get(raw[:-32])
+        return data if not verify or (make is not None and make(data).digest() == raw[-32:]) else None
+
+    def _front(self, offset: int) -> bytes:
+        position = self._payload + offset
+        return self._source.read_at(position, self.guess) if position >= self._first else b""
+
+    def _span(self, front: bytes, raw: bytes) -> tuple[int, int] | None:
+        """Where in ``front`` the data are, in the usual case: a short length, the CID ``raw``, all in one read."""
         if len(front) < 2:
             return None
         size, at = front[0], 1
@@ -138,8 +158,16 @@ class BlockFinder:
         start, stop = at + len(raw), at + size
         if front[at:start] != raw or not start <= stop <= len(front) or size > self._limits.section:
             return None
-        if position + stop > self._end:
+        return start, stop
+
+    def _expected_at(self, offset: int, raw: bytes) -> Found | None:
+        """The section at ``offset`` if it is a usual one, and that of the CID ``raw``."""
+        front = self._front(offset)
+        span = self._span(front, raw)
+        position = self._payload + offset
+        if span is None or position + span[1] > self._end:
             return None
+        start, stop = span
         return Found(raw, position, position + start, stop - start, front[start:stop])
 
     def data_of(self, found: Found, *, verify: bool) -> bytes:

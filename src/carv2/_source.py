@@ -132,7 +132,8 @@ class FileSource(_Exact):
         return self._fd
 
     def read_at(self, position: int, size: int) -> bytes:
-        self._check_open()
+        if self._closed:
+            raise ClosedError("the file was closed")
         if position >= 1 << 62:  # more than any file system holds, and than pread takes
             return b""
         try:
@@ -259,9 +260,11 @@ class SliceView:
         return self._size
 
     def __getitem__(self, key: slice) -> bytes:
-        start, stop, _ = key.indices(self._size)
-        if stop <= start:
-            return b""
+        start, stop = key.start, key.stop
+        if start is None or stop is None or not 0 <= start < stop <= self._size:
+            start, stop, _ = key.indices(self._size)
+            if stop <= start:
+                return b""
         data = self._source.read_at(self._start + start, stop - start)
         if len(data) < stop - start:
             end = self._start + start + len(data)

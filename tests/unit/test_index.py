@@ -376,3 +376,21 @@ def test_every_record_of_a_large_index_is_found_before_and_after_samples_are_tak
     for n in [*range(0, count, max(1, count // 200)), count - 1]:
         assert list(index.offsets_of(cid_v1(b"", digest=digests[n]))) == [n]
         assert list(index.offsets_of(cid_v1(b"", digest=digests[n][::-1]))) in ([], [n])
+
+
+def test_the_quick_look_gives_what_the_thorough_one_gives_first_or_nothing() -> None:
+    """Copies stand across the stretches that are read at a time, and before, at and behind their ends."""
+    digests = [bytes([number >> 8, number & 255]) * 16 for number in range(300)]
+    copies = {7: 130, 71: 3, 200: 64, 299: 2}
+    builder = IndexBuilder()
+    pairs = [(n, digest) for n, digest in enumerate(digests) for _ in range(copies.get(n, 1))]
+    builder.add_multihashes((b"\x12\x20" + digest, 59 + at) for at, (_, digest) in enumerate(pairs))
+    index = builder.to_index()
+    cids = [CID.of_multihash(b"\x12\x20" + digest) for digest in digests]
+    assert index.usual_offset(cids[0].raw) is None  # not before it is worth its while
+    expected = [next(index.offsets_of(cid)) for cid in cids]
+    quick = [index.usual_offset(cid.raw) for cid in cids]
+    assert {one for one, other in zip(quick, expected, strict=True) if one != other} == {None}
+    assert sum(offset is None for offset in quick) < len(quick) // 20
+    for absent in (bytes(31) + b"\x01", b"\xff" * 32, digests[5][:-1] + b"\x01"):
+        assert index.usual_offset(CID.of_multihash(b"\x12\x20" + absent).raw) is None

@@ -1,8 +1,8 @@
 """The index of a finished archive, held against its sections: where it says just what they are, it is kept.
 
-Both are streams of the same records, a digest and an offset, in different orders. What is compared is the sum of
-their hashes, so that nothing of either has to be held. Python's hash of bytes is SipHash, with a key of this process
-that no file can know.
+Both are streams of the same records, a digest and an offset, in different orders. What is compared is the sum
+of their hashes, so that nothing of either has to be held. Python's hash of bytes is SipHash, with a key of
+this process that no file can know.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from carv2._source import REMOTE_CHUNK_SIZE
 from carv2.errors import CarError
 from carv2.section import Block
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 512
 """Blocks that are looked up before anything is read."""
+
+_NEAR = 4 << 10
+"""Bytes between two sections of a local file that cost less than another read; a request costs more."""
 
 _HOLD = 32 << 20
 """Bytes read ahead that are kept until it is their turn."""
@@ -53,19 +57,25 @@ def read_merged(
 def _read_ahead(
     places: list[tuple[int, int]], group: list[CID], source: Source, finder: BlockFinder, *, verify: bool
 ) -> Iterator[tuple[int, bytes]]:
-    """Number in the group and data of each block that shares a range with another one."""
+    """Number in the group and data of each block that can be had easily."""
     room = _HOLD
-    for members in _ranges(places, source.chunk_size):
-        first = members[0][0]
+    gap = source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else _NEAR
+    for members in _ranges(places, gap):
+        first, at = members[0]
+        if len(members) < 2:
+            data = finder.usual_block(first, group[at].raw, verify=verify)
+            if data is not None:
+                yield at, data
+            continue
         size = members[-1][0] - first + max(source.chunk_size // 16, finder.guess)
-        if len(members) < 2 or size > room:
+        if size > room:
             continue
         room -= size
         try:
             window = finder.window(first, size)
             for offset, at in members:
                 found = finder.at(offset, window=window)
-                if found.data is not None and found.cid == bytes(group[at]):
+                if found.data is not None and found.cid == group[at].raw:
                     yield at, finder.data_of(found, verify=verify)
         except CarError:  # whatever it is, fetching the block by itself says so
             continue

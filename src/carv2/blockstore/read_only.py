@@ -139,7 +139,12 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         wanted = cid if isinstance(cid, CID) else CID.of(cid)
         if not self._store_identity and wanted.is_identity:
             return wanted.digest
-        return self._finder.data_of(self._find(wanted), verify=self._verify)
+        if self._closed:
+            self._check_open()
+        data = self._finder.get(self._index, wanted, whole=self._whole_cids, verify=self._verify)
+        if data is None:
+            raise BlockNotFoundError(wanted)
+        return data
 
     def size_of(self, cid: CIDLike, /) -> int:
         """Bytes of the block; its section is located, its data are neither read on purpose nor checked."""
@@ -170,7 +175,8 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         """Where ``wanted`` should be, as far as the index tells; None if there is nothing to read."""
         if self._answers_itself(wanted):
             return None
-        return next(self._index.offsets_of(wanted), None)
+        offset = self._index.usual_offset(wanted.raw)
+        return next(self._index.offsets_of(wanted), None) if offset is None else offset
 
     def __iter__(self) -> Iterator[CID]:
         """The CIDs in file order, duplicates and identity CIDs included."""

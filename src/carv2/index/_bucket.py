@@ -52,6 +52,7 @@ class Bucket:
         self.digest_size = width - OFFSET_SIZE
         self._buffer, self._start, self._width = buffer, start, width
         self._count, self.stray = divmod(size, width)
+        self._stop = start + self._count * width
         self._samples: list[bytes] | None = None
         self._lookups = 0
 
@@ -74,6 +75,18 @@ class Bucket:
             if window[len(window) - width : len(window) - OFFSET_SIZE] > digest:
                 return
             step += 1
+
+    def usual_offset(self, digest: bytes) -> int | None:
+        """What :meth:`offsets_of` gives first, if one look into the samples and one read tell; None if not."""
+        if self._samples is None:
+            return None
+        width = self._width
+        start = self._start + ((bisect_left(self._samples, digest) or 1) - 1) * _STEP * width
+        window = self._buffer[start : min(start + _STEP * width, self._stop)]
+        at = window.find(digest)
+        if at < 0 or at % width:
+            return None
+        return int.from_bytes(window[at + self.digest_size : at + width], "little")
 
     def _first_step(self, digest: bytes) -> int:
         """The first stretch of records that can hold ``digest``."""

@@ -71,6 +71,11 @@ class Index(abc.ABC):
             self._by_prefix[raw[:-32]] = bucket
         return bucket.offsets_of(wanted.digest)
 
+    def usual_offset(self, raw: bytes) -> int | None:
+        """What :meth:`offsets_of` gives first for a binary CID, if that is quick to tell; None if it is not."""
+        bucket = self._by_prefix.get(raw[:-32])
+        return None if bucket is None else bucket.usual_offset(raw[-32:])
+
     def __contains__(self, cid: object) -> bool:
         if not isinstance(cid, (CID, str, bytes)):
             return False
