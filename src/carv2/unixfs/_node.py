@@ -50,6 +50,11 @@ def codec_of(cid_bytes: bytes) -> int:
     return CID.trusted(cid_bytes).codec
 
 
+def key_of(cid_bytes: bytes) -> bytes:
+    """The same for all CIDs that mean the same: a CIDv0 is a CIDv1 of dag-pb."""
+    return cid_bytes if cid_bytes[0] == 1 else b"\x01\x70" + cid_bytes
+
+
 def parse(cid_bytes: bytes, block: bytes) -> Node:
     """Decode ``block``; a raw one is a file with nothing but payload.
 

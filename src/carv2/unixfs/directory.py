@@ -116,6 +116,18 @@ def _slots(node: Node, place: Place) -> tuple[list[int], int]:
     return slots, bits
 
 
+def walk_shards(node: Node, *, path: str, depth: int) -> Walk[NoReturn, None]:
+    """Go through all shards of the directory ``node`` in their order; its entries are left alone."""
+    stack = [links_in(node)]
+    while stack:
+        link = next(stack[-1], None)
+        if link is None:
+            stack.pop()
+        elif link.place is not None:
+            shard = parse(link.cid, (yield Want(link.cid, path, depth + len(stack))))
+            stack.append(links_in(shard, link.place))
+
+
 def look_up(node: Node, name: str, *, path: str, depth: int) -> Walk[NoReturn, DirLink | None]:
     """Find one entry of the directory ``node``; of a sharded one, only the shards on the way are wanted.
 

@@ -154,7 +154,7 @@ def _walk_resolve(root: bytes, names: tuple[str, ...]) -> Walk[NoReturn, tuple[E
     """The entry at the end of ``names``, and its node if that had to be read."""
     path, name = "/".join(names), names[-1] if names else ""
     target = yield from walk_path(root, names)
-    if target.inside:
+    if target.block is not None:
         return Entry(path, name, CID.trusted(target.cid_bytes), "unknown"), None
     return (yield from _look_at(target.cid_bytes, path, name, target.size, target.depth))
 

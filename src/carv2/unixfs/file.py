@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cid import CID, RAW
 from carv2.errors import BudgetError
-from carv2.unixfs._node import codec_of, parse
+from carv2.unixfs._node import codec_of, key_of, parse
 from carv2.unixfs._walk import Want, finish, run
 
 if TYPE_CHECKING:
@@ -84,32 +84,31 @@ class _Part(NamedTuple):
     """Its neighbours, as far as they will be wanted right after it."""
 
 
-def walk_file(
-    cid_bytes: bytes,
-    start: int = 0,
-    stop: int | None = None,
-    *,
-    path: str = "",
-    depth: int = 0,
-    once: bool = False,
+def walk_file(cid_bytes: bytes, start: int = 0, stop: int | None = None) -> Walk[bytes, None]:
+    """The pieces of a file's payload, from ``start`` to ``stop`` as in a slice."""
+    node = parse(cid_bytes, (yield Want(cid_bytes)))
+    yield from walk_payload(node, start, stop)
+
+
+def walk_payload(
+    node: Node, start: int = 0, stop: int | None = None, *, path: str = "", depth: int = 0, once: bool = False
 ) -> Walk[bytes, None]:
-    """The pieces of a file's payload.
+    """The pieces of the payload of the file that ``node`` is the root of.
 
     Args:
-        cid_bytes: binary CID of the file's root.
+        node: the file's root.
         start: of the range, as in a slice.
         stop: the same.
         path: of the file, for the wants.
         depth: links from the walk's root to the file's.
-        once: pass over what is the same as something that was gone through before, so that each block is wanted
-            once (those at the edges of the range, twice). The pieces are then no file.
+        once: pass over what was gone through before, so that each block is wanted once; only those above the ends
+            of the range may be wanted again. The pieces are then no file.
     """
-    node = parse(cid_bytes, (yield Want(cid_bytes, path, depth)))
     size = size_of(node)
     start, stop, _ = slice(start, stop).indices(size)
     seen: set[tuple[bytes, int]] = set()
     stack: list[Iterator[_Part]] = []
-    part: _Part | None = _Part(cid_bytes, 0, size, ())
+    part: _Part | None = _Part(node.cid_bytes, 0, size, ())
     while part is not None:
         if piece := _cut(node.data.data or b"", part.start, start, stop):
             yield piece
@@ -117,7 +116,9 @@ def walk_file(
             if len(stack) == MAX_DEPTH:
                 raise BudgetError("nodes above each other in a file", allowed=MAX_DEPTH)
             stack.append(_parts_of(node, part.start, start, stop))
-        part = _next_part(stack, seen if once else None, start, stop)
+        if once and (not node.links or (start <= part.start and part.start + part.size <= stop)):
+            seen.add((key_of(part.cid), part.size))
+        part = _next_part(stack, seen)
         if part is not None:
             node = parse(part.cid, (yield Want(part.cid, path, depth + len(stack), part.ahead)))
             if size_of(node) != part.size:
@@ -169,18 +170,13 @@ def _may_be_leaf(part: _Part) -> bool:
     return part.size <= _LEAF or codec_of(part.cid) == RAW
 
 
-def _next_part(
-    stack: list[Iterator[_Part]], seen: set[tuple[bytes, int]] | None, start: int, stop: int
-) -> _Part | None:
-    """The next part on the way through the tree; not one that lies whole in the range and was there before."""
+def _next_part(stack: list[Iterator[_Part]], seen: set[tuple[bytes, int]]) -> _Part | None:
+    """The next part on the way through the tree that was not seen before."""
     while stack:
         part = next(stack[-1], None)
         if part is None:
             stack.pop()
-        elif seen is None or part.start < start or part.start + part.size > stop:
-            return part
-        elif (part.cid, part.size) not in seen:
-            seen.add((part.cid, part.size))
+        elif not seen or (key_of(part.cid), part.size) not in seen:
             return part
     return None
 

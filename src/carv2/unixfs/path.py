@@ -62,12 +62,13 @@ class Target(NamedTuple):
     """What stands at the end of a path."""
 
     cid_bytes: bytes
-    """Of the block; it was not wanted, unless ``inside`` says that the path ends inside it."""
+    """Of the block."""
     depth: int
     """Links from the root."""
     size: int | None = None
     """Tsize of the link that led there."""
-    inside: bool = False
+    block: bytes | None = None
+    """The block itself, where the path ends inside it; otherwise it was not wanted."""
 
 
 def walk_path(root: bytes, names: tuple[str, ...]) -> Walk[NoReturn, Target]:
@@ -89,8 +90,6 @@ def walk_path(root: bytes, names: tuple[str, ...]) -> Walk[NoReturn, Target]:
         else:
             found = _in_values(target, block, left, path=path)
         target = found
-        if target.inside:
-            break
     return target
 
 
@@ -116,7 +115,7 @@ def _in_values(target: Target, block: bytes, left: list[str], *, path: str) -> T
         (value,) = found
         if isinstance(value, CID):
             return Target(bytes(value), target.depth + 1)
-    return target._replace(inside=True)
+    return target._replace(block=block)
 
 
 def _part_of(value: object, name: str) -> tuple[object] | None:
