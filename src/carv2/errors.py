@@ -41,6 +41,7 @@ __all__ = [
     "PathNotFoundError",
     "ReadOnlyError",
     "ResumeError",
+    "SelectorError",
     "StateError",
     "TruncatedError",
     "UnexpectedBlockError",
@@ -55,6 +56,9 @@ __all__ = [
 
 class CarError(Exception):
     """Base of every deliberate carv2 error."""
+
+    archive: str | None = None
+    """Path of the archive that is meant, if the call that raised this took several; else the caller knows it."""
 
     def __reduce__(self) -> tuple[object, ...]:  # keyword-only fields survive pickling
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -205,6 +209,14 @@ class UnknownCodecError(CarError, LookupError):
     def __init__(self, message: str, *, code: int, cid: CID | None = None) -> None:
         super().__init__(message)
         self.code, self.cid = code, cid
+
+
+class SelectorError(CarError, ValueError):
+    """A selector that cannot be; ``place`` is the way to the fault in its JSON, keys with spaces between them."""
+
+    def __init__(self, message: str, *, place: str) -> None:
+        super().__init__(f"selector: {message}" + (f" (at {place})" if place else ""))
+        self.place = place
 
 
 class BudgetError(CarError):

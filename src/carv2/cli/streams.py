@@ -82,7 +82,7 @@ def blame(archive: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and not hasattr(error, "archive"):
+        if not isinstance(error, OSError) and getattr(error, "archive", None) is None:
             error.archive = "standard input" if archive == "-" else archive  # type: ignore[attr-defined]
         raise
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from carv2._scan import SectionScanner, batches
 from carv2.cid import CID
-from carv2.errors import CarError, GatewayTruncatedError, IntegrityError
+from carv2.errors import CarError, GatewayTruncatedError, IntegrityError, UnknownHashError
+from carv2.multicodec import name_of
 from carv2.operations.salvage import next_section
 from carv2.reader import CarReader
 from carv2.section import BlockChecker
@@ -158,11 +159,23 @@ def take(
         raise ValueError(f"{workers} workers, allowed: 1 and more")
     whole = car.payload_position + car.first_section, car.payload_end
     if hashes and workers > 1 and car.path is not None:
-        shared = _take_shared(car, _ranges(car, *whole, workers), keep_going=keep_going, on_batch=on_batch)
-        if shared is not None:
-            return shared
-        on_batch = None  # it has had its pass, or this one will end at the same fault
+        ranges = _ranges(car, *whole, workers)
+        if len(ranges) > 1 and car.payload_end <= car.source.size:
+            shared = _take_shared(car, ranges, keep_going=keep_going, on_batch=on_batch)
+            if shared is not None:
+                return shared
+            on_batch = None  # it has had its pass, or this one will end at the same fault
     return take_range(car, *whole, hashes=hashes, keep_going=keep_going, on_batch=on_batch)
+
+
+def require_known_hashes(car: CarReader, tally: Tally) -> None:
+    """Raise UnknownHashError for the first block that could not be checked, if there is one."""
+    if not tally.unverified:
+        return
+    section = next(section for section in car.sections() if section.cid.hash_code in tally.unverified)
+    code = section.cid.hash_code
+    why = f"no hash function {name_of(code)} ({code:#x}) here to check {section.cid.short()} with"
+    raise UnknownHashError(why, cid=section.cid, position=section.data_position, hash_code=code)
 
 
 def take_range(
@@ -217,23 +230,35 @@ def _take_shared(
     on_batch: Callable[[Batch], object] | None,
 ) -> Tally | None:
     """Each range by a process of its own; None where that does not give what one pass would have given."""
-    if len(ranges) < 2 or car.path is None or car.payload_end > car.source.size:
+    if car.path is None:
         return None
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  (15 ms, for those who ask for it)
 
     settings = (car.path, car.limits, car.null_padding, keep_going)
-    try:
-        with ProcessPoolExecutor(len(ranges)) as pool:
-            passes = [pool.submit(_take_range_of_file, *settings, *found) for found in ranges]
-            if on_batch is not None:
-                for batch in car.batches(bodies=False):
-                    on_batch(batch)
+    with ProcessPoolExecutor(len(ranges)) as pool:
+        passes = [pool.submit(_take_range_of_file, *settings, *found) for found in ranges]
+        if on_batch is not None:
+            _feed(car, on_batch)
+        try:
             tallies = [one.result() for one in passes]
-    except CarError:
-        return None
+        except CarError:
+            return None
     if any(tally.fault for tally in tallies) or any(tally.ended_early for tally in tallies[:-1]):
         return None
     return functools.reduce(_merged, tallies)
+
+
+def _feed(car: CarReader, on_batch: Callable[[Batch], object]) -> None:
+    """Call ``on_batch`` with each batch up to a fault in the sections, which others raise; its own errors pass."""
+    found = car.batches(bodies=False)
+    while True:
+        try:
+            batch = next(found, None)
+        except CarError:
+            return
+        if batch is None:
+            return
+        on_batch(batch)
 
 
 def _take_range_of_file(  # noqa: PLR0917

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from carv2 import index
 from carv2._source import SliceView
-from carv2.errors import IndexFormatError, TruncatedError, UnknownHashError
-from carv2.multicodec import name_of
-from carv2.operations._tally import Tally, take
+from carv2.errors import IndexFormatError, TruncatedError
+from carv2.operations._tally import Tally, require_known_hashes, take
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
@@ -81,18 +80,10 @@ def inspect(
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
         codec, headless = _index_codec(car)
         tally = take(car, hashes=full, workers=workers)
-        if tally.unverified:
-            code = next(iter(tally.unverified))
-            raise _unknown_hash(car, code)
+        require_known_hashes(car, tally)
         canonical = car.payload_header.to_bytes()
         same = car.source.read_at(car.payload_position, len(canonical)) == canonical
         return _report(car, tally, codec, headless=headless, full=full, canonical=same)
-
-
-def _unknown_hash(car: CarReader, code: int) -> UnknownHashError:
-    section = next(section for section in car.sections() if section.cid.hash_code == code)
-    why = f"no hash function {name_of(code)} ({code:#x}) here to check {section.cid.short()} with"
-    return UnknownHashError(why, cid=section.cid, position=section.data_position, hash_code=code)
 
 
 def _index_codec(car: CarReader) -> tuple[int | None, bool]:
