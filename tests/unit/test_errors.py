@@ -53,6 +53,8 @@ GALLERY: list[tuple[errors.CarError, str]] = [
         f"a/b: no 'b' in {FISH_CID.short()}",
     ),
     (errors.UnknownCodecError("no codec 0x9999", code=0x9999, cid=FISH_CID), "no codec 0x9999"),
+    (errors.SelectorError("no field '>'", place="R :> a"), "selector: no field '>' (at R :> a)"),
+    (errors.SelectorError("not JSON", place=""), "selector: not JSON"),
     (errors.BudgetError("blocks", allowed=9), "more than 9 blocks"),
     (errors.BudgetError("bytes", allowed=9, hint="see --max-bytes"), "more than 9 bytes; see --max-bytes"),
     (errors.BlockNotFoundError(FISH_CID), f"could not find {FISH_CID.short()}"),

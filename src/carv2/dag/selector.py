@@ -1,0 +1,200 @@
+"""IPLD selectors: which blocks of a DAG are wanted, in a language of its own, and walks that they steer.
+
+Source: the selector specification (https://ipld.io/specs/selectors/) and, where that is silent, go-ipld-prime
+0.23, whose walks load the same blocks in the same order: each CID once, maps in the order of the block, fields and
+indexes in the order of the selector. A selector is written in DAG-JSON, as ``car get-dag`` takes it.
+
+>>> parse('{"R":{"l":{"none":{}},":>":{"a":{">":{"@":{}}}}}}') == EVERYTHING
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.cid import CID, DAG_PB
+from carv2.codec import decode
+from carv2.dag._selector_forms import (
+    EVERYTHING,
+    MATCH_EVERYTHING,
+    MATCH_POINT,
+    ExploreAll,
+    ExploreFields,
+    ExploreIndex,
+    ExploreInterpretAs,
+    ExploreRange,
+    ExploreRecursive,
+    ExploreUnion,
+    Matcher,
+    RecursiveEdge,
+    Selector,
+    selector_for_path,
+)
+from carv2.dag._selector_parse import parse
+from carv2.dag._values import children, data_model, is_container, segments_of
+from carv2.dag.walk import Budget, Fetch, Visit, walk
+from carv2.errors import BudgetError, UnknownCodecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from carv2.cid import CIDLike
+    from carv2.dag.walk import OnMissing, OnUnknown, Store
+
+__all__ = [
+    "EVERYTHING",
+    "MATCH_EVERYTHING",
+    "MATCH_POINT",
+    "ExploreAll",
+    "ExploreFields",
+    "ExploreIndex",
+    "ExploreInterpretAs",
+    "ExploreRange",
+    "ExploreRecursive",
+    "ExploreUnion",
+    "Matcher",
+    "RecursiveEdge",
+    "Selector",
+    "parse",
+    "select",
+    "selector_for_path",
+]
+
+
+def select(
+    store: Store,
+    root: CIDLike,
+    selector: Selector | str,
+    *,
+    repeats: bool = False,
+    max_depth: int | None = None,
+    max_blocks: int | None = None,
+    max_bytes: int | None = None,
+    max_steps: int | None = None,
+    on_missing: OnMissing = "raise",
+    on_unknown: OnUnknown = "raise",
+) -> Iterator[Visit]:
+    """Yield the blocks that a walk from ``root`` by ``selector`` loads, in that order.
+
+    A link that was followed before is passed over, whatever the selector would make of it this time.
+
+    Args:
+        store: where the blocks come from.
+        root: the block to begin with.
+        selector: one of this module's, or the text of one.
+        repeats: follow links again; set ``max_blocks`` as well.
+        max_depth: links between the root and a block; None for as many as there are.
+        max_blocks: blocks that may come out.
+        max_bytes: bytes of data that may come out.
+        max_steps: values that may be looked at within the blocks.
+        on_missing: ``"raise"``, or what is called with each CID that the store does not have.
+        on_unknown: ``"leaf"`` takes a block whose codec is not known here for one without links.
+
+    Raises:
+        SelectorError: ``selector`` is text that is no selector, or it comes to an interpretation (``~``), of which
+            none is known here.
+        UnknownCodecError: a block cannot be decoded.
+        BlockNotFoundError, BudgetError, CodecError: as :func:`carv2.dag.walk` does.
+
+    >>> from carv2.blockstore import MemoryBlockstore
+    >>> from carv2.codec import dag_pb
+    >>> blocks = [(CID.of_data(data), data) for data in (b"fish", b"lobster")]
+    >>> node = dag_pb.encode(dag_pb.PBNode([dag_pb.PBLink(cid.raw) for cid, _ in blocks]))
+    >>> root = CID.of_data(node, codec="dag-pb")
+    >>> store = MemoryBlockstore([(root, node), *blocks])
+    >>> second = '{"f":{"f>":{"Links":{"i":{"i":1,">":{"f":{"f>":{"Hash":{".":{}}}}}}}}}}'
+    >>> [visit.data for visit in select(store, root, second)][1:]
+    [b'lobster']
+    """
+    chosen = parse(selector) if isinstance(selector, str) else selector
+    if chosen in {EVERYTHING, MATCH_EVERYTHING} and max_steps is None:  # no need to decode anything
+        return walk(
+            store,
+            CID.of(root),
+            repeats=repeats,
+            max_depth=max_depth,
+            max_blocks=max_blocks,
+            max_bytes=max_bytes,
+            on_missing=on_missing,
+            on_unknown=on_unknown,
+        )
+    evaluation = _Evaluation(
+        Fetch(store, on_missing),
+        Budget(max_depth, max_blocks, max_bytes),
+        max_steps,
+        repeats=repeats,
+        on_unknown=on_unknown,
+    )
+    return evaluation.run(bytes(CID.of(root)), chosen)
+
+
+class _Evaluation:
+    """One walk: a stack of values, each with the children that are still to be looked at."""
+
+    def __init__(
+        self, fetch: Fetch, budget: Budget, max_steps: int | None, *, repeats: bool, on_unknown: OnUnknown
+    ) -> None:
+        self._fetch, self._budget, self._max_steps = fetch, budget, max_steps
+        self._repeats, self._on_unknown = repeats, on_unknown
+        self._seen: set[bytes] = set()
+        self._steps = 0
+
+    def run(self, root: bytes, selector: Selector) -> Iterator[Visit]:
+        """Walk; the order is that of a depth-first walk over values."""
+        pending: list[Iterator[tuple[Any, Selector, int]]] = [iter([(CID.trusted(root), selector, -1)])]
+        while pending:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+                continue
+            value, wanted, depth = found
+            if isinstance(value, CID):
+                visit = self._load(bytes(value), depth + 1)
+                if visit is None:
+                    continue
+                yield visit
+                value, depth = self._decoded(visit), visit.depth
+            self._count_step()
+            pending.append(self._explored(value, wanted, depth))
+
+    def _load(self, cid: bytes, depth: int) -> Visit | None:
+        if not self._repeats:
+            if cid in self._seen:
+                return None
+            self._seen.add(cid)
+        self._budget.enter(depth)
+        data = self._fetch.one(cid)
+        if data is None:
+            return None
+        self._budget.take(len(data))
+        return Visit(cid, data, depth)
+
+    def _decoded(self, visit: Visit) -> Any:
+        try:
+            value = decode(visit.cid, visit.data)
+        except UnknownCodecError:
+            if self._on_unknown == "raise":
+                raise
+            return None
+        return data_model(value) if visit.cid.codec == DAG_PB else value
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        if self._max_steps is not None and self._steps > self._max_steps:
+            raise BudgetError("values looked at", allowed=self._max_steps)
+
+    @staticmethod
+    def _explored(value: Any, selector: Selector, depth: int) -> Iterator[tuple[Any, Selector, int]]:
+        """The children of ``value`` that ``selector`` leads to, each with the selector for it."""
+        if not is_container(value):
+            return
+        selector.enter()
+        interests = selector.interests(value)
+        for segment in segments_of(value) if interests is None else interests:
+            found = children(value, segment)
+            if not found:
+                continue
+            following = selector.explore(value, segment, found[0])
+            if following is not None:
+                yield found[0], following, depth
