@@ -1,7 +1,7 @@
 """Files and directories as DAGs: import, reading, extraction."""
 
 from carv2.unixfs._walk import Missing
-from carv2.unixfs.entry import Entry, list_directory, resolve, walk_entries
+from carv2.unixfs.entry import Entry, Link, list_directory, list_links, resolve, walk_entries
 from carv2.unixfs.file import open_file, read
 from carv2.unixfs.importing import ImportReport, SkippedFile, import_file, import_tree
 from carv2.unixfs.profiles import DEFAULT_PROFILE, PROFILES, ImportProfile, profile_of
@@ -13,6 +13,7 @@ __all__ = [
     "Entry",
     "ImportProfile",
     "ImportReport",
+    "Link",
     "Missing",
     "SkippedFile",
     "StreamVerifier",
@@ -22,6 +23,7 @@ __all__ = [
     "import_file",
     "import_tree",
     "list_directory",
+    "list_links",
     "open_file",
     "profile_of",
     "read",

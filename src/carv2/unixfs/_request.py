@@ -16,7 +16,7 @@ from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._hamt_bits import bits_of, prefix_size
 from carv2.unixfs._node import codec_of, key_of, parse
 from carv2.unixfs._walk import Want
-from carv2.unixfs.directory import walk_shards
+from carv2.unixfs.directory import walk_links
 from carv2.unixfs.file import walk_payload
 from carv2.unixfs.path import walk_path
 
@@ -40,7 +40,7 @@ MAX_WAITING = 1 << 20
 
 def walk_request(
     root: bytes, names: tuple[str, ...], scope: Scope, span: Span, *, once: bool
-) -> Walk[bytes, None]:
+) -> Walk[object, None]:
     """Want what the answer to a request consists of, in its order.
 
     Args:
@@ -61,7 +61,7 @@ def walk_request(
             yield from _walk_entity(target, block, path, span, once=once)
 
 
-def _walk_entity(target: Target, block: bytes, path: str, span: Span, *, once: bool) -> Walk[bytes, None]:
+def _walk_entity(target: Target, block: bytes, path: str, span: Span, *, once: bool) -> Walk[object, None]:
     if codec_of(target.cid_bytes) != DAG_PB:
         return
     try:
@@ -71,7 +71,7 @@ def _walk_entity(target: Target, block: bytes, path: str, span: Span, *, once: b
     if node.is_file:
         yield from walk_payload(node, *span, path=path, depth=target.depth, once=once)
     elif node.is_directory:
-        yield from walk_shards(node, path=path, depth=target.depth)
+        yield from walk_links(node, path=path, depth=target.depth)
 
 
 def _walk_all(target: Target, path: str, *, once: bool) -> Walk[NoReturn, None]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from carv2.errors import BlockNotFoundError
 from carv2.multihash import MURMUR3_X64_64
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._hamt_bits import HASH_BITS, bits_of, name_hash, prefix, slot
 from carv2.unixfs._node import parse
-from carv2.unixfs._walk import Want
+from carv2.unixfs._walk import Missing, Want
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def links_in(node: Node, place: Place = ROOT) -> Iterator[DirLink]:
         return _links_of_shard(node, place)
     if node.data.type == unixfs_data.DIRECTORY:
         return _links_of_plain(node)
-    raise node.broken("not a directory")
+    raise node.broken("no directory, where one is wanted")
 
 
 def _links_of_plain(node: Node) -> Iterator[DirLink]:
@@ -116,15 +117,27 @@ def _slots(node: Node, place: Place) -> tuple[list[int], int]:
     return slots, bits
 
 
-def walk_shards(node: Node, *, path: str, depth: int) -> Walk[NoReturn, None]:
-    """Go through all shards of the directory ``node`` in their order; its entries are left alone."""
+def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, None]:
+    """The entries of the directory ``node``, through all its shards; their own blocks are not wanted.
+
+    Args:
+        node: the directory's root.
+        path: the directory's, for the wants.
+        depth: the same, links from the walk's root to ``node``.
+    """
     stack = [links_in(node)]
     while stack:
         link = next(stack[-1], None)
         if link is None:
             stack.pop()
-        elif link.place is not None:
-            shard = parse(link.cid, (yield Want(link.cid, path, depth + len(stack))))
+        elif link.place is None:
+            yield link
+        else:
+            try:
+                shard = parse(link.cid, (yield Want(link.cid, path, depth + len(stack))))
+            except BlockNotFoundError as error:
+                yield Missing(path, error.cid, shard=True)
+                continue
             stack.append(links_in(shard, link.place))
 
 

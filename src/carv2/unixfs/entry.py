@@ -14,7 +14,7 @@ from carv2.errors import BlockNotFoundError, BudgetError, CodecError
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._node import Node, codec_of, parse
 from carv2.unixfs._walk import Missing, Want, finish, run
-from carv2.unixfs.directory import ROOT, links_in
+from carv2.unixfs.directory import ROOT, DirLink, links_in, walk_links
 from carv2.unixfs.path import names_of, walk_path
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
     from carv2.cid import CIDLike
     from carv2.unixfs._walk import Store, Walk
-    from carv2.unixfs.directory import DirLink
 
     Kind: TypeAlias = Literal["file", "directory", "symlink", "unknown"]
     OnMissing: TypeAlias = 'Literal["raise"] | Callable[[Missing], object]'
 
-__all__ = ["Entry", "list_directory", "resolve", "walk_entries"]
+__all__ = ["Entry", "Link", "list_directory", "list_links", "resolve", "walk_entries"]
 
 MAX_DEPTH = 1024
 """Directories inside each other. Source: boxo's limit for a walk."""
@@ -55,6 +54,17 @@ class Entry:
     """Seconds since 1970, and nanoseconds on top."""
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An entry of a directory, of which nothing was read but the directory."""
+
+    name: str
+    """As it stands in the archive: not safe to be a file's."""
+    cid: CID
+    size: int | None
+    """Tsize: bytes of all blocks behind the link, by the word of whoever wrote it."""
+
+
 _KINDS: dict[int, Kind] = {
     unixfs_data.RAW: "file",
     unixfs_data.FILE: "file",
@@ -79,6 +89,27 @@ def resolve(store: Store, root: CIDLike, path: str = "") -> Entry:
     """
     names = names_of(path)
     return finish(store, _walk_resolve(bytes(CID.of(root)), names))[0]
+
+
+def list_links(store: Store, cid: CIDLike, *, on_missing: OnMissing = "raise") -> Iterator[Link]:
+    """The entries of the directory ``cid`` as :func:`list_directory` gives them, without reading their blocks.
+
+    Args:
+        store: where blocks come from.
+        cid: of the directory.
+        on_missing: called with a :class:`Missing` for each shard that is not there; ``"raise"`` makes the first
+            of them an error.
+
+    Raises:
+        BlockNotFoundError: the directory's own block is missing.
+        UnixFSError: it is no directory, or a broken one.
+    """
+    found: Iterator[DirLink | Missing] = run(store, _walk_links(bytes(CID.of(cid))))
+    for item in found:
+        if isinstance(item, DirLink):
+            yield Link(item.name, CID.trusted(item.cid), item.size)
+        else:
+            _report(item, on_missing)
 
 
 def list_directory(store: Store, cid: CIDLike, *, on_missing: OnMissing = "raise") -> Iterator[Entry]:
@@ -134,10 +165,14 @@ def _reported(found: Iterator[Entry | Missing], on_missing: OnMissing) -> Iterat
     for item in found:
         if isinstance(item, Entry):
             yield item
-        elif on_missing == "raise":
-            raise BlockNotFoundError(item.cid)
         else:
-            on_missing(item)
+            _report(item, on_missing)
+
+
+def _report(missing: Missing, on_missing: OnMissing) -> None:
+    if on_missing == "raise":
+        raise BlockNotFoundError(missing.cid)
+    on_missing(missing)
 
 
 def _within(entries: Iterator[Entry], allowed: int | None) -> Iterator[Entry]:
@@ -184,6 +219,11 @@ def _entry_of(node: Node, path: str, name: str) -> Entry:
     elif kind == "symlink":
         target = (data.data or b"").decode("utf-8", "surrogateescape")
     return Entry(path, name, node.cid, kind, size, target, data.mode, data.mtime)
+
+
+def _walk_links(cid_bytes: bytes) -> Walk[DirLink | Missing, None]:
+    node = parse(cid_bytes, (yield Want(cid_bytes)))
+    yield from walk_links(node, path="", depth=0)
 
 
 def _walk_listing(cid_bytes: bytes) -> Walk[Entry | Missing, None]:

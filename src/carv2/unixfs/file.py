@@ -13,6 +13,7 @@ from carv2.cid import CID, RAW
 from carv2.errors import BudgetError
 from carv2.unixfs._node import codec_of, key_of, parse
 from carv2.unixfs._walk import Want, finish, run
+from carv2.unixfs.data import DIRECTORY, HAMT, SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ __all__ = ["open_file", "read"]
 
 MAX_DEPTH = 64
 """Nodes above a leaf. A tree that grows by two at each level holds 2**64 leaves then; deeper ones are chains."""
+
+_NAMES = {DIRECTORY: "a directory", HAMT: "a directory", SYMLINK: "a symlink"}
 
 _LEAF = 2 << 20
 """Bytes of payload below a node that may be a leaf: blocks are at most that large on public networks."""
@@ -133,7 +136,7 @@ def size_of(node: Node) -> int:
     """
     data = node.data
     if not node.is_file:
-        raise node.broken("not a file")
+        raise node.broken(f"{_NAMES.get(data.type, 'metadata')}, where a file is wanted")
     if len(data.blocksizes) != len(node.links):
         raise node.broken(f"{len(data.blocksizes)} block sizes for {len(node.links)} links")
     size = len(data.data or b"") + sum(data.blocksizes)
