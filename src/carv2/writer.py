@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from carv2 import _varint
 from carv2._atomic import replacing
@@ -18,7 +18,7 @@ from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from types import TracebackType
-    from typing import Protocol
+    from typing import BinaryIO, Protocol
 
     from carv2.cid import CIDLike
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["CarWriter", "create", "iter_car"]
 
 _FLUSH_SIZE = 256 << 10
+_LARGE = 64 << 10  # bytes of a block that goes to the sink by itself, uncopied
+_MOVE_SIZE = 1 << 20
 
 
 class CarWriter:
@@ -92,17 +94,14 @@ class CarWriter:
         self._offset = 0  # in the payload, of what comes next
         self._finished = False
         self._prefixes: set[bytes] = set()  # of CIDs seen unverified: all of them but the 32-byte digest
-        header = CarV1Header(tuple(map(CID.of, roots))).to_bytes()
-        body_size = _varint.decode(header, 0, len(header), position=0)[0]
-        if body_size > limits.header:
-            where = self._payload_position
-            raise LimitError("header", found=body_size, allowed=limits.header, position=where)
+        header = self._header(roots)
+        self._header_size = len(header)
         if version == 2:
             sink.write(PRAGMA + bytes(SIZE + data_padding))
         self._append([header], len(header))
 
-    def write(self, cid: CIDLike, data: bytes) -> None:
-        """Write one block.
+    def write(self, cid: CIDLike, data: bytes | memoryview) -> None:
+        """Write one block. A view's bytes are taken before this returns.
 
         Raises:
             IntegrityError: ``data`` are not what ``cid`` names; nothing is written.
@@ -119,19 +118,85 @@ class CarWriter:
         checker = self._checker
         if checker is not None:
             make = checker.constructors.get(raw[:-32])
-            if make is None or make(data).digest() != raw[-32:]:
-                checker.check(bytes(CID.of(raw)), data, position=position)
+            if make is None or make(cast("bytes", data)).digest() != raw[-32:]:
+                checker.check(bytes(CID.of(raw)), bytes(data), position=position)
         elif raw[:-32] not in self._prefixes and CID(raw).parts.digest_size == 32:  # or it is no CID
             self._prefixes.add(raw[:-32])
         if self._index is not None:
             self._index.add_sections(((raw, 0, 0),), self._offset, 0, payload=self._payload_position)
         head = _varint.encode(size) + raw
-        self._append([head, data], len(head) + len(data))
+        if len(data) < _LARGE:
+            self._append([head, bytes(data)], len(head) + len(data))
+        else:
+            self._append([head], len(head))
+            self.flush()
+            self._sink.write(cast("bytes", data))
+            self._offset += len(data)
 
     def write_all(self, blocks: Iterable[tuple[CIDLike, bytes]]) -> None:
         """Write each (CID, data) pair of ``blocks``, a :class:`carv2.Block` being one."""
         for cid, data in blocks:
             self.write(cid, data)
+
+    def set_roots(self, roots: Iterable[CIDLike]) -> None:
+        """Replace the roots, for an archive whose root is known when its blocks are written.
+
+        The sink must be able to seek, and have begun at its beginning. A header of the same size is written over
+        the old one; for another size the sections are moved, so the sink must also give back what it was given.
+
+        Raises:
+            ValueError: the sink cannot do that; nothing is written.
+            LimitError: the header is larger than the limits; nothing is written.
+            ClosedError: the archive is finished.
+
+        >>> import io
+        >>> sink = io.BytesIO()
+        >>> with CarWriter(sink) as car:
+        ...     car.write(CID.of_data(b"fish"), b"fish")
+        ...     car.set_roots([CID.of_data(b"fish")])
+        >>> sink.getvalue().startswith(CarV1Header((CID.of_data(b"fish"),)).to_bytes())
+        True
+        """
+        if self._finished:
+            raise ClosedError("the archive is finished")
+        if not _is_seekable(self._sink):
+            raise ValueError("new roots need a sink that can seek")
+        header = self._header(roots)
+        self.flush()
+        distance = len(header) - self._header_size
+        if distance:
+            self._move_sections(distance)
+        sink = cast("BinaryIO", self._sink)
+        sink.seek(self._payload_position)
+        sink.write(header)
+        sink.seek(self._payload_position + self._offset)
+
+    def _move_sections(self, distance: int) -> None:
+        """Move what is behind the header, from the end that does not overwrite what is yet to move."""
+        sink = cast("BinaryIO", self._sink)
+        if not (sink.readable() and hasattr(sink, "truncate")):
+            raise ValueError("roots of another size need a sink that can be read")
+        start = self._payload_position + self._header_size
+        end = self._payload_position + self._offset
+        positions = range(start, end, _MOVE_SIZE)
+        for position in positions if distance < 0 else reversed(positions):
+            sink.seek(position)
+            data = sink.read(min(_MOVE_SIZE, end - position))
+            sink.seek(position + distance)
+            sink.write(data)
+        self._offset += distance
+        self._header_size += distance
+        sink.truncate(self._payload_position + self._offset)
+        if self._index is not None:
+            self._index.shift(distance)
+
+    def _header(self, roots: Iterable[CIDLike]) -> bytes:
+        header = CarV1Header(tuple(map(CID.of, roots))).to_bytes()
+        body_size = _varint.decode(header, 0, len(header), position=0)[0]
+        if body_size > self._limits.header:
+            where = self._payload_position
+            raise LimitError("header", found=body_size, allowed=self._limits.header, position=where)
+        return header
 
     def _append(self, parts: list[bytes], size: int) -> None:
         self._pending += parts
@@ -182,9 +247,13 @@ class CarWriter:
             self.finish()
 
 
-def _check_seekable(sink: object) -> None:
+def _is_seekable(sink: object) -> bool:
     seekable = getattr(sink, "seekable", None)
-    if seekable is None or not seekable():
+    return seekable is not None and bool(seekable())
+
+
+def _check_seekable(sink: object) -> None:
+    if not _is_seekable(sink):
         raise ValueError("a CARv2 needs a sink that can seek: its header is written last")
     if sink.tell() != 0:  # type: ignore[attr-defined]
         raise ValueError("a CARv2 starts at the beginning of its file")

@@ -127,6 +127,14 @@ class IndexBuilder:
         if len(digest) == 32:
             self._by_multihash[multihash[:-32]] = self._bins(code, 32)
 
+    def shift(self, distance: int) -> None:
+        """Move every offset by ``distance``: what stands before the sections has another size now."""
+        for (_, size), bins in self._groups.items():
+            record = struct.Struct(f">{size}sQ")
+            for at, records in enumerate(bins):
+                moved = (record.pack(digest, offset + distance) for digest, offset in record.iter_unpack(records))
+                bins[at] = bytearray().join(moved)
+
     def to_index(self) -> Index:
         """The index itself, in memory; the builder is empty afterwards."""
         buffer = self.to_bytes()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from carv2.unixfs.profiles import ImportProfile
 
-    Data: TypeAlias = "bytes | bytearray | memoryview"
+    Data: TypeAlias = "bytes | memoryview"
     Put: TypeAlias = "Callable[[bytes, Data], object]"
     """Takes a binary CID and its block; a view is valid during the call only."""
 
