@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from carv2 import multihash
 from carv2._scan import GATEWAY_MARK, gateway_error_in
@@ -63,6 +63,34 @@ class Block(tuple[bytes, bytes]):
     def cid(self) -> CID:
         """The CID; made anew at each call, from bytes that were checked when they were read."""
         return CID.trusted(self[0])
+
+    def links(self) -> list[CID]:
+        """CIDs that the block links to, in the order they stand, repeats kept; see :mod:`carv2.codec`.
+
+        Raises:
+            CodecError: the data break the rules of the block's codec.
+            UnknownCodecError: no codec is registered for it.
+
+        >>> Block(CID.of_data(b"fish"), b"fish").links()
+        []
+        """
+        from carv2.codec import links_of  # noqa: PLC0415  (not a part of reading)
+
+        return [CID.trusted(found) for found in links_of(*self)]
+
+    def decode(self) -> Any:
+        """The value, by the block's codec; links become :class:`carv2.CID`. See :func:`carv2.codec.decode`.
+
+        Raises:
+            CodecError: the data break the rules of the block's codec.
+            UnknownCodecError: no codec is registered for it.
+
+        >>> Block(CID.of_data(b"[1]", codec="dag-json"), b"[1]").decode()
+        [1]
+        """
+        from carv2.codec import decode  # noqa: PLC0415  (not a part of reading)
+
+        return decode(self[0], self[1])
 
     def __repr__(self) -> str:
         return f"Block({self.cid}, {len(self[1])} bytes)"

@@ -20,7 +20,7 @@ _BYTES, _TEXT, _LIST, _MAP, _TAG = 2, 3, 4, 5, 6  # major types
 _BREAK = 0xFF
 _LINK_TAG = 42
 _INDEFINITE = -1
-_ENDLESS = 1 << 62  # items still to come where a break ends them
+ENDLESS = 1 << 62  # items still to come where a break ends them
 _MANY = 1 << 61
 
 
@@ -62,9 +62,9 @@ def scan(data: bytes, ends: list[int]) -> list[bytes]:
     except IndexError:
         at = len(data) + 1
     if at < len(data):
-        raise CodecError("dag-cbor: something behind the item", position=at)
+        raise CodecError("CBOR: something behind the item", position=at)
     if at > len(data):
-        raise CodecError("dag-cbor: cut off", position=len(data))
+        raise CodecError("CBOR: cut off", position=len(data))
     return found
 
 
@@ -111,7 +111,7 @@ def _walk(data: bytes, found: list[bytes], ends: list[int]) -> int:
         left, keyed = stack.pop()
 
 
-def _head(data: bytes, at: int) -> tuple[int, int, int]:
+def read_head(data: bytes, at: int) -> tuple[int, int, int]:
     """Major type, argument and the offset behind the head of an item."""
     first = data[at]
     major, info = first >> 5, first & 31
@@ -124,71 +124,71 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
         return major, int.from_bytes(data[at + 1 : end], "big"), end
     if info == 31 and _BYTES <= major <= _MAP:
         return major, _INDEFINITE, at + 1
-    raise CodecError(f"dag-cbor: byte {first:#04x} begins no item", position=at)
+    raise CodecError(f"CBOR: byte {first:#04x} begins no item", position=at)
 
 
 def _open(data: bytes, at: int, depth: int) -> tuple[int, int]:
     """How many entries of a map or items of a list are to come, and the offset of the first."""
     if depth > MAX_DEPTH:
-        raise CodecError(f"dag-cbor: nested deeper than {MAX_DEPTH}", position=at)
-    major, count, start = _head(data, at)
+        raise CodecError(f"CBOR: nested deeper than {MAX_DEPTH}", position=at)
+    major, count, start = read_head(data, at)
     if count == _INDEFINITE:
-        return _ENDLESS, start
+        return ENDLESS, start
     least = count * 2 if major == _MAP else count  # bytes
     if least > len(data) - start:
-        raise CodecError(f"dag-cbor: {count} items announced, {len(data) - start} bytes are left", position=at)
+        raise CodecError(f"CBOR: {count} items announced, {len(data) - start} bytes are left", position=at)
     return count, start
 
 
 def _skip_key(data: bytes, at: int) -> int:
     if data[at] >> 5 != _TEXT:
-        raise CodecError("dag-cbor: a key that is no text", position=at)
+        raise CodecError("CBOR: a key that is no text", position=at)
     return _skip_string(data, at)[1]
 
 
 def _skip_string(data: bytes, at: int) -> tuple[int, int]:
     """Start and end of the content of a byte or text string; of one in chunks, of all of them."""
-    major, size, start = _head(data, at)
+    major, size, start = read_head(data, at)
     if size != _INDEFINITE:
         return start, start + size
     end = start
     while data[end] != _BREAK:
         if data[end] >> 5 != major or data[end] & 31 == 31:
-            raise CodecError("dag-cbor: a chunk that is not of its string's kind", position=end)
-        _, size, end = _head(data, end)
+            raise CodecError("CBOR: a chunk that is not of its string's kind", position=end)
+        _, size, end = read_head(data, end)
         end += size
     return start, end + 1
 
 
 def _skip_rare(data: bytes, at: int, found: list[bytes], ends: list[int]) -> int:
     """Step over anything that is neither a usual item nor a container; take note of it if it is a link."""
-    major, argument, start = _head(data, at)
+    major, argument, start = read_head(data, at)
     if major in {_BYTES, _TEXT}:
         return _skip_string(data, at)[1]
     if major != _TAG:
-        raise CodecError(f"dag-cbor: byte {data[at]:#04x} begins no item", position=at)
+        raise CodecError(f"CBOR: byte {data[at]:#04x} begins no item", position=at)
     if argument != _LINK_TAG:
-        raise CodecError(f"dag-cbor: tag {argument}, allowed: {_LINK_TAG}", position=at)
+        raise CodecError(f"CBOR: tag {argument}, allowed: {_LINK_TAG}", position=at)
     if data[start] >> 5 != _BYTES:
-        raise CodecError("dag-cbor: a link that is no byte string", position=start)
-    content, end = _string(data, start)
+        raise CodecError("CBOR: a link that is no byte string", position=start)
+    content, end = read_string(data, start)
     if end > len(data):
         raise IndexError
     if content[:1] != b"\x00":
-        raise CodecError("dag-cbor: a link that does not begin with a zero byte", position=start)
+        raise CodecError("CBOR: a link that does not begin with a zero byte", position=start)
     found.append(_checked_cid(content, start))
     ends.append(end)
     return end
 
 
-def _string(data: bytes, at: int) -> tuple[bytes, int]:
+def read_string(data: bytes, at: int) -> tuple[bytes, int]:
     """Content of a byte or text string and the offset behind it."""
     start, end = _skip_string(data, at)
     if data[at] & 31 != 31:
         return data[start:end], end
     chunks: list[bytes] = []
     while data[start] != _BREAK:
-        _, size, start = _head(data, start)
+        _, size, start = read_head(data, start)
         chunks.append(data[start : start + size])
         start += size
     return b"".join(chunks), end
@@ -198,7 +198,7 @@ def _checked_cid(content: bytes, at: int) -> bytes:
     try:
         parts = parse_parts(content, 1, len(content), position=0)
     except FormatError as error:
-        raise CodecError(f"dag-cbor link: {error.args[0]}", position=at) from error
+        raise CodecError(f"CBOR link: {error.args[0]}", position=at) from error
     if 1 + parts.size != len(content):
-        raise CodecError("dag-cbor link: bytes behind the CID", position=at)
+        raise CodecError("CBOR link: bytes behind the CID", position=at)
     return content[1:]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carv2 import _varint, multicodec
 from carv2.cid import CID, DAG_PB
-from carv2.codec import dag_cbor, dag_pb
+from carv2.codec import cbor, dag_cbor, dag_json, dag_pb, json
 from carv2.errors import CodecError, UnknownCodecError
 
 if TYPE_CHECKING:
@@ -169,6 +169,9 @@ _codecs: Mapping[int, Codec] = {
         Codec(0x55, "raw", _no_links, bytes, bytes),
         Codec(DAG_PB, "dag-pb", dag_pb.links, dag_pb.decode, dag_pb.encode),
         Codec(0x71, "dag-cbor", dag_cbor.links, dag_cbor.decode, dag_cbor.encode),
+        Codec(0x0129, "dag-json", dag_json.links, dag_json.decode, dag_json.encode),
+        Codec(0x51, "cbor", _no_links, cbor.decode, cbor.encode),  # no links in Kubo and go-ipld-prime either
+        Codec(0x0200, "json", _no_links, json.decode, json.encode),
     )
 }
 _links_by_head = _heads(_codecs)
