@@ -48,7 +48,7 @@ def decode(data: bytes) -> Any:
     plain = b"".join(b"".join(pair) for pair in zip_longest(pieces, fillings, fillvalue=b""))
     try:
         value: object = library.decode(plain)
-    except library.CBORDecodingError as error:
+    except library.decoding.err.CBORDecodingError as error:
         raise _explained(str(error), starts, ends) from error
     return copied(value, marks.take)
 
@@ -103,7 +103,7 @@ def encode(value: object) -> bytes:
         marks = Marks(mark)
         try:
             plain: bytes = library.encode(copied(value, marks.put))
-        except library.CBOREncodingError as error:
+        except library.encoding.err.CBOREncodingError as error:
             raise ValueError(str(error)) from error
         pieces = plain.split(_MARK_HEAD + mark)
         if len(pieces) == len(marks.cids) + 1:  # the mark stands for links and nothing else
