@@ -47,6 +47,13 @@ Writing, through the read-write blockstore
     --count N        put at most N blocks
     --no-finalize    leave the file as it is after the last put
 
+Importing
+  unixfs-import [--profile NAME] [--wrap] [--hidden] [--car OUT] PATH
+                                root CID of a file or folder, by boxo's importer
+                                for unixfs-v1-2025, unixfs-v0-2015,
+                                kubo-legacy-v1 and lotus; for go-car by
+                                go-unixfsnode's, which packs into OUT if given
+
 Measuring
   version                       {"go","go-car"}: what this program was built with
   bench OP [STORE FLAGS] [--bare] FILE [OUT]
@@ -94,6 +101,7 @@ var commands = map[string]func(args []string, out io.Writer) error{
 	"unwrap":            unwrap,
 	"put":               put,
 	"resume":            resume,
+	"unixfs-import":     unixfsImport,
 	"version":           version,
 	"bench":             bench,
 }
