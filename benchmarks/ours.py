@@ -210,6 +210,21 @@ def _put(run: Run, *, verify: bool) -> None:
     run.found.blocks, run.found.bytes = len(blocks), sum(len(data) for _, data in blocks)
 
 
+def get_many(run: Run) -> None:
+    keys = _sampled_keys(run.path, run.count)
+    with ReadOnlyBlockstore(run.path) as store, run.timed():
+        run.found.bytes = sum(len(data) for _, data in store.get_many(keys))
+    run.found.blocks = len(keys)
+
+
+def resume(run: Run) -> None:
+    """Until blocks can be put into the archive at OUT again."""
+    with run.timed():
+        store = ReadWriteBlockstore.resume(run.needed_out())
+    run.found.blocks = len(store)
+    store.discard()
+
+
 OPERATIONS: dict[str, Callable[[Run], None]] = {
     "iterate": iterate,
     "iterate-verified": iterate_verified,
@@ -227,8 +242,10 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {
     "open": open_and_get,
     "get": get,
     "get-mapped": get_mapped,
+    "get-many": get_many,
     "put": put,
     "put-unverified": put_unverified,
+    "resume": resume,
     "write-v1": write_v1,
     "write-v1-unverified": write_v1_unverified,
     "write-v2": write_v2,

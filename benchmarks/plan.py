@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import carv2
 
@@ -47,6 +48,8 @@ class Operation:
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     """How many blocks are handled of which file; all of them where nothing stands here."""
     note: str = ""
+    goes_on_with: Literal["finished", "unfinished"] | None = None
+    """What lies where it writes: a copy of the archive, or one as it is before a writer has finished it."""
 
 
 def _ours(op: str, label: str = OURS) -> Contender:
@@ -167,6 +170,7 @@ OPERATIONS = (
         (
             _ours("get"),
             _ours("get-mapped", "carv2, memory_map=True"),
+            _ours("get-many", "carv2 get_many"),
             _go("get", "go-car blockstore, not checked"),
         ),
         version=2,
@@ -183,6 +187,24 @@ OPERATIONS = (
         writes=True,
         counts=_WRITES,
         note="Each looks for duplicates and ends with a CARv2 with an index; carv2 also syncs it to the disk.",
+    ),
+    Operation(
+        "resume",
+        "Resume a finished CARv2, until blocks can be put again",
+        (_ours("resume"), _go("resume", "go-car blockstore")),
+        version=2,
+        writes=True,
+        goes_on_with="finished",
+        note="carv2 proves the index right and keeps it; go-car indexes all sections anew.",
+    ),
+    Operation(
+        "resume-unfinished",
+        "Resume a CARv2 that was never flushed, until blocks can be put again",
+        (_ours("resume"), _go("resume", "go-car blockstore")),
+        version=2,
+        writes=True,
+        goes_on_with="unfinished",
+        note="A header of zeros promises nothing, so carv2 checks every hash; go-car checks none.",
     ),
     Operation(
         "write-v1",

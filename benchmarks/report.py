@@ -80,6 +80,8 @@ GOALS = (
     Goal("wrap", "small", "carv2", 4),
     Goal("get", "small", "carv2", 1),
     Goal("put", "small", "carv2, not checked", 3),
+    Goal("resume", "small", "carv2", 2),
+    Goal("resume-unfinished", "small", "carv2", 2),
 )
 
 

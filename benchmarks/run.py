@@ -24,7 +24,10 @@ weighs ten times as much: on the large blocks that is most of it.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,8 +38,11 @@ import archives
 import plan
 import report
 
+import carv2
+from carv2.header import PRAGMA, SIZE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from archives import Archive
     from plan import Program
@@ -52,6 +58,8 @@ class Job(NamedTuple):
     wanted: int
     """How many blocks it should report; a program that does not count reports 0."""
     result: report.Result
+    before: Callable[[Path], object] = lambda _: None
+    """Puts at ``out`` what the process should find there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -151,7 +159,21 @@ def _jobs(
             blocks = min(count, blocks) if operation.writes else count
             command += ["--count", str(blocks)]
         size = blocks * archive.recipe.block_size
-        yield Job(command, out, blocks, report.Result(operation.name, file, contender.label, blocks, size))
+        result = report.Result(operation.name, file, contender.label, blocks, size)
+        before = functools.partial(_lay_out, archive, operation)
+        yield Job(command, out, blocks, result, before)
+
+
+def _lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
+    if operation.goes_on_with is None:
+        return
+    shutil.copyfile(archive.v2, out)
+    with carv2.open(archive.v2) as car, out.open("r+b") as file:
+        if operation.goes_on_with == "unfinished":
+            file.truncate(car.header.index_offset)
+            file.seek(len(PRAGMA))
+            file.write(bytes(SIZE))
+        os.fsync(file.fileno())  # else the first who syncs, carv2, waits for the copy to reach the disk
 
 
 def _warm_up(stored: Iterable[Archive]) -> None:
@@ -170,6 +192,8 @@ def _run_round(jobs: Iterable[Job], title: str) -> None:
 
 
 def _run_once(job: Job) -> None:
+    if job.out is not None:
+        job.before(job.out)
     try:
         done = subprocess.run(job.command, capture_output=True, text=True, check=True, timeout=_PATIENCE)
         measured = json.loads(done.stdout)

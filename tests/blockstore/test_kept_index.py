@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCKS = [(CID.of_data(b"%d" % number), b"%d" % number) for number in range(40)]
+BLOCKS += [(CID.of_data(b"%d" % n, hash="sha1"), b"%d" % n) for n in range(6)]  # shorter, for the filter
 BLOCKS += [(CID.of_data(b"%d" % n, hash="sha2-512"), b"%d" % n) for n in range(5)]
 IDENTITY = CID.of_data(b"inlined", hash="identity")
 MORE = (CID.of_data(b"more"), b"more")
@@ -109,7 +110,7 @@ def swap_two_offsets(index: bytearray) -> None:
 
 def first_records(index: bytearray) -> int:
     """Where the records of the sha2-256 bucket start."""
-    return len(index) - 5 * 72 - (8 + 4 + 12) - 40 * RECORD
+    return len(index) - 5 * 72 - (8 + 4 + 12) - 40 * RECORD  # sha2-256 stands between sha1 and sha2-512
 
 
 def swap_two_records(index: bytearray) -> None:

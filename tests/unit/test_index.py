@@ -394,3 +394,24 @@ def test_the_quick_look_gives_what_the_thorough_one_gives_first_or_nothing() -> 
     assert sum(offset is None for offset in quick) < len(quick) // 20
     for absent in (bytes(31) + b"\x01", b"\xff" * 32, digests[5][:-1] + b"\x01"):
         assert index.usual_offset(CID.of_multihash(b"\x12\x20" + absent).raw) is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 1000])
+def test_look_ups_find_the_same_with_any_number_of_samples(most: int) -> None:
+    digests = [bytes([number >> 8, number & 255]) * 16 for number in range(1200)]
+    copies = {5: 200, 640: 65, 1199: 130}
+    records = [digest for n, digest in enumerate(digests) for _ in range(copies.get(n, 1))]
+    builder = IndexBuilder()
+    builder.add_multihashes((b"\x12\x20" + digest, 59 + at) for at, digest in enumerate(records))
+    index = builder.to_index()
+    index.keep_samples(most)
+    for digest in [*digests[:40], *digests]:  # the first few go without samples
+        cid = CID.of_multihash(b"\x12\x20" + digest)
+        expected = [59 + at for at, other in enumerate(records) if other == digest]
+        assert list(index.offsets_of(cid)) == expected
+        assert index.usual_offset(cid.raw) in {None, expected[0]}
+        absent = CID.of_multihash(b"\x12\x20" + digest[:-1] + bytes([digest[-1] ^ 1]))
+        assert (absent in index, index.usual_offset(absent.raw)) == (False, None)
+    (bucket,) = (bucket for _, bucket in index.buckets())
+    assert bucket._samples is not None
+    assert len(bucket._samples) <= most

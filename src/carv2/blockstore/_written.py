@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carv2._source import FileSource, SliceView
+from carv2.blockstore._filter import KeyFilter
 from carv2.cid import CID
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
 from carv2.index import parse as parse_index
 from carv2.index.merge import merged_chunks
+from carv2.multihash import encode as encode_multihash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +27,15 @@ BYTES_PER_KEY = 160
 
 _FAN_IN = 8
 """Runs of a size that are merged to one: a look-up goes through a few runs, not through one for each dict."""
+
+_RUNS = 24
+"""More runs than there are at a time below 8**3 full dicts."""
+
+_SAMPLE = 75
+"""Bytes of a digest that the look-up in a run keeps in memory."""
+
+_FILTER_BYTES = 2
+"""For each block of an index that is gone on with: one in 60 new blocks is looked up in vain."""
 
 _NEVER_MERGED = 64
 """The level of an index that was there before."""
@@ -46,8 +57,11 @@ class Written:
         self.is_bounded = max_memory is not None
         """Call :meth:`make_room` before :meth:`add`."""
         self._capacity = max(1, (max_memory or 0) // BYTES_PER_KEY // 2)
+        self._samples = max(64, (max_memory or 0) // 8 // _RUNS // _SAMPLE) if self.is_bounded else None
         self.runs: list[_Run] = []
-        """The keys that are not; empty without a bound on memory."""
+        """The keys that are not; empty without a bound on memory, up to the end."""
+        self._filter = KeyFilter(max_memory // 8) if max_memory is not None else None
+        """Of the keys in runs, if it knows all of them."""
         self._key_starts: dict[bytes, int] = {}  # by all of a CID but its last 32 bytes
         self.count = 0
         self.is_whole = True
@@ -70,6 +84,8 @@ class Written:
         offset = self.recent.get(key)
         if offset is not None or not self.runs:
             return offset
+        if self._filter is not None and not self._filter.may_have(key):
+            return None
         for run in self.runs:
             for candidate in run.offsets_of(self._cid_of(key)):
                 if not self._whole_cids or self.cid_at(candidate) == key:
@@ -101,21 +117,35 @@ class Written:
 
     def adopt(self, index: Index, count: int) -> None:
         """Go on from an index that lists all ``count`` sections of the file; it is copied, not loaded."""
-        self.runs.append(_Run(index.chunks(), level=_NEVER_MERGED))
+        if self._filter is None:
+            self._filter = KeyFilter(_FILTER_BYTES * count)
+        for code, bucket in index.buckets():
+            digests = (digest for digest, _ in bucket)
+            if bucket.digest_size >= KeyFilter.TAIL:
+                self._filter.add(digests)
+            elif not self._whole_cids:
+                self._filter.add(encode_multihash(code or 0, digest) for digest in digests)
+            elif len(bucket):  # the filter would want what no index keeps
+                self._filter = None
+                break
+        self.runs.append(_Run(index.chunks(), level=_NEVER_MERGED, samples=self._samples))
         self.count += count
 
     def _spill(self) -> None:
+        if self._filter is not None:
+            self._filter.add(self.recent)
         builder = IndexBuilder(identity=True)
         builder.add_multihashes(self._multihashes(self.recent.items()))
         builder.add_multihashes(self._multihashes(self._repeats))
-        self.runs.append(_Run(builder.chunks(), level=0))
+        self.runs.append(_Run(builder.chunks(), level=0, samples=self._samples))
         self.recent.clear()  # the dict stays the same, the store has hold of it
         self._repeats.clear()
         for level in range(64):
             same = [run for run in self.runs if run.level == level]
             if len(same) < _FAN_IN:
                 return
-            merged = _Run(merged_chunks([run.index for run in same], CAR_MULTIHASH_INDEX_SORTED), level=level + 1)
+            chunks = merged_chunks([run.index for run in same], CAR_MULTIHASH_INDEX_SORTED)
+            merged = _Run(chunks, level=level + 1, samples=self._samples)
             for run in same:
                 self.runs.remove(run)
                 run.close()
@@ -142,9 +172,10 @@ class Written:
             self._spill()
         elif self.recent:
             builder = IndexBuilder(identity=True)
+            self._filter = None  # what comes now is read, not put
             self.is_whole = False
             self._drain(builder)
-            self.runs.append(_Run(builder.chunks(), level=0))
+            self.runs.append(_Run(builder.chunks(), level=0, samples=self._samples))
             self.is_whole = True
         return merged_chunks([run.index for run in self.runs], codec, identity=identity)
 
@@ -165,10 +196,12 @@ class Written:
 class _Run:
     """A sorted file of keys and offsets."""
 
-    def __init__(self, chunks: Iterator[bytes], *, level: int) -> None:
+    def __init__(self, chunks: Iterator[bytes], *, level: int, samples: int | None) -> None:
         self._file = FileSource.temporary(chunks)
         self.index: Index = parse_index(SliceView(self._file, 0, self._file.size))
         self.level = level
+        if samples is not None:
+            self.index.keep_samples(samples)
 
     def offsets_of(self, cid: CID) -> Iterator[int]:
         return self.index.offsets_of(cid)

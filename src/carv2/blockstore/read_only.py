@@ -117,6 +117,12 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         return self._car.roots
 
     @property
+    def archive_size(self) -> int:
+        """Bytes of the archive, headers and index included."""
+        self._check_open()
+        return self._car.source.size
+
+    @property
     def index(self) -> Index:
         """The index that blocks are looked up in."""
         return self._index

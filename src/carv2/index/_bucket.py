@@ -20,9 +20,11 @@ OFFSET_SIZE = 8
 COUNT = struct.Struct("<i")
 BUCKET_HEAD = struct.Struct("<IQ")
 MAX_WIDTH = 32 << 20  # go-car's
-_STEP = 64  # records between two samples: one read finds a digest, 1.4 bytes a record are kept
+_STEP = 64  # records that one read brings in
+_MAX_SAMPLES = 1 << 16  # each some 75 bytes: up to 4,000,000 records one in 64, beyond that fewer
 _PATIENCE = 16  # look-ups before samples are worth their while
 _READ = 1 << 20
+_SPARSE = 16 << 10  # bytes between two samples, from which on each is read by itself
 
 
 class IndexBuffer(Protocol):
@@ -55,9 +57,16 @@ class Bucket:
         self._stop = start + self._count * width
         self._samples: list[bytes] | None = None
         self._lookups = 0
+        self.keep_samples(_MAX_SAMPLES)
 
     def __len__(self) -> int:
         return self._count
+
+    def keep_samples(self, most: int) -> None:
+        """Keep at most that many digests in memory: with fewer, a look-up reads more often."""
+        self._stretches, self._samples = 1, None  # of 64 records, to a sample
+        while self._count > most * self._stretches * _STEP:
+            self._stretches *= 2
 
     def offsets_of(self, digest: bytes) -> Iterator[PayloadOffset]:
         """Where blocks with ``digest`` are, in the order stored; nothing if there are none."""
@@ -77,11 +86,11 @@ class Bucket:
             step += 1
 
     def usual_offset(self, digest: bytes) -> int | None:
-        """What :meth:`offsets_of` gives first, if one look into the samples and one read tell; None if not."""
+        """What :meth:`offsets_of` gives first, if samples and one stretch of records tell; None if not."""
         if self._samples is None:
             return None
         width = self._width
-        start = self._start + ((bisect_left(self._samples, digest) or 1) - 1) * _STEP * width
+        start = self._start + self._first_step(digest) * _STEP * width
         window = self._buffer[start : min(start + _STEP * width, self._stop)]
         at = window.find(digest)
         if at < 0 or at % width:
@@ -89,24 +98,36 @@ class Bucket:
         return int.from_bytes(window[at + self.digest_size : at + width], "little")
 
     def _first_step(self, digest: bytes) -> int:
-        """The first stretch of records that can hold ``digest``."""
+        """The first stretch of 64 records that can hold ``digest``."""
         if self._samples is None:
             self._lookups += 1
             if self._lookups < _PATIENCE:
-                return max(0, bisect_left(range(0, self._count, _STEP), digest, key=self._digest_at) - 1)
+                return self._last_below(range(0, self._count, _STEP), digest)
             self._samples = self._take_samples()
-        return max(0, bisect_left(self._samples, digest) - 1)
+        first = (bisect_left(self._samples, digest) or 1) - 1
+        if self._stretches == 1:
+            return first
+        first *= self._stretches
+        last = min(self._count, (first + self._stretches) * _STEP)
+        return first + self._last_below(range(first * _STEP, last, _STEP), digest)
+
+    def _last_below(self, records: range, digest: bytes) -> int:
+        """Which of ``records``, a few of which are read, is the last with a smaller digest; else the first."""
+        return max(0, bisect_left(records, digest, key=self._digest_at) - 1)
 
     def _digest_at(self, record: int) -> bytes:
         at = self._start + record * self._width
         return self._buffer[at : at + self.digest_size]
 
     def _take_samples(self) -> list[bytes]:
-        """Every 64th digest: one pass over the records, whose pages are read but not kept."""
-        stride, size = _STEP * self._width, self.digest_size
-        many = max(1, _READ // stride) * _STEP
+        """The first digest of each stretch, or of each few."""
+        step, size = self._stretches * _STEP, self.digest_size
+        stride = step * self._width
+        if stride > _SPARSE:
+            return [self._digest_at(record) for record in range(0, self._count, step)]
+        many = max(1, _READ // stride) * step
         samples: list[bytes] = []
-        for first in range(0, self._count, many):
+        for first in range(0, self._count, many):  # one pass over the records, whose pages are not kept
             window = self._records(first, first + many)
             samples += [window[at : at + size] for at in range(0, len(window), stride)]
         return samples

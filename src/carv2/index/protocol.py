@@ -71,6 +71,11 @@ class Index(abc.ABC):
             self._by_prefix[raw[:-32]] = bucket
         return bucket.offsets_of(wanted.digest)
 
+    def keep_samples(self, most: int) -> None:
+        """Keep at most ``most`` digests of each bucket in memory for look-ups."""
+        for _, bucket in self.buckets():
+            bucket.keep_samples(most)
+
     def usual_offset(self, raw: bytes) -> int | None:
         """What :meth:`offsets_of` gives first for a binary CID, if that is quick to tell; None if it is not."""
         bucket = self._by_prefix.get(raw[:-32])
