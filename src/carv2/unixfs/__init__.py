@@ -1,25 +1,34 @@
 """Files and directories as DAGs: import, reading, extraction."""
 
+from carv2.unixfs._safe_walk import Skipped
 from carv2.unixfs._walk import Missing
 from carv2.unixfs.entry import Entry, Link, list_directory, list_links, resolve, walk_entries
+from carv2.unixfs.extract import ExtractReport, extract
 from carv2.unixfs.file import open_file, read
 from carv2.unixfs.importing import ImportReport, SkippedFile, import_file, import_tree
+from carv2.unixfs.names import check_name
 from carv2.unixfs.packing import pack
 from carv2.unixfs.profiles import DEFAULT_PROFILE, PROFILES, ImportProfile, profile_of
 from carv2.unixfs.stream import StreamedBlock, StreamVerifier, averify_stream, form_of, verify_stream
+from carv2.unixfs.streams import payload_stream
+from carv2.unixfs.tar import tar_stream
 
 __all__ = [
     "DEFAULT_PROFILE",
     "PROFILES",
     "Entry",
+    "ExtractReport",
     "ImportProfile",
     "ImportReport",
     "Link",
     "Missing",
+    "Skipped",
     "SkippedFile",
     "StreamVerifier",
     "StreamedBlock",
     "averify_stream",
+    "check_name",
+    "extract",
     "form_of",
     "import_file",
     "import_tree",
@@ -27,9 +36,11 @@ __all__ = [
     "list_links",
     "open_file",
     "pack",
+    "payload_stream",
     "profile_of",
     "read",
     "resolve",
+    "tar_stream",
     "verify_stream",
     "walk_entries",
 ]
