@@ -15,11 +15,11 @@ import carv2
 TOP = Path(__file__).parent.parent
 
 PUBLIC = {
-    "CID", "Block", "BlockNotFoundError", "CarDecoder", "CarError", "CarReader", "CarV1Header", "CarV2Header",
+    "Block", "BlockNotFoundError", "CID", "CarDecoder", "CarError", "CarReader", "CarV1Header", "CarV2Header",
     "CarWriter", "FormatError", "IntegrityError", "Limits", "Section", "aiter_blocks", "attach_index",
-    "build_index",
-    "create", "detach_index", "explain", "inspect", "iter_blocks", "iter_car", "open", "read_version", "reindex",
-    "replace_roots", "salvage", "unwrap", "verify", "wrap",
+    "build_index", "concat", "create", "detach_index", "diff", "explain", "filter_blocks", "inspect",
+    "iter_blocks", "iter_car", "open", "read_version", "reindex", "replace_roots", "salvage", "split", "unwrap",
+    "verify", "wrap",
 }  # fmt: skip
 
 

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from carv2.decoder import CarDecoder, aiter_blocks, iter_blocks
     from carv2.errors import BlockNotFoundError, CarError, FormatError, IntegrityError
     from carv2.header import CarV1Header, CarV2Header
+    from carv2.operations.concat import concat
+    from carv2.operations.diff import diff
     from carv2.operations.explain import explain
+    from carv2.operations.filter import filter_blocks
     from carv2.operations.indexing import attach_index, build_index, detach_index, reindex
     from carv2.operations.inspect import inspect
     from carv2.operations.roots import replace_roots
     from carv2.operations.salvage import salvage
+    from carv2.operations.split import split
     from carv2.operations.verify import verify
     from carv2.operations.wrap import unwrap, wrap
     from carv2.reader import CarReader, open, read_version  # noqa: A004
@@ -47,9 +51,12 @@ _HOMES = {
     "aiter_blocks": "decoder",
     "attach_index": "operations.indexing",
     "build_index": "operations.indexing",
+    "concat": "operations.concat",
     "create": "writer",
     "detach_index": "operations.indexing",
+    "diff": "operations.diff",
     "explain": "operations.explain",
+    "filter_blocks": "operations.filter",
     "inspect": "operations.inspect",
     "iter_blocks": "decoder",
     "iter_car": "writer",
@@ -58,6 +65,7 @@ _HOMES = {
     "reindex": "operations.indexing",
     "replace_roots": "operations.roots",
     "salvage": "operations.salvage",
+    "split": "operations.split",
     "unwrap": "operations.wrap",
     "verify": "operations.verify",
     "wrap": "operations.wrap",
@@ -81,9 +89,12 @@ __all__ = [  # spelled out, for readers and type checkers
     "aiter_blocks",
     "attach_index",
     "build_index",
+    "concat",
     "create",
     "detach_index",
+    "diff",
     "explain",
+    "filter_blocks",
     "inspect",
     "iter_blocks",
     "iter_car",
@@ -92,6 +103,7 @@ __all__ = [  # spelled out, for readers and type checkers
     "reindex",
     "replace_roots",
     "salvage",
+    "split",
     "unwrap",
     "verify",
     "wrap",

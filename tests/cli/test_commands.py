@@ -111,6 +111,10 @@ JSON = {
     "detach-index": ("detach-index wrapped.car out", {"size"}),
     "detach-index list": ("detach-index list wrapped.car", {"hash_code", "digest", "offset"}),
     "attach-index": ("attach-index two.car two.carindex out", {"data_offset", "data_size", "index_offset"}),
+    "filter": ("filter two.car out --inverse --cid-file nothing", {"roots", "block_count", "missing"}),
+    "concat": ("concat two.car fish.car -o out", {"roots", "block_count", "duplicate_count"}),
+    "split": ("split two.car part --size 200", {"path", "cid", "size", "roots", "slices"}),
+    "diff": ("diff fish.car two.car", {"same", "roots", "only_in_a", "only_in_b", "common"}),
     "salvage": ("salvage damaged.car out", {"block_count", "lost", "roots", "missing_roots"}),
     "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),
     "explain": ("explain two.car", {"position", "raw", "size", "meaning", "value", "error"}),
@@ -127,7 +131,10 @@ def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> Non
     assert objects
     assert all(JSON[name][1] <= found.keys() for found in objects)
     assert ran.err == ""
-    plain = run(tmp_path, [*words, *(rest if name != "salvage" else ["damaged.car", "out2"])])
+    again = tmp_path / "again"
+    again.mkdir()
+    lay_out(again)
+    plain = run(again, [*words, *rest])
     assert plain.code == ran.code
     assert plain.out != ran.out
 
@@ -307,7 +314,8 @@ def test_what_a_terminal_would_obey_is_never_printed(name: str, tmp_path: Path) 
         if file is not None:
             (tmp_path / HOSTILE).write_bytes((tmp_path / file).read_bytes())
         rest = JSON[name][0].removeprefix(name).split()
-        for words in ([HOSTILE, *rest[1:]], [HOSTILE, HOSTILE, HOSTILE, HOSTILE], [*rest, f"--{HOSTILE}"]):
+        away = ["-o", "out"] if name == "concat" else []  # else it writes an archive
+        for words in ([HOSTILE, *rest[1:]], [*[HOSTILE] * 4, *away], [*rest, f"--{HOSTILE}"]):
             ran = run(tmp_path, [*name.split(), *words])
             shown += ran.err + ran.out.decode("utf-8", "replace")
             (tmp_path / "out").unlink(missing_ok=True)

@@ -40,13 +40,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     color.start()
-    name = None
+    name, trouble = None, BAD_ARCHIVE
     try:
         words = _take_global_flags(list(argv))
         if not words:
             return OK
         name, words = _take_command(words)
         command = registry.load(name)
+        trouble = getattr(command, "TROUBLE", BAD_ARCHIVE)
         args = _parser_for(name, command).parse_intermixed_args(_plain_words(words))
         color.apply(args.color)
         progress.hush(args.json)
@@ -54,7 +55,7 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except (CarError, OSError) as error:
-        return _report(error)
+        return _report(error, trouble)
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
         print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
@@ -65,13 +66,13 @@ def _run(argv: Sequence[str]) -> int:
         return 130
 
 
-def _report(error: CarError | OSError) -> int:
+def _report(error: CarError | OSError, code: int) -> int:
     if isinstance(error, BrokenPipeError):  # who reads us has seen enough
         return OK
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
     print(color.paint(prefix, "error") + color.printable(str(error)), file=sys.stderr)
-    return BAD_ARCHIVE
+    return code
 
 
 def _settle_output() -> None:

@@ -7,8 +7,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cid import CID
@@ -16,7 +18,7 @@ from carv2.cli import progress
 from carv2.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from typing import BinaryIO
 
     from carv2._source import Source
@@ -62,6 +64,26 @@ def size(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is no number of bytes")
     return int(text)
+
+
+def size_with_unit(text: str) -> int:
+    """A number of bytes as people write it: 1000, 100MiB, 1.5 GB.
+
+    >>> size_with_unit("100MiB"), size_with_unit("1.5 GB"), size_with_unit("512k")
+    (104857600, 1500000000, 512000)
+    """
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?(?:([kmgt])(i?))?b?", text.strip().lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, such as 1000, 100MiB or 1.5GB")
+    number, prefix, binary = found.groups()
+    power = " kmgt".index(prefix or " ")
+    return int(Decimal(number) * (1024 if binary else 1000) ** power)
+
+
+def add_checking(parser: argparse.ArgumentParser) -> None:
+    """``--no-verify`` and ``--workers``."""
+    parser.add_argument("--no-verify", action="store_true", help="do not check hashes")
+    parser.add_argument("--workers", type=positive, default=1, help="processes to share the hashing (default 1)")
 
 
 def add_null_padding(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +157,13 @@ def chunks(name: str) -> Iterator[bytes]:
         yield chunk
 
 
+def lines(name: str) -> Iterator[str]:
+    """The lines of a text file; bytes that are not UTF-8 come out as escapes."""
+    with contextlib.nullcontext(standard_input()) if name == "-" else open(name, "rb") as file:
+        for line in file:
+            yield line.decode("utf-8", "backslashreplace")
+
+
 def standard_input() -> BinaryIO:
     """Standard input, as bytes; OSError if this process was given none."""
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
@@ -148,6 +177,14 @@ def destination(name: str) -> str | BinaryIO:
         return name
     sys.stdout.flush()
     return sys.stdout.buffer
+
+
+def total_size(names: Iterable[str]) -> int | None:
+    """Bytes in the files of these names; None where one of them is no file that can be asked."""
+    try:
+        return sum(os.path.getsize(name) for name in names)
+    except OSError:
+        return None
 
 
 def print_json(value: object, *, beside: str | None = None) -> None:

@@ -100,10 +100,8 @@ class Assembly:
         def choose(batch: Batch) -> None:
             for start, run in _runs(batch, keep):
                 self._add_run(bounds, batch.base, start, run)
-            if on_progress is not None:
-                on_progress(batch.entries[-1][2] - batch.start)
 
-        tally = take(car, hashes=verify, workers=workers, on_batch=choose)
+        tally = take(car, hashes=verify, workers=workers, on_batch=choose, on_progress=on_progress)
         require_known_hashes(car, tally)
 
     def add_range(self, car: CarReader, source: SourceLike, start: int, stop: int) -> None:

@@ -145,6 +145,7 @@ def take(
     keep_going: bool = False,
     workers: int = 1,
     on_batch: Callable[[Batch], object] | None = None,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Tally:
     """Count, and with ``hashes`` check, all sections of ``car``.
 
@@ -154,7 +155,9 @@ def take(
         keep_going: note mismatches and the fault that ends the pass, instead of raising them.
         workers: share the hashing among so many processes, where the archive is a file with a path.
         on_batch: called with each batch, for what else is to be made of the sections.
+        on_progress: called with numbers of bytes that were gone through.
     """
+    on_batch = _telling(on_batch, on_progress)
     if workers < 1:
         raise ValueError(f"{workers} workers, allowed: 1 and more")
     whole = car.payload_position + car.first_section, car.payload_end
@@ -166,6 +169,21 @@ def take(
                 return shared
             on_batch = None  # it has had its pass, or this one will end at the same fault
     return take_range(car, *whole, hashes=hashes, keep_going=keep_going, on_batch=on_batch)
+
+
+def _telling(
+    on_batch: Callable[[Batch], object] | None, on_progress: Callable[[int], object] | None
+) -> Callable[[Batch], object] | None:
+    """``on_batch`` that also tells of the bytes of each batch, if anybody wants to hear of them."""
+    if on_progress is None:
+        return on_batch
+
+    def take_and_tell(batch: Batch) -> None:
+        if on_batch is not None:
+            on_batch(batch)
+        on_progress(batch.entries[-1][2] - batch.start)
+
+    return take_and_tell
 
 
 def require_known_hashes(car: CarReader, tally: Tally) -> None:

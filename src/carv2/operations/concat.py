@@ -59,8 +59,7 @@ def concat(
         deduplicate: write each CID once only; takes some 150 bytes of memory a block.
         verify: check the hash of each block.
         workers: processes to share the hashing among, for sources with a path.
-        on_progress: called with numbers of bytes of the sources that were gone through; that they are copied
-            afterwards is not counted.
+        on_progress: called with numbers of bytes that were gone through; copying them is not counted.
         limits: upper bounds for what the files may claim.
         null_padding: take a zero-length section for the end of a source's payload; the padding is left out.
 

@@ -93,8 +93,8 @@ def diff(
         with naming(source), CarReader(source, limits=limits, null_padding=null_padding) as car:
             require_whole(car)
             roots.append(car.roots)
-            on_batch = _reporting(add, on_progress)
-            require_known_hashes(car, take(car, hashes=verify, workers=workers, on_batch=on_batch))
+            tally = take(car, hashes=verify, workers=workers, on_batch=add, on_progress=on_progress)
+            require_known_hashes(car, tally)
     return comparison.result((roots[0], roots[1]))
 
 
@@ -133,17 +133,3 @@ class _Comparison:
 def _block_set(sizes: dict[bytes, int]) -> BlockSet:
     own = {cid: size for cid, size in sizes.items() if size >= 0}
     return BlockSet(tuple(own), sum(own.values()))
-
-
-def _reporting(
-    add: Callable[[Batch], object], on_progress: Callable[[int], object] | None
-) -> Callable[[Batch], object]:
-    """``add`` that also tells of the bytes of each batch."""
-    if on_progress is None:
-        return add
-
-    def add_and_tell(batch: Batch) -> None:
-        add(batch)
-        on_progress(batch.entries[-1][2] - batch.start)
-
-    return add_and_tell

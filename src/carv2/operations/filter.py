@@ -13,12 +13,12 @@ from carv2.errors import VersionError
 from carv2.header import PRAGMA, SIZE
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.multihash import IDENTITY
-from carv2.operations._assembly import Assembly, Layout
+from carv2.operations._assembly import Assembly, Layout, naming
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
     from carv2._source import SourceLike
@@ -53,6 +53,7 @@ def filter_blocks(
     keep_identity: bool = False,
     verify: bool = True,
     workers: int = 1,
+    on_progress: Callable[[int], object] | None = None,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
 ) -> FilterReport:
@@ -72,6 +73,7 @@ def filter_blocks(
         keep_identity: write sections with identity CIDs too.
         verify: check the hash of each block of ``source``.
         workers: processes to share the hashing among, for a source with a path.
+        on_progress: called with numbers of bytes of the source that were gone through.
         limits: upper bounds for what the files may claim.
         null_padding: take a zero-length section for the end of the source's payload.
 
@@ -89,35 +91,35 @@ def filter_blocks(
     (1, [b'lobster'])
     """
     choice = _Choice({bytes(CID.of(cid)) for cid in cids}, inverse=inverse, keep_identity=keep_identity)
-    with contextlib.ExitStack() as stack:
-        car = stack.enter_context(CarReader(source, limits=limits, null_padding=null_padding))
+    with CarReader(source, limits=limits, null_padding=null_padding) as car, contextlib.ExitStack() as stack:
         if append:
-            old = stack.enter_context(_opened_to_append(destination, version, limits))
-            roots = old.roots
-            assembly = Assembly(roots, _layout_of(old), limits=limits)
-            assembly.add(old, old.source, choice.note, verify=False)
+            roots, assembly = _begin_with(stack, destination, choice, version, limits)
         else:
             roots = tuple(root for root in car.roots if choice.is_matched(bytes(root)))
             assembly = Assembly(roots, Layout(version=version), limits=limits)
-        assembly.add(car, source, choice.wants, verify=verify, workers=workers)
+        assembly.add(car, source, choice.wants, verify=verify, workers=workers, on_progress=on_progress)
         assembly.write(destination)
     return choice.report(roots)
 
 
-@contextlib.contextmanager
-def _opened_to_append(
-    destination: str | os.PathLike[str] | BinaryIO, version: int, limits: Limits
-) -> Generator[CarReader]:
-    """The archive to append to, locked against its other writers."""
+def _begin_with(
+    stack: contextlib.ExitStack,
+    destination: str | os.PathLike[str] | BinaryIO,
+    choice: _Choice,
+    version: int,
+    limits: Limits,
+) -> tuple[tuple[CID, ...], Assembly]:
+    """An assembly that has all of the archive to append to, which ``stack`` keeps locked; and its roots."""
     if not isinstance(destination, (str, os.PathLike)):
         raise TypeError("appending needs the path of the archive to append to")
-    with (
-        contextlib.closing(StoreFile.resume(destination)) as file,
-        CarReader(file, limits=limits) as car,
-    ):
-        if version != 2 or car.version != 2:
-            raise VersionError(min(version, car.version), position=0, supported=(2,))
-        yield car
+    with naming(destination):
+        file = stack.enter_context(contextlib.closing(StoreFile.resume(destination)))
+        old = stack.enter_context(CarReader(file, limits=limits))
+        if version != 2 or old.version != 2:
+            raise VersionError(min(version, old.version), position=0, supported=(2,))
+        assembly = Assembly(old.roots, _layout_of(old), limits=limits)
+        assembly.add(old, file, choice.note, verify=False)
+        return old.roots, assembly
 
 
 def _layout_of(car: CarReader) -> Layout:

@@ -18,6 +18,7 @@ from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO, TypeAlias
 
     from carv2._scan import Batch
@@ -59,6 +60,7 @@ def split(
     version: int = 1,
     verify: bool = True,
     workers: int = 1,
+    on_progress: Callable[[int], object] | None = None,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
 ) -> tuple[Shard, ...]:
@@ -79,6 +81,7 @@ def split(
         version: of the shards, 1 or 2; a CARv2 has an index.
         verify: check the hash of each block.
         workers: processes to share the hashing among, for a source with a path.
+        on_progress: called with numbers of bytes that were gone through; writing them is not counted.
         limits: upper bounds for what the file may claim.
         null_padding: take a zero-length section for the end of the payload; the padding is left out.
 
@@ -99,7 +102,8 @@ def split(
         require_whole(car)
         headers = _Headers.of(car.roots, roots)
         plan = _Plan(headers, size, version, car.payload_position + car.first_section)
-        require_known_hashes(car, take(car, hashes=verify, workers=workers, on_batch=plan.add))
+        tally = take(car, hashes=verify, workers=workers, on_batch=plan.add, on_progress=on_progress)
+        require_known_hashes(car, tally)
         paths = _paths(source, destination, len(plan.ranges))
         return _write_all(_Writing(car, source, headers, version, limits), plan.ranges, paths)
 
@@ -223,7 +227,7 @@ class _Digesting:
         self._file, self._hash = file, hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         self._file.write(data)
         self._hash.update(data)
         self.size += len(data)

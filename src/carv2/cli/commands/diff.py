@@ -1,0 +1,97 @@
+"""``carv2 diff``; its exit codes are those of ``diff``: 0 the same, 1 different, 2 trouble."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from carv2.cli import color, progress, streams
+from carv2.operations.diff import diff
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from carv2.operations.diff import Difference
+
+HELP = "compare the roots and blocks of two archives; exit code 0: the same, 1: different, 2: trouble"
+EXAMPLES = ("carv2 diff old.car new.car", "carv2 diff --paths old.car new.car")
+TROUBLE = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A", help="an archive, - for standard input")
+    parser.add_argument("b", metavar="B", help="the other one")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing, only give the exit code")
+    streams.add_checking(parser)
+    streams.add_null_padding(parser)
+    streams.add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.a == args.b == "-":
+        raise ValueError("standard input can be read once only")
+    with contextlib.ExitStack() as stack:
+        a, b = (stack.enter_context(streams.source(name)) if name == "-" else name for name in (args.a, args.b))
+        tick = stack.enter_context(progress.bar("comparing", streams.total_size([args.a, args.b])))
+        found = diff(
+            a,
+            b,
+            verify=not args.no_verify,
+            workers=args.workers,
+            on_progress=tick,
+            limits=streams.limits_of(args),
+            null_padding=args.null_padding,
+        )
+    _print_blocks(found, args)
+    return 0 if found.same else 1
+
+
+def _print_blocks(found: Difference, args: argparse.Namespace) -> None:
+    if args.json:
+        streams.print_json(_plain(found))
+    elif not args.quiet:
+        for sign, text in _changes(found):
+            print(color.paint(f"{sign} {text}", "error" if sign == "-" else "good"))
+        if not found.same:
+            print(_summary(found))
+
+
+def _plain(found: Difference) -> dict[str, object]:
+    return {
+        "same": found.same,
+        "roots": found.roots,
+        "only_in_a": {
+            "count": len(found.only_in_a),
+            "bytes": found.only_in_a.byte_count,
+            "cids": [*found.only_in_a],
+        },
+        "only_in_b": {
+            "count": len(found.only_in_b),
+            "bytes": found.only_in_b.byte_count,
+            "cids": [*found.only_in_b],
+        },
+        "common": {"count": found.common_count, "bytes": found.common_bytes},
+    }
+
+
+def _changes(found: Difference) -> Iterator[tuple[str, str]]:
+    """Roots and blocks that only one of the archives has, each with - or +."""
+    a, b = found.roots
+    in_other_order = a != b and set(a) == set(b)
+    yield from (("-", f"root {root}") for root in a if in_other_order or root not in b)
+    yield from (("+", f"root {root}") for root in b if in_other_order or root not in a)
+    yield from (("-", str(cid)) for cid in found.only_in_a)
+    yield from (("+", str(cid)) for cid in found.only_in_b)
+
+
+def _summary(found: Difference) -> str:
+    counts = [
+        f"{what} {count} ({size} bytes)"
+        for what, count, size in (
+            ("only in A:", len(found.only_in_a), found.only_in_a.byte_count),
+            ("only in B:", len(found.only_in_b), found.only_in_b.byte_count),
+            ("in both:", found.common_count, found.common_bytes),
+        )
+    ]
+    return ", ".join(counts)
