@@ -16,6 +16,7 @@ from importlib import import_module
 from itertools import zip_longest
 from typing import Any
 
+from carv2.codec import _cbor_values
 from carv2.codec._cbor_links import links, scan
 from carv2.codec._values import Marks, copied, unused_mark
 from carv2.errors import CodecError
@@ -26,18 +27,22 @@ _MARK_HEAD = b"\x4c"  # of the byte string of 12 that stands for a link while th
 _MARK_SIZE = 13
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes, *, strict: bool = True) -> Any:
     """The value, links as :class:`carv2.CID`.
 
     The ``dag_cbor`` package decodes; links are taken out before and put back afterwards, since it knows only the
     CIDs of the codecs and hash functions in its table, and takes some 0.4 ms for each.
 
+    Without ``strict``, all is read that go-ipld-prime reads: old blocks may have unsorted keys.
+
     Raises:
-        CodecError: not dag-cbor in its one strict form.
+        CodecError: no dag-cbor, or not in its one strict form.
 
     >>> decode(bytes.fromhex("a2616101616a" "d82a46000155000161"))
     {'a': 1, 'j': CID('bafkqaalb')}
     """
+    if not strict:
+        return _cbor_values.decode(data)
     library: Any = import_module("dag_cbor")  # 80 ms: only when needed
     ends: list[int] = []
     found = scan(data, ends)

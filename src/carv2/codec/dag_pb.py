@@ -19,12 +19,12 @@ True
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from carv2.cid import parse_parts
+from carv2.cid import CID, parse_parts
 from carv2.errors import CodecError, FormatError
 
-__all__ = ["PBLink", "PBNode", "decode", "encode", "links"]
+__all__ = ["PBLink", "PBNode", "decode", "encode", "from_map", "links", "to_map"]
 
 _DATA, _LINK = 0x0A, 0x12  # keys of a node's fields: number << 3 | wire type
 _HASH, _NAME, _TSIZE = 0x0A, 0x12, 0x18  # and of a link's
@@ -112,6 +112,51 @@ def encode(node: PBNode) -> bytes:
     if node.data is not None:
         out += b"\x0a" + _varint(len(node.data)) + node.data
     return bytes(out)
+
+
+def to_map(node: PBNode) -> dict[str, Any]:
+    """The node in the IPLD data model: ``Links`` with ``Hash``, ``Name`` and ``Tsize``, and ``Data``.
+
+    What is not there is left out. It is the form that paths, selectors and dag-json know.
+
+    >>> to_map(PBNode([PBLink(bytes.fromhex("0155000161"), "f")], b""))
+    {'Data': b'', 'Links': [{'Hash': CID('bafkqaalb'), 'Name': 'f'}]}
+    """
+    out: dict[str, Any] = {} if node.data is None else {"Data": node.data}
+    out["Links"] = []
+    for link in node.links:
+        fields = {"Hash": CID.trusted(link.cid), "Name": link.name, "Tsize": link.size}
+        out["Links"].append({key: value for key, value in fields.items() if value is not None})
+    return out
+
+
+def from_map(value: Any) -> PBNode:
+    """The inverse of :func:`to_map`.
+
+    Raises:
+        ValueError: other keys, or values of other types.
+
+    >>> from_map({"Links": []})
+    PBNode(links=[], data=None)
+    """
+    fields = _checked_map(value, {"Data": bytes, "Links": list})
+    links: list[PBLink] = []
+    for item in fields.get("Links", ()):
+        link = _checked_map(item, {"Hash": CID, "Name": str, "Tsize": int})
+        if "Hash" not in link:
+            raise ValueError("a dag-pb link without a Hash")
+        links.append(PBLink(link["Hash"].raw, link.get("Name"), link.get("Tsize")))
+    return PBNode(links, fields.get("Data"))
+
+
+def _checked_map(value: object, types: dict[str, type]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a map of {', '.join(types)}, got {type(value).__name__}")  # noqa: TRY004
+    fields = cast("dict[str, Any]", value)
+    for key, item in fields.items():
+        if key not in types or not isinstance(item, types[key]) or isinstance(item, bool):
+            raise ValueError(f"dag-pb has no {key!r} of type {type(item).__name__}")
+    return fields
 
 
 def _encode_link(link: PBLink, name: bytes) -> bytes:
