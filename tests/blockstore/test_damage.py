@@ -366,3 +366,17 @@ def test_null_padding_that_a_header_promises_is_cut_only_behind_a_new_header(dis
     again = ReadWriteBlockstore.resume("x", ROOTS)
     assert len(again) == len(BLOCKS)
     again.discard()
+
+
+@pytest.mark.parametrize("front", [b"", PRAGMA + bytes(40)], ids=["CARv1", "CARv2"])
+def test_who_puts_without_checks_goes_on_without_them(tmp_path: Path, front: bytes) -> None:
+    """A block of an unknown hash can only have been put with ``verify=False``; that resumes it too."""
+    path = tmp_path / "x.car"
+    path.write_bytes(front + v1(ROOTS, [*BLOCKS, UNKNOWN]))
+    with ReadWriteBlockstore.resume(path, ROOTS, verify=False) as store:
+        assert [cid.raw for cid in store] == [bytes(cid) for cid, _ in [*BLOCKS, UNKNOWN]]
+        assert store[UNKNOWN[0]] == UNKNOWN[1]
+    damaged = front + v1(ROOTS, [*BLOCKS, UNKNOWN, BLOCKS[0]])
+    path.write_bytes(damaged[:-1] + b"?")
+    with ReadWriteBlockstore.resume(path, ROOTS, verify=False) as store:
+        assert len(store) == len(BLOCKS) + 1  # what can be checked is

@@ -1,4 +1,4 @@
-"""Which keys are surely not among many, by two bits of a table for each (a Bloom filter): new ones cost no look-up."""
+"""Which keys are surely not among many, by two bits of a table for each (a Bloom filter): new ones cost little."""
 
 from __future__ import annotations
 

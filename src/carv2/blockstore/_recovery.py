@@ -81,6 +81,7 @@ def examine(
     *,
     null_padding: bool = False,
     check_promised: bool = False,
+    keep_unknown: bool = False,
     on_batch: Callable[[Batch, int], object] | None = None,
 ) -> Recovery:
     """Look a file over without changing it.
@@ -90,6 +91,7 @@ def examine(
         limits: upper bounds for what it may claim.
         null_padding: take a zero-length section for the end of the payload.
         check_promised: hash what the header promises too.
+        keep_unknown: take a whole section whose hash function is not available for a good one.
         on_batch: called with the sections that would be kept, and the position of the payload.
 
     Raises:
@@ -98,7 +100,8 @@ def examine(
         ResumeError: a block whose hash function is not available, or that is above a limit, follows what was
             promised.
     """
-    return _Examination(source, limits, null_padding, on_batch).run(check_promised=check_promised)
+    examination = _Examination(source, limits, null_padding, on_batch, keep_unknown=keep_unknown)
+    return examination.run(check_promised=check_promised)
 
 
 class _Examination:
@@ -108,11 +111,13 @@ class _Examination:
         limits: Limits,
         null_padding: bool,
         on_batch: Callable[[Batch, int], object] | None,
+        *,
+        keep_unknown: bool,
     ) -> None:
         self._source, self._limits, self._on_batch = source, limits, on_batch
         self._null_padding = null_padding
         self._scanner = SectionScanner(limits, null_padding=null_padding)
-        self._checker = BlockChecker()
+        self._checker = BlockChecker((lambda _: None) if keep_unknown else None)
         self._count = self._payload = 0
 
     def run(self, *, check_promised: bool) -> Recovery:

@@ -192,6 +192,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             version: must be the file's; None takes it as it is.
             data_padding: likewise.
             check_promised: hash what the header promises too.
+            verify: if False, whole sections whose hash function is not available here are kept too.
             null_padding: take a zero-length section for the end of the sections; new ones go over the padding.
 
         The other arguments are those of :meth:`create`; settings of the last time are not kept in the file.
@@ -215,7 +216,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         expected = None if roots is None else tuple(map(CID.of, roots))
         file = StoreFile.resume(path)
         try:
-            how = {"null_padding": null_padding, "check_promised": check_promised}
+            how = {"null_padding": null_padding, "check_promised": check_promised, "keep_unknown": not verify}
             store, found = cls._over(file, settings, settings.written(max_memory), **how)
             found.require(expected, version, data_padding)
             store._go_on(found)
