@@ -27,19 +27,25 @@ class Command(Protocol):
 
 
 COMMANDS = {
+    "create": "pack files and folders into an archive",
     "inspect": "describe an archive and count its blocks",
     "list": "list the CIDs of an archive, checking each block",
     "ls": "list the entries of a directory in an archive",
     "cat": "write a file of an archive to standard output",
     "tree": "draw what an archive holds, from its roots down",
+    "extract": "take files and folders out of an archive",
     "root": "list the roots of an archive",
     "verify": "check archives from end to end",
     "get-block": "take one block out of an archive",
+    "get-dag": "take the DAG of one root out of an archive",
     "put-block": "append the block on standard input to an archive",
     "filter": "write the blocks of some CIDs to an archive of their own",
     "concat": "write the blocks of several archives to one",
     "split": "cut an archive into archives of at most so many bytes",
     "diff": "compare two archives",
+    "sort": "write an archive anew, in the order of a walk",
+    "dot": "draw the DAGs of an archive, for Graphviz",
+    "guess-profile": "say which import profile gives a file or folder its CID",
     "wrap": "make a CARv2 with an index of a CARv1",
     "unwrap": "take the CARv1 out of a CARv2",
     "index": "write an archive anew with a fresh index",
@@ -53,7 +59,7 @@ COMMANDS = {
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
 
-ALIASES = {"roots": "root", "blocks": "list"}
+ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "pack": "create", "unpack": "extract"}
 """What users of other tools type."""
 
 
