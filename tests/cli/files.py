@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli import folders
 from helpers import archives
 from helpers.shared import shared_folder
 
@@ -20,7 +21,17 @@ ALL_AT_THE_SECOND = [record._replace(offset=RECORDS[1].offset) for record in REC
 UNKNOWN = (FISH[0][:2] + b"\x99\xb3\x02\x04abcd", b"data")
 START, STOP = archives.section_bounds(archives.header(ROOTS), BLOCKS)[1]
 
+MIDDLE = archives.node(FISH[0], LOBSTER[0])
+TOP = archives.node(MIDDLE[0], FISH[0], MIDDLE[0])
+STRANGE = (archives.cid_v1(b"tree", codec=0x78), b"tree")
+BROKEN = (archives.cid_v1(b"\x82", codec=archives.DAG_CBOR), b"\x82")
+ODD = archives.node(STRANGE[0], BROKEN[0])
+
 FILES: dict[str, bytes] = {
+    "dag.car": archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP]),
+    "dag-v2.car": archives.v2(archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP])),
+    "gaps.car": archives.v1([TOP[0]], [TOP, MIDDLE, FISH]),
+    "odd.car": archives.v1([ODD[0]], [ODD, STRANGE, BROKEN]),
     "fish.car": archives.v1([FISH[0]], [FISH]),
     "two.car": TWO,
     "empty.car": archives.EMPTY_HEADER,
@@ -49,6 +60,7 @@ FILES: dict[str, bytes] = {
     "gateway.car": TWO[:STOP] + b"\n\n[Gateway Error: \x1b[31mno\x07 more\x9b]",
     "hostile-key.car": archives.varint(10) + b"\xa1\x68\x1b[2J\x07\r\x0a\x7f",
     "-dashed.car": archives.v1([FISH[0]], [FISH]),
+    **folders.FILES,
     "nothing": b"",
     "text": b"not an archive\n",
 }  # fmt: skip

@@ -100,6 +100,9 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
 JSON = {
     "inspect": ("inspect two.car", {"version", "roots", "block_count", "codecs", "header"}),
     "list": ("list two.car", {"cid", "size"}),
+    "ls": ("ls folder.car", {"path", "name", "cid", "kind"}),
+    "cat": ("cat folder.car big.bin -o out", {"cid", "size"}),
+    "tree": ("tree folder.car", {"path", "cid", "kind", "size", "repeated"}),
     "root": ("root two.car", {"roots"}),
     "verify": ("verify two.car", {"file", "ok", "problems"}),
     "get-block": ("get-block two.car bafkqaatjmq out", {"cid", "size"}),

@@ -12,17 +12,28 @@ if TYPE_CHECKING:
     import argparse
 
 HELP = "list the CIDs of an archive in file order, checking each block"
-EXAMPLES = ("carv2 list archive.car", "curl https://example.org/archive.car | carv2 list -")
+EXAMPLES = (
+    "carv2 list archive.car",
+    "curl https://example.org/archive.car | carv2 list -",
+    "carv2 list --unixfs archive.car",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not check hashes")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--unixfs", action="store_true", help="list the paths of files and directories instead")
+    form.add_argument("--unixfs-blocks", action="store_true", help="the same, with the CID before each path")
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.unixfs or args.unixfs_blocks:
+        from carv2.cli import folders  # noqa: PLC0415  (most listings need no UnixFS)
+
+        return folders.print_paths(args)
     with streams.blame(args.file):
         blocks = carv2.iter_blocks(
             streams.chunks(args.file),

@@ -1,0 +1,122 @@
+"""What the commands that look at the files and directories of an archive share."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+from carv2.blockstore import ReadOnlyBlockstore
+from carv2.cli import color, streams
+from carv2.errors import PathNotFoundError
+from carv2.unixfs import Missing, resolve, walk_entries
+from carv2.unixfs.path import split_path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator
+
+    from carv2.blockstore.protocols import Blockstore
+    from carv2.cid import CID
+    from carv2.unixfs import Entry
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """The archive, and flags for how it is read."""
+    parser.add_argument("file", metavar="FILE", help="the archive, - for standard input")
+    parser.add_argument("--rebuild-index", action="store_true", help="do not trust the archive's index")
+    streams.add_null_padding(parser)
+    streams.add_limits(parser)
+
+
+@contextlib.contextmanager
+def opened(args: argparse.Namespace) -> Generator[ReadOnlyBlockstore]:
+    """The archive that the arguments name, as a store."""
+    with (
+        streams.source(args.file) as source,
+        ReadOnlyBlockstore(
+            source,
+            rebuild_index=getattr(args, "rebuild_index", False),
+            verify=not getattr(args, "no_verify", False),
+            null_padding=args.null_padding,
+            limits=streams.limits_of(args),
+        ) as store,
+    ):
+        yield store
+
+
+def starts(roots: tuple[CID, ...], text: str) -> list[tuple[CID, str]]:
+    """Where a path of the command line may begin: at the CID that it names, or at any root; and the rest of it."""
+    root, path = split_path(text)
+    if root is not None:
+        return [(root, path)]
+    if not roots:
+        raise ValueError("the archive has no roots: name a CID, as in /ipfs/CID/path")
+    return [(root, path) for root in dict.fromkeys(roots)]
+
+
+def found(store: Blockstore, roots: tuple[CID, ...], text: str) -> list[tuple[CID, Entry]]:
+    """What stands at a path of the command line, below each root that has it; at least one does.
+
+    Raises:
+        PathNotFoundError: none has.
+    """
+    entries: list[tuple[CID, Entry]] = []
+    failure: PathNotFoundError | None = None
+    for root, path in starts(roots, text):
+        try:
+            entries.append((root, resolve(store, root, path)))
+        except PathNotFoundError as error:
+            failure = failure or error
+    if failure is not None and not entries:
+        raise failure
+    return entries
+
+
+def shown(text: str) -> str:
+    """A name out of an archive as it may be printed here: nothing in it moves a cursor, or fails to encode."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return color.printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def tell_of_shards(archive: str, count: int) -> None:
+    """Say on standard error that entries of a directory are not known, if shards of it are missing."""
+    if count:
+        parts = "1 part of a directory is" if count == 1 else f"{count} parts of directories are"
+        print(f"carv2: {color.printable(archive)}: {parts} missing, and entries with it", file=sys.stderr)
+
+
+def print_paths(args: argparse.Namespace) -> int:
+    """The paths of all files and directories, in the words of ``car list --unixfs`` and ``--unixfs-blocks``.
+
+    A missing block ends go-car's listing; here, what can be reached is listed, and the exit code is 1.
+    """
+    missing: list[Missing] = []
+    told = 0
+    with opened(args) as store:
+        for root in store.roots:
+            entries = walk_entries(store, root, on_missing=missing.append)
+            next(entries)  # the root itself has no path
+            for entry in entries:
+                told = _print_missing(args, missing, told)
+                _print_path(args, entry.cid, entry.path, entry)
+            told = _print_missing(args, missing, told)
+    if missing:
+        blocks = "1 block is" if len(missing) == 1 else f"{len(missing)} blocks are"
+        print(f"carv2: {color.printable(args.file)}: {blocks} missing, and what is below", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _print_missing(args: argparse.Namespace, missing: list[Missing], told: int) -> int:
+    """Print the entries whose blocks are missing, but not the first ``told`` of them; how many there are now."""
+    for item in missing[told:]:
+        if not item.shard:
+            _print_path(args, item.cid, item.path, {"path": item.path, "cid": item.cid, "kind": "missing"})
+    return len(missing)
+
+
+def _print_path(args: argparse.Namespace, cid: CID, path: str, fields: object) -> None:
+    if args.json:
+        streams.print_json(fields)
+    else:
+        print(f"{cid} {shown(path)}" if args.unixfs_blocks else shown(path))
