@@ -59,7 +59,7 @@ COMMANDS = {
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
 
-ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "pack": "create", "unpack": "extract"}
+ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "unpack": "extract"}
 """What users of other tools type."""
 
 

@@ -101,7 +101,7 @@ class Importer:
     ) -> Link:
         """Take in all of ``paths``; return the link of the root."""
         taken = self.profile.hidden if hidden is None else hidden
-        named = _named(paths, wrap=wrap)
+        named = named_paths(paths, wrap=wrap)
         with self.line:
             for path, name in named:
                 self._add_path(path, name, hidden=taken, special=special, skip=skip)
@@ -299,7 +299,7 @@ def import_file(
     return CID.trusted(found[0].cid)
 
 
-def _named(paths: Paths, *, wrap: bool) -> list[tuple[PathLike, bytes]]:
+def named_paths(paths: Paths, *, wrap: bool) -> list[tuple[PathLike, bytes]]:
     """Each path and the name that it gets in the folder around it."""
     given: list[PathLike] = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
     if not given:
