@@ -1,7 +1,7 @@
 """Values of CBOR that need not be canonical, read as go-ipld-prime reads it.
 
-Definite and indefinite lengths, numbers in any width, half and single floats; keys are text, no key comes twice, and
-the only tag is a link's.
+Definite and indefinite lengths, numbers in any width, half and single floats; keys are text, no key comes twice,
+and the only tag is a link's.
 
 >>> decode(bytes.fromhex("a1616f9ff93c00f6ff"))
 {'o': [1.0, None]}

@@ -122,12 +122,11 @@ def to_map(node: PBNode) -> dict[str, Any]:
     >>> to_map(PBNode([PBLink(bytes.fromhex("0155000161"), "f")], b""))
     {'Data': b'', 'Links': [{'Hash': CID('bafkqaalb'), 'Name': 'f'}]}
     """
-    out: dict[str, Any] = {} if node.data is None else {"Data": node.data}
-    out["Links"] = []
+    links: list[dict[str, object]] = []
     for link in node.links:
         fields = {"Hash": CID.trusted(link.cid), "Name": link.name, "Tsize": link.size}
-        out["Links"].append({key: value for key, value in fields.items() if value is not None})
-    return out
+        links.append({key: value for key, value in fields.items() if value is not None})
+    return {"Links": links} if node.data is None else {"Data": node.data, "Links": links}
 
 
 def from_map(value: Any) -> PBNode:

@@ -162,11 +162,17 @@ def _no_links(_data: bytes) -> list[bytes]:
     return []
 
 
+def _raw_encode(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"a raw block is bytes, not {type(value).__name__}")
+    return value
+
+
 _lock = threading.Lock()
 _codecs: Mapping[int, Codec] = {
     codec.code: codec
     for codec in (
-        Codec(0x55, "raw", _no_links, bytes, bytes),
+        Codec(0x55, "raw", _no_links, bytes, _raw_encode),
         Codec(DAG_PB, "dag-pb", dag_pb.links, dag_pb.decode, dag_pb.encode),
         Codec(0x71, "dag-cbor", dag_cbor.links, dag_cbor.decode, dag_cbor.encode),
         Codec(0x0129, "dag-json", dag_json.links, dag_json.decode, dag_json.encode),
