@@ -59,6 +59,12 @@ def link(cid: bytes) -> bytes:
     return b"\xd8\x2a" + cbor_head(2, len(cid) + 1) + b"\x00" + cid
 
 
+def node(*links: bytes, extra: bytes = b"") -> tuple[bytes, bytes]:
+    """A DAG-CBOR block, with its CID: a list of links, and of the items ``extra``, which is encoded."""
+    data = cbor_head(4, len(links) + bool(extra)) + b"".join(map(link, links)) + extra
+    return cid_v1(data, codec=DAG_CBOR), data
+
+
 def header(roots: Sequence[bytes] = ()) -> bytes:
     """Canonical CARv1 header, its length in front."""
     body = b"\xa2\x65roots" + cbor_head(4, len(roots)) + b"".join(map(link, roots)) + b"\x67version\x01"

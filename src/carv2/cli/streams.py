@@ -40,6 +40,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def as_cid(text: str) -> CID:
+    """The CID that an argument names, for argparse."""
+    try:
+        return CID.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a CID: {error}") from error
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Flags for what an archive may claim."""
     limits = Limits()

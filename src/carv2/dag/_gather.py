@@ -91,10 +91,11 @@ class GraphScan:
                 if not is_identity(cid):
                     add(cid, stop - start, position, ())
             elif not is_identity(cid):
-                add(cid, stop - start, position, self.links.of(cid, self._data(batch, start, stop)))
+                add(cid, stop - start, position, self.links.of(cid, self.data_of(batch, start, stop)))
             position = shift + stop
 
-    def _data(self, batch: Batch, start: int, stop: int) -> bytes:
+    def data_of(self, batch: Batch, start: int, stop: int) -> bytes:
+        """The data of a section of ``batch``, read now if they are not in it."""
         if stop <= len(batch.buffer):
             return batch.buffer[start:stop]
         return self.car.source.read_exactly(batch.base + start, stop - start, "block")

@@ -12,6 +12,7 @@ from carv2.cid import CID
 from carv2.dag._gather import MAX_LISTED, GraphScan, Links
 from carv2.dag.walk import AT_ONCE, Fetch, as_roots
 from carv2.operations._tally import require_known_hashes, take
+from carv2.operations.problems import Problem
 from carv2.operations.verify import verify
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -58,7 +59,7 @@ class Completeness:
     unreachable_bytes: int
     unknown_codecs: Mapping[int, int]
     """Reached blocks whose codec is not known here, by multicodec number: where they lead to was not followed."""
-    faults: tuple[CodecError, ...]
+    faults: tuple[Problem, ...]
     """The first 1,000 blocks whose links cannot be read."""
     fault_count: int
 
@@ -184,9 +185,13 @@ def _of_scan(scan: GraphScan) -> Completeness:
         unreachable_count=sum(1 for node in nodes if not (reached[node] or graph.is_copy(node))),
         unreachable_bytes=sum(graph.sizes[node] for node in nodes if not (reached[node] or graph.is_copy(node))),
         unknown_codecs={code: codecs[code] for code in sorted(links.unknown_codecs & codecs.keys())},
-        faults=tuple(links.faults),
+        faults=tuple(map(_problem, links.faults)),
         fault_count=links.fault_count,
     )
+
+
+def _problem(error: CodecError) -> Problem:
+    return Problem(kind=type(error).__name__, message=str(error), cid=error.cid)
 
 
 def _of_store(store: Store, roots: Sequence[CID], *, unreachable: bool = True) -> Completeness:
@@ -202,7 +207,7 @@ def _of_store(store: Store, roots: Sequence[CID], *, unreachable: bool = True) -
         unreachable_count=len(lost),
         unreachable_bytes=sum(lost.values()),
         unknown_codecs=dict(sorted(walk.unknown_codecs.items())),
-        faults=tuple(walk.links.faults),
+        faults=tuple(map(_problem, walk.links.faults)),
         fault_count=walk.links.fault_count,
     )
 

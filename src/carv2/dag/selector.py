@@ -1,8 +1,8 @@
 """IPLD selectors: which blocks of a DAG are wanted, in a language of its own, and walks that they steer.
 
 Source: the selector specification (https://ipld.io/specs/selectors/) and, where that is silent, go-ipld-prime
-0.23, whose walks load the same blocks in the same order: each CID once, maps in the order of the block, fields and
-indexes in the order of the selector. A selector is written in DAG-JSON, as ``car get-dag`` takes it.
+0.23, whose walks load the same blocks in the same order: maps in the order of the block, fields and indexes in the
+order of the selector. A selector is written in DAG-JSON, as ``car get-dag`` takes it.
 
 >>> parse('{"R":{"l":{"none":{}},":>":{"a":{">":{"@":{}}}}}}') == EVERYTHING
 True
@@ -77,13 +77,14 @@ def select(
 ) -> Iterator[Visit]:
     """Yield the blocks that a walk from ``root`` by ``selector`` loads, in that order.
 
-    A link that was followed before is passed over, whatever the selector would make of it this time.
+    A block comes once for each whole CID, where it is first met, but is looked at again where the selector is
+    another one then, as ``car get-dag --selector`` does: what two parts of a selector want of it may differ.
 
     Args:
         store: where the blocks come from.
         root: the block to begin with.
         selector: one of this module's, or the text of one.
-        repeats: follow links again; set ``max_blocks`` as well.
+        repeats: let a block come out each time that it is met; set ``max_blocks`` as well.
         max_depth: links between the root and a block; None for as many as there are.
         max_blocks: blocks that may come out.
         max_bytes: bytes of data that may come out.
@@ -137,7 +138,8 @@ class _Evaluation:
     ) -> None:
         self._fetch, self._budget, self._max_steps = fetch, budget, max_steps
         self._repeats, self._on_unknown = repeats, on_unknown
-        self._seen: set[bytes] = set()
+        self._out: set[bytes] = set()
+        self._explored: set[tuple[bytes, Selector]] = set()
         self._steps = 0
 
     def run(self, root: bytes, selector: Selector) -> Iterator[Visit]:
@@ -150,25 +152,33 @@ class _Evaluation:
                 continue
             value, wanted, depth = found
             if isinstance(value, CID):
-                visit = self._load(bytes(value), depth + 1)
+                visit = self._load(bytes(value), wanted, depth + 1)
                 if visit is None:
                     continue
-                yield visit
+                if self._is_due(visit.cid_bytes):
+                    self._budget.take(len(visit.data))
+                    yield visit
                 value, depth = self._decoded(visit), visit.depth
             self._count_step()
-            pending.append(self._explored(value, wanted, depth))
+            pending.append(_children_of(value, wanted, depth))
 
-    def _load(self, cid: bytes, depth: int) -> Visit | None:
+    def _load(self, cid: bytes, selector: Selector, depth: int) -> Visit | None:
+        """The block, unless the same selector was there before: it would find the same again."""
         if not self._repeats:
-            if cid in self._seen:
+            if (cid, selector) in self._explored:
                 return None
-            self._seen.add(cid)
-        self._budget.enter(depth)
+            self._explored.add((cid, selector))
+        if self._repeats or cid not in self._out:
+            self._budget.enter(depth)
         data = self._fetch.one(cid)
-        if data is None:
-            return None
-        self._budget.take(len(data))
-        return Visit(cid, data, depth)
+        return None if data is None else Visit(cid, data, depth)
+
+    def _is_due(self, cid: bytes) -> bool:
+        if self._repeats:
+            return True
+        new = cid not in self._out
+        self._out.add(cid)
+        return new
 
     def _decoded(self, visit: Visit) -> Any:
         try:
@@ -184,17 +194,17 @@ class _Evaluation:
         if self._max_steps is not None and self._steps > self._max_steps:
             raise BudgetError("values looked at", allowed=self._max_steps)
 
-    @staticmethod
-    def _explored(value: Any, selector: Selector, depth: int) -> Iterator[tuple[Any, Selector, int]]:
-        """The children of ``value`` that ``selector`` leads to, each with the selector for it."""
-        if not is_container(value):
-            return
-        selector.enter()
-        interests = selector.interests(value)
-        for segment in segments_of(value) if interests is None else interests:
-            found = children(value, segment)
-            if not found:
-                continue
-            following = selector.explore(value, segment, found[0])
-            if following is not None:
-                yield found[0], following, depth
+
+def _children_of(value: Any, selector: Selector, depth: int) -> Iterator[tuple[Any, Selector, int]]:
+    """The children of ``value`` that ``selector`` leads to, each with the selector for it."""
+    if not is_container(value):
+        return
+    selector.enter()
+    interests = selector.interests(value)
+    for segment in segments_of(value) if interests is None else interests:
+        found = children(value, segment)
+        if not found:
+            continue
+        following = selector.explore(value, segment, found[0])
+        if following is not None:
+            yield found[0], following, depth

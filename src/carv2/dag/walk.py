@@ -139,7 +139,7 @@ class Budget:
         """Count the bytes of a block."""
         self._bytes += size
         if self._max_bytes is not None and self._bytes > self._max_bytes:
-            raise BudgetError("bytes", allowed=self._max_bytes)
+            raise BudgetError("bytes of blocks", allowed=self._max_bytes)
 
 
 class Fetch:

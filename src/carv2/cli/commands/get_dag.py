@@ -1,0 +1,75 @@
+"""``carv2 get-dag``; arguments and defaults are those of go-car's ``car get-dag``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from carv2.cli import color, streams
+from carv2.dag import export, selector
+from carv2.errors import SelectorError
+
+if TYPE_CHECKING:
+    from carv2.dag import Exported, Selector
+
+HELP = "take the DAG of one root out of an archive"
+EXAMPLES = (
+    "carv2 get-dag archive.car dag.car",
+    "carv2 get-dag --strict archive.car bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu dag.car",
+    """carv2 get-dag --selector '{"a":{">":{".":{}}}}' archive.car dag.car""",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the archive, - for standard input")
+    parser.add_argument(
+        "root", metavar="ROOT", nargs="?", type=streams.as_cid, help="CID (default: the only root)"
+    )
+    parser.add_argument("out", metavar="OUT", help="the new archive; - for standard output, with --version 1")
+    parser.add_argument(
+        "-s",
+        "--selector",
+        metavar="JSON",
+        type=_as_selector,
+        default=selector.EVERYTHING,
+        help="which of its blocks: an IPLD selector in DAG-JSON (default: all)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="a missing block is an error, as always with --version 1"
+    )
+    parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the new archive (default 2)")
+    streams.add_limits(parser)
+
+
+def _as_selector(text: str) -> Selector:
+    try:
+        return selector.parse(text)
+    except SelectorError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run(args: argparse.Namespace) -> int:
+    with streams.watched(args.file, "reading", passes=2) as source:
+        found = export(
+            source,
+            streams.destination(args.out),
+            args.root,
+            args.selector,
+            strict=args.strict or args.version == 1,
+            version=args.version,
+            identity=args.version == 1,
+            limits=streams.limits_of(args),
+        )
+    if args.json:
+        sys.stdout.flush()
+        streams.print_json(found, beside=args.out)
+    elif found.missing_count:
+        _tell(found)
+    return 0
+
+
+def _tell(found: Exported) -> None:
+    many = "1 block is" if found.missing_count == 1 else f"{found.missing_count} blocks are"
+    first = "" if found.missing_count == 1 else ", the first"
+    print(f"{many} missing{first}: {color.printable(found.missing[0].short())}", file=sys.stderr)
