@@ -1,9 +1,10 @@
 """An archive as a text that can be edited, and an archive made of such a text.
 
-The text is that of go-car's ``car debug`` and ``car compile``: the command line that takes it back, a line for each
-root; and for each block two lines with its CID, one with the number of lines, and its value in dag-json, or the
-block itself where it is readable text. What go-car's own text would not carry whole is put in another way: text that
-begins like the next block, or ends with a carriage return, as dag-json; floats without a fraction with their ``.0``.
+The text is that of go-car's ``car debug`` and ``car compile``: the command line that takes it back, a line for
+each root; and for each block two lines with its CID, one with the number of lines, and its value in dag-json, or
+the block itself where it is readable text. What go-car's own text would not carry whole is put in another way:
+text that begins like the next block, or ends with a carriage return, as dag-json; floats without a fraction with
+their ``.0``.
 
 An edited block has another hash. :func:`from_patch` works out the new CIDs from the leaves up and puts them into
 the links of other blocks and, unlike go-car, into the roots.
