@@ -17,7 +17,7 @@ HELP = "take the DAG of one root out of an archive"
 EXAMPLES = (
     "carv2 get-dag archive.car dag.car",
     "carv2 get-dag --strict archive.car bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu dag.car",
-    """carv2 get-dag --selector '{"a":{">":{".":{}}}}' archive.car dag.car""",
+    """carv2 get-dag --selector '{".":{}}' archive.car root.car""",
 )
 
 
