@@ -114,6 +114,7 @@ JSON = {
     "detach-index": ("detach-index wrapped.car out", {"size"}),
     "detach-index list": ("detach-index list wrapped.car", {"hash_code", "digest", "offset"}),
     "attach-index": ("attach-index two.car two.carindex out", {"data_offset", "data_size", "index_offset"}),
+    "stat": ("stat two.car", {"inspection", "completeness", "order", "fan_out", "index", "gaps"}),
     "filter": ("filter two.car out --inverse --cid-file nothing", {"roots", "block_count", "missing"}),
     "concat": ("concat two.car fish.car -o out", {"roots", "block_count", "duplicate_count"}),
     "split": ("split two.car part --size 200", {"path", "cid", "size", "roots", "slices"}),

@@ -29,6 +29,7 @@ class Command(Protocol):
 COMMANDS = {
     "create": "pack files and folders into an archive",
     "inspect": "describe an archive and count its blocks",
+    "stat": "count everything in an archive, and what its roots reach",
     "list": "list the CIDs of an archive, checking each block",
     "ls": "list the entries of a directory in an archive",
     "cat": "write a file of an archive to standard output",

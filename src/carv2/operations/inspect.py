@@ -14,8 +14,9 @@ from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from carv2._scan import Batch
     from carv2._source import SourceLike
     from carv2.cid import CID
     from carv2.header import CarV2Header
@@ -78,12 +79,24 @@ def inspect(
     1
     """
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
-        codec, headless = _index_codec(car)
-        tally = take(car, hashes=full, workers=workers)
-        require_known_hashes(car, tally)
-        canonical = car.payload_header.to_bytes()
-        same = car.source.read_at(car.payload_position, len(canonical)) == canonical
-        return _report(car, tally, codec, headless=headless, full=full, canonical=same)
+        return inspect_opened(car, full=full, workers=workers)
+
+
+def inspect_opened(
+    car: CarReader,
+    *,
+    full: bool,
+    workers: int = 1,
+    on_batch: Callable[[Batch], object] | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Inspection:
+    """The same of an open archive; ``on_batch`` sees the sections in the same pass."""
+    codec, headless = _index_codec(car)
+    tally = take(car, hashes=full, workers=workers, on_batch=on_batch, on_progress=on_progress)
+    require_known_hashes(car, tally)
+    canonical = car.payload_header.to_bytes()
+    same = car.source.read_at(car.payload_position, len(canonical)) == canonical
+    return _report(car, tally, codec, headless=headless, full=full, canonical=same)
 
 
 def _index_codec(car: CarReader) -> tuple[int | None, bool]:

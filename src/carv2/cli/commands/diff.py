@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from carv2._source import SourceLike
+    from carv2.blockstore import ReadOnlyBlockstore
+    from carv2.cid import CID
     from carv2.operations.diff import Difference
+    from carv2.unixfs.diff import PathChange
 
 HELP = "compare the roots and blocks of two archives; exit code 0: the same, 1: different, 2: trouble"
 EXAMPLES = ("carv2 diff old.car new.car", "carv2 diff --paths old.car new.car")
@@ -22,6 +26,7 @@ TROUBLE = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="an archive, - for standard input")
     parser.add_argument("b", metavar="B", help="the other one")
+    parser.add_argument("--paths", action="store_true", help="compare files and directories, not blocks")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing, only give the exit code")
     streams.add_checking(parser)
     streams.add_null_padding(parser)
@@ -33,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("standard input can be read once only")
     with contextlib.ExitStack() as stack:
         a, b = (stack.enter_context(streams.source(name)) if name == "-" else name for name in (args.a, args.b))
+        if args.paths:
+            return _diff_paths(a, b, args)
         tick = stack.enter_context(progress.bar("comparing", streams.total_size([args.a, args.b])))
         found = diff(
             a,
@@ -45,6 +52,57 @@ def run(args: argparse.Namespace) -> int:
         )
     _print_blocks(found, args)
     return 0 if found.same else 1
+
+
+def _diff_paths(a: SourceLike, b: SourceLike, args: argparse.Namespace) -> int:
+    """The same for the trees of the archives' roots."""
+    from carv2.blockstore import ReadOnlyBlockstore  # noqa: PLC0415  (what compares blocks needs none of them)
+    from carv2.operations._assembly import naming  # noqa: PLC0415
+    from carv2.unixfs.diff import diff_paths  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        trees: list[tuple[ReadOnlyBlockstore, CID]] = []
+        for source, name in ((a, args.a), (b, args.b)):
+            with naming(source):
+                store = ReadOnlyBlockstore(
+                    source,
+                    limits=streams.limits_of(args),
+                    null_padding=args.null_padding,
+                    verify=not args.no_verify,
+                )
+            stack.enter_context(store)
+            trees.append((store, _only_root(store, name)))
+        return _print_changes(diff_paths(*trees[0], *trees[1]), args)
+
+
+def _only_root(store: ReadOnlyBlockstore, name: str) -> CID:
+    if len(store.roots) != 1:
+        raise ValueError(f"{name} has {len(store.roots)} roots; --paths compares archives with one")
+    return store.roots[0]
+
+
+def _print_changes(changes: Iterator[PathChange], args: argparse.Namespace) -> int:
+    code = 0
+    for change in changes:
+        code = 1
+        if args.quiet:
+            break
+        _print_change(change, as_json=args.json)
+    return code
+
+
+_SIGNS = {"removed": ("-", "error"), "added": ("+", "good"), "changed": ("~", "name"), "incomplete": ("?", "dim")}
+
+
+def _print_change(change: PathChange, *, as_json: bool) -> None:
+    if as_json:
+        sides = {"before": change.before, "after": change.after}
+        streams.print_json({"change": change.change, "path": change.path, **sides})
+        return
+    sign, style = _SIGNS[change.change]
+    entry = change.after or change.before
+    slash = "/" if entry is not None and entry.kind == "directory" else ""
+    print(color.paint(f"{sign} {color.printable(change.path) or '.'}{slash}", style))
 
 
 def _print_blocks(found: Difference, args: argparse.Namespace) -> None:

@@ -33,13 +33,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         streams.print_json(report)
     else:
-        for line in _lines(report):
+        for line in lines_of(report):
             label, colon, value = line.partition(":")
             print(color.paint(label, "name") + colon + value if colon else line)
     return 0
 
 
-def _lines(report: Inspection) -> Iterator[str]:
+def lines_of(report: Inspection) -> Iterator[str]:
+    """The lines of ``car inspect``."""
     yield f"Version: {report.version}"
     if report.header is not None:
         yield f"Characteristics: {report.header.characteristics:032x}"
