@@ -1,7 +1,8 @@
 """Values of CBOR that need not be canonical, read as go-ipld-prime reads it.
 
 Definite and indefinite lengths, numbers in any width, half and single floats; keys are text, no key comes twice,
-and the only tag is a link's.
+and the only tag is a link's. Text that is not UTF-8 (Filecoin's chain is full of it) is read with
+``surrogateescape``.
 
 >>> decode(bytes.fromhex("a1616f9ff93c00f6ff"))
 {'o': [1.0, None]}
@@ -26,7 +27,7 @@ def decode(data: bytes) -> Any:
     """The value, links as :class:`carv2.CID`; ``undefined`` becomes None.
 
     Raises:
-        CodecError: what :func:`scan` refuses, a key that comes twice, or text that is not UTF-8.
+        CodecError: what :func:`scan` refuses, or a key that comes twice.
     """
     scan(data, [])  # sizes, depth, kinds of keys, links and ends are known to be right from here on
     stack: list[tuple[Any, int]] = []
@@ -86,7 +87,4 @@ def _item(data: bytes, at: int) -> tuple[Any, int | None, int]:
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
     content, end = read_string(data, at)
-    try:
-        return content.decode(), end
-    except UnicodeDecodeError as error:
-        raise CodecError("CBOR: text that is not UTF-8", position=at) from error
+    return content.decode("utf-8", "surrogateescape"), end

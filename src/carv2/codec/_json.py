@@ -176,15 +176,18 @@ def fail(message: str, text: str, at: int) -> NoReturn:
     raise CodecError(f"JSON: {message}", position=len(text[:at].encode("utf-8", "surrogatepass")))
 
 
-_ESCAPED = re.compile('[\\x00-\\x1f"\\\\\\u2028\\u2029]')
+_ESCAPED = re.compile('[\x00-\x1f"\\\\\u2028\u2029\ud800-\udfff]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def dumps(value: object, *, indent: str = "", sort_keys: bool = True) -> str:
+def dumps(value: object, *, indent: str = "", sort_keys: bool = True, lossy: bool = False) -> str:
     r"""The text of a value made of None, bool, int, float, str, list and dict.
 
     Whole floats keep their ``.0``, unlike go-ipld-prime's: without it they would be read as integers. With an
-    ``indent`` for each level, one entry a line.
+    ``indent`` for each level, one entry a line. ``lossy`` puts a replacement character for each lone surrogate.
+
+    Raises:
+        ValueError: a lone surrogate without ``lossy``, or a number that is not finite.
 
     >>> print(dumps({"b": [1.0, 1e21, "\b"], "a": {}}))
     {"a":{},"b":[1.0,1e+21,"\u0008"]}
@@ -198,9 +201,15 @@ def dumps(value: object, *, indent: str = "", sort_keys: bool = True) -> str:
             todo += reversed(_entries(cast("_Container", item), depth, indent, sort_keys))
         elif item is not _NOTHING:
             out.append(_leaf(item))
-    return "".join(out)
+    text = "".join(out)
+    if lossy:
+        return text.replace(_LONE, "\\ufffd")
+    if _LONE in text:
+        raise ValueError("a text with a lone surrogate")
+    return text
 
 
+_LONE = "\udc00"  # stands for any of them
 _NOTHING = object()
 
 
@@ -231,7 +240,14 @@ def _leaf(item: object) -> str:
 
 
 def _text(text: str) -> str:
-    return '"' + _ESCAPED.sub(lambda found: _SHORT.get(found[0]) or f"\\u{ord(found[0]):04x}", text) + '"'
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if "\ud800" <= char <= "\udfff":
+        return _LONE
+    return _SHORT.get(char) or f"\\u{ord(char):04x}"
 
 
 def _float(value: float) -> str:

@@ -18,11 +18,10 @@ __all__ = ["decode", "encode"]
 
 
 def decode(data: bytes) -> Any:
-    r"""The value; ``undefined`` becomes None.
+    r"""The value; ``undefined`` becomes None, bytes of texts that are not UTF-8 lone surrogates.
 
     Raises:
-        CodecError: no CBOR, a tag, a key that is no text or comes twice, text that is not UTF-8, nested deeper
-            than 128.
+        CodecError: no CBOR, a tag, a key that is no text or comes twice, nested deeper than 128.
 
     >>> decode(b"\x18\x01")
     1

@@ -33,7 +33,8 @@ def decode(data: bytes, *, strict: bool = True) -> Any:
     The ``dag_cbor`` package decodes; links are taken out before and put back afterwards, since it knows only the
     CIDs of the codecs and hash functions in its table, and takes some 0.4 ms for each.
 
-    Without ``strict``, all is read that go-ipld-prime reads: old blocks may have unsorted keys.
+    Without ``strict``, all is read that go-ipld-prime reads: old blocks have unsorted keys, Filecoin's have texts
+    that are not UTF-8 (which come out with ``surrogateescape``).
 
     Raises:
         CodecError: no dag-cbor, or not in its one strict form.

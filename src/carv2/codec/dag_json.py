@@ -78,13 +78,15 @@ def encode(value: object) -> bytes:
     return text_of(value).encode()
 
 
-def text_of(value: object, *, indent: str = "") -> str:
-    r"""The text that :func:`encode` encodes, or with an entry a line.
+def text_of(value: object, *, indent: str = "", lossy: bool = False) -> str:
+    r"""The text that :func:`encode` encodes; with ``indent`` an entry a line.
+
+    ``lossy`` puts a replacement character for each lone surrogate, of names and texts that are not UTF-8.
 
     >>> text_of([1], indent="\t")
     '[\n\t1\n]'
     """
-    return dumps(copied(value, _written), indent=indent)
+    return dumps(copied(value, _written), indent=indent, lossy=lossy)
 
 
 def _cid_at(text: str, data: bytes, at: int) -> bytes:
@@ -138,8 +140,6 @@ def _written(item: object) -> object:
         return {"/": str(item)}
     if isinstance(item, bytes):
         return {"/": {"bytes": _base64(item)}}
-    if isinstance(item, str):
-        item.encode()  # a ValueError for lone surrogates
     return item
 
 

@@ -148,15 +148,10 @@ def _is_readable(content: bytes) -> bool:
 def _json_of(cid: CID, value: object) -> bytes:
     """dag-json with an entry a line; what ends in a bracket also ends its line, as in go-ipld-prime."""
     try:
-        text = dag_json.text_of(copied(value, _without_surrogates), indent="\t")
+        text = dag_json.text_of(value, indent="\t", lossy=True)
     except ValueError as error:
         raise CodecError(f"no dag-json: {error}", position=0, cid=cid) from error
     return text.encode() + (b"\n" if text.endswith(("]", "}")) else b"")
-
-
-def _without_surrogates(item: object) -> object:
-    """A name that is not UTF-8 loses what is not, as in go-car."""
-    return item.encode("utf-8", "replace").decode() if isinstance(item, str) else item
 
 
 def _is_exact(cid: CID, value: object, data: bytes) -> bool:
