@@ -16,7 +16,7 @@ from carv2.unixfs._walk import Want, finish, run
 from carv2.unixfs.data import DIRECTORY, HAMT, SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import NoReturn
 
     from carv2.cid import CIDLike
@@ -150,7 +150,7 @@ def _parts_of(node: Node, at: int, start: int, stop: int) -> Iterator[_Part]:
     at += len(node.data.data or b"")
     parts: list[_Part] = []
     for link, size in zip(node.links, node.data.blocksizes, strict=True):
-        if size and at < stop and at + size > start:
+        if size and start < stop and at < stop and at + size > start:
             parts.append(_Part(link.cid, at, size, ()))
         at += size
     return _with_neighbours(parts)
@@ -247,7 +247,7 @@ class _NodeMemory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._nodes: dict[CID, bytes] = {}
-        self.get_many = getattr(store, "get_many", None)
+        self._get_many = getattr(store, "get_many", None)
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         wanted = CID.of(cid)
@@ -259,3 +259,12 @@ class _NodeMemory:
             if len(self._nodes) > self._KEPT:
                 del self._nodes[next(iter(self._nodes))]
         return data
+
+    def get_many(self, cids: Iterable[CID], /) -> Iterator[tuple[bytes, bytes]]:
+        """The blocks of all ``cids``; payload is read ahead, nodes come one by one."""
+        wanted = list(cids)
+        if self._get_many is not None and all(cid.codec == RAW for cid in wanted):
+            yield from self._get_many(wanted)
+        else:
+            for cid in wanted:
+                yield bytes(cid), self[cid]
