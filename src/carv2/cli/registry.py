@@ -57,6 +57,8 @@ COMMANDS = {
     "salvage": "save what is whole of a damaged archive",
     "recover": "say what an interrupted writer left, or finish its archive",
     "explain": "show an archive byte by byte, up to the first fault",
+    "debug": "show an archive as a text that can be edited",
+    "compile": "make an archive of such a text",
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
 

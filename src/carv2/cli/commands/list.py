@@ -10,11 +10,15 @@ from carv2.cli import streams
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from carv2 import Block
 
 HELP = "list the CIDs of an archive in file order, checking each block"
 EXAMPLES = (
     "carv2 list archive.car",
     "curl https://example.org/archive.car | carv2 list -",
+    "carv2 list --verbose archive.car",
     "carv2 list --unixfs archive.car",
 )
 
@@ -23,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser)
     parser.add_argument("--no-verify", action="store_true", help="do not check hashes")
     form = parser.add_mutually_exclusive_group()
+    form.add_argument("-v", "--verbose", action="store_true", help="say what each block is and links to")
     form.add_argument("--unixfs", action="store_true", help="list the paths of files and directories instead")
     form.add_argument("--unixfs-blocks", action="store_true", help="the same, with the CID before each path")
     streams.add_null_padding(parser)
@@ -41,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
             limits=streams.limits_of(args),
             null_padding=args.null_padding,
         )
+        if args.verbose:
+            _describe(blocks, as_json=args.json)
+            return 0
         write = sys.stdout.write
         for block in blocks:
             if args.json:
@@ -48,3 +56,13 @@ def run(args: argparse.Namespace) -> int:
             else:
                 write(f"{block.cid}\n")
     return 0
+
+
+def _describe(blocks: Iterator[Block], *, as_json: bool) -> None:
+    from carv2.cli import described  # noqa: PLC0415  (most listings need no codecs)
+
+    for block in blocks:
+        if as_json:
+            streams.print_json({"cid": block.cid, "size": len(block.data), **described.fields(block)})
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in described.lines(block)))
