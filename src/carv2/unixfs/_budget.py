@@ -104,9 +104,10 @@ class MeteredStore:
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         wanted = CID.of(cid)
         if self._last is not None and self._last[0] == wanted:
-            return self._last[1]
-        data = self._store[wanted]
-        self._budget.block(len(data))
+            data = self._last[1]
+        else:
+            data = self._store[wanted]
+        self._budget.block(len(data))  # in any case: taking a node apart costs more than reading it
         if wanted.codec != RAW:
             self._last = wanted, data
         return data

@@ -196,7 +196,9 @@ class SafeWalk:
             yield from [Step("leave")] * len(way)
             return
         level = _Level("/".join(names[:-1]))
-        step = self._step_of(entry if names else self._named(entry), level, len(way[:-1]))
+        if not names and entry.kind != "unknown":
+            entry = self._named(entry)
+        step = self._step_of(entry, level, len(way[:-1]))
         if step is not None:
             yield from _entering(way[:-1], names)
             yield step
