@@ -5,7 +5,7 @@ Every number that a node declares can be given, so that it lies.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mmh3
 
@@ -107,7 +107,7 @@ class Dag:
         )
         return self.node([(b"", made) for made in children], data, size=total)
 
-    def directory(self, entries: Mapping[str | bytes, Made] | Sequence[tuple[bytes | None, Made]]) -> Made:
+    def directory(self, entries: Mapping[Any, Made] | Sequence[tuple[bytes | None, Made]]) -> Made:
         """A plain directory, in the order given."""
         pairs = entries.items() if hasattr(entries, "items") else entries
         named = [

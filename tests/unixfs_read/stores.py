@@ -18,7 +18,7 @@ class Counting:
     """A mapping that notes down which blocks are asked for; no hash is checked, so that DAGs may have cycles."""
 
     def __init__(self, blocks: Mapping[bytes, bytes]) -> None:
-        self.blocks = dict(blocks)
+        self.blocks = blocks
         self.read: list[bytes] = []
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
