@@ -59,8 +59,9 @@ class LocalFile:
         """The next bytes, up to ``size``; fewer only at the end of the file."""
         try:
             data = os.read(self._fd, size)
-            while 0 < len(data) < size and (more := os.read(self._fd, size - len(data))):
-                data += more
+            if self._got + len(data) != self.size:  # else it has all that was there when it was opened
+                while 0 < len(data) < size and (more := os.read(self._fd, size - len(data))):
+                    data += more
         except OSError as error:
             raise _naming(error, self.path) from None
         self._got += len(data)
@@ -251,6 +252,7 @@ def walk(
             folder = stack[-1]
             if folder.at == len(folder.entries):
                 stack.pop().close()
+                folder.entries = []  # a large folder is about to take memory for its links
                 if stack:
                     yield Item(LEAVE, folder.name, stack[-1])
                 continue

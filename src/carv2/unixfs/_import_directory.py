@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MESSAGE = unixfs.encode(unixfs.UnixFSData(unixfs.DIRECTORY))
 _MESSAGE_SIZE = 2 + len(_MESSAGE)  # in its block
+_LARGEST_ENTRY = 2048  # bytes, more than a link takes, whatever the file system's longest name
 
 
 def put_directory(maker: BlockMaker, entries: Sequence[tuple[bytes, Link]]) -> Link:
@@ -23,20 +24,21 @@ def put_directory(maker: BlockMaker, entries: Sequence[tuple[bytes, Link]]) -> L
 
     ``entries`` are (name, link) pairs in the order of the names' bytes, each name once.
     """
-    links = [encode_link(name, link) for name, link in entries]
-    if _wants_hamt(maker.profile, entries, links):
+    if _wants_hamt(maker.profile, entries):
         return put_hamt(maker, entries)
+    links = [encode_link(name, link) for name, link in entries]
     return maker.put_directory_node(links, _MESSAGE, [link for _, link in entries])
 
 
-def _wants_hamt(profile: ImportProfile, entries: Sequence[tuple[bytes, Link]], links: Sequence[bytes]) -> bool:
+def _wants_hamt(profile: ImportProfile, entries: Sequence[tuple[bytes, Link]]) -> bool:
     rule = profile.hamt_rule
     if rule == "never":
         return False
-    if rule == "entries":
-        size = len(entries)
-    elif rule == "links-bytes":
+    size = len(entries)
+    if rule != "entries":
+        if size * _LARGEST_ENTRY < profile.hamt_threshold:  # nearly all folders
+            return False
         size = sum(len(name) + len(link.cid) for name, link in entries)
-    else:
-        size = sum(map(len, links)) + _MESSAGE_SIZE
+    if rule == "block-bytes" and size <= profile.hamt_threshold:
+        size = sum(len(encode_link(name, link)) for name, link in entries) + _MESSAGE_SIZE
     return size > profile.hamt_threshold or (profile.hamt_inclusive and size == profile.hamt_threshold)
