@@ -6,6 +6,7 @@ import os
 import resource
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -338,24 +339,25 @@ def test_work_without_result_is_bounded(into: Path) -> None:
             unixfs.extract(data, into, max_bytes=1 << 20, existing="replace")
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_directories_inside_each_other_are_bounded(into: Path, depth: int) -> None:
+def chain(depth: int) -> bytes:
+    """An archive of that many directories inside each other, and a file in the innermost."""
     dag = Dag()
     made = dag.raw(b"deep")
-    for _ in range(1024 + depth):
+    for _ in range(depth):
         made = dag.directory({"d": made})
-    if depth:
-        with pytest.raises(BudgetError, match="1024 directories inside each other"):
-            unixfs.extract(dag.archive(made), into)
-        made = dag.raw(b"deep")
-        for _ in range(5):
-            made = dag.directory({"d": made})
-        with pytest.raises(BudgetError, match="4 directories"):
-            unixfs.extract(dag.archive(made), into / "few", max_depth=4)
-        remove_deep(into / "few")
-    else:
-        assert unixfs.extract(dag.archive(made), into).directories == 1023
-    remove_deep(into)
+    return dag.archive(made)
+
+
+@pytest.mark.parametrize("allowed", [4, 1024])
+def test_directories_inside_each_other_are_bounded(into: Path, allowed: int) -> None:
+    extract = unixfs.extract if allowed == 1024 else partial(unixfs.extract, max_depth=allowed)
+    try:
+        assert extract(chain(allowed), into).directories == allowed - 1
+        with pytest.raises(BudgetError, match=f"{allowed} directories inside each other"):
+            extract(chain(allowed + 1), into / "more")
+    finally:
+        remove_deep(into / "more")
+        remove_deep(into)
 
 
 def remove_deep(folder: Path) -> None:
