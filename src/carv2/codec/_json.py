@@ -28,7 +28,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
 _CLOSING = {"{": "}", "[": "]"}
-_MAX_DIGITS = 20  # of a whole number: more are out of range, and slow to read
+_MAX_DIGITS = 21  # of a whole number, its sign included: more are out of range, and slow to read
 
 
 class Token(NamedTuple):

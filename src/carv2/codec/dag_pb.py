@@ -30,8 +30,9 @@ _DATA, _LINK = 0x0A, 0x12  # keys of a node's fields: number << 3 | wire type
 _HASH, _NAME, _TSIZE = 0x0A, 0x12, 0x18  # and of a link's
 _NUMBER_MASK = 0x1FFFFFFF  # of a field
 _MAX_VARINT_SIZE = 10
-_PLAIN_V1 = frozenset({b"\x01\x70\x12\x20", b"\x01\x55\x12\x20", b"\x01\x71\x12\x20"})
-_PLAIN_V0 = b"\x12\x20"
+_PLAIN_V1 = frozenset(bytes.fromhex(f"0a24{cid}") for cid in ("01701220", "01551220", "01711220"))
+_PLAIN_V0 = b"\x0a\x22\x12\x20"
+"""How a Hash field with a CID of the usual kinds begins."""
 
 
 class PBLink(NamedTuple):
@@ -67,7 +68,7 @@ def decode(data: bytes, *, strict: bool = False) -> PBNode:
     payload = None
     for key, start, end in _fields(data):
         if key == _LINK:
-            found.append(_read_link(data, start, end))
+            found.append(_plain_link(data, start, end) or _read_link(data, start, end))
         else:
             payload = data[start:end]
     node = PBNode(found, payload)
@@ -86,7 +87,7 @@ def links(data: bytes) -> list[bytes]:
     '0155000161'
     """
     return [
-        _read_plain_link(data, start, end) or _read_link(data, start, end).cid
+        _plain_cid(data, start, end) or _read_link(data, start, end).cid
         for key, start, end in _fields(data)
         if key == _LINK
     ]
@@ -203,17 +204,23 @@ def _fields(data: bytes) -> list[tuple[int, int, int]]:
     return fields
 
 
-def _read_plain_link(data: bytes, at: int, end: int) -> bytes | None:
-    """The CID of a link of the usual shape, the whole link checked; None of any other."""
-    if data[at : at + 2] == b"\x0a\x24":
-        start, at = at + 2, at + 38
-        plain = data[start : start + 4] in _PLAIN_V1
+def _plain_stop(data: bytes, at: int, end: int) -> int:
+    """The offset behind the Hash of a link that begins with a usual CID; 0 for any other."""
+    if data[at : at + 6] in _PLAIN_V1:
+        stop = at + 38
+    elif data[at : at + 4] == _PLAIN_V0:
+        stop = at + 36
     else:
-        start, at = at + 2, at + 36
-        plain = data[start - 2 : start + 2] == b"\x0a\x22\x12\x20"
-    if not plain or at > end:
+        return 0
+    return stop if stop <= end else 0
+
+
+def _plain_cid(data: bytes, at: int, end: int) -> bytes | None:
+    """The CID of a link of the usual shape, the whole link checked; None of any other."""
+    start, stop = at + 2, _plain_stop(data, at, end)
+    if stop == 0:
         return None
-    stop = at
+    at = stop
     if at + 1 < end and data[at] == _NAME and data[at + 1] < 128:
         at += 2 + data[at + 1]
     if at < end and data[at] == _TSIZE:
@@ -225,6 +232,20 @@ def _read_plain_link(data: bytes, at: int, end: int) -> bytes | None:
             return None
         at += 1
     return data[start:stop] if at == end else None
+
+
+def _plain_link(data: bytes, at: int, end: int) -> PBLink | None:
+    """A link of the usual shape; None of any other."""
+    start, stop = at + 2, _plain_stop(data, at, end)
+    if stop == 0:
+        return None
+    at, name, size = stop, None, None
+    if at + 1 < end and data[at] == _NAME and data[at + 1] < 128:
+        at += 2 + data[at + 1]
+        name = data[stop + 2 : at].decode("utf-8", "surrogateescape")
+    if at < end and data[at] == _TSIZE:
+        size, at = _read_varint(data, at + 1, end)
+    return PBLink(data[start:stop], name, size) if at == end else None
 
 
 def _read_link(data: bytes, at: int, end: int) -> PBLink:
