@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli import folders
+from cli import folders, hostile
 from helpers import archives
 from helpers.shared import shared_folder
 
@@ -61,6 +61,7 @@ FILES: dict[str, bytes] = {
     "hostile-key.car": archives.varint(10) + b"\xa1\x68\x1b[2J\x07\r\x0a\x7f",
     "-dashed.car": archives.v1([FISH[0]], [FISH]),
     **folders.FILES,
+    **hostile.FILES,
     "nothing": b"",
     "text": b"not an archive\n",
 }  # fmt: skip

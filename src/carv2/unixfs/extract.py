@@ -204,7 +204,7 @@ class _Maker:
             if step.do == "leave":
                 self._folder.leave()
                 continue
-            if step.entry is not None and self._log.on_path is not None:
+            if self._log.on_path is not None:
                 self._log.on_path(self._folder.path_of(step.name))
             if step.twin is not None and self._collides(step, step.twin):
                 self._walk.prune()

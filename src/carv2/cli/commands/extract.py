@@ -115,7 +115,7 @@ def _to_folder(
             **_common(args, told),
         )
     except FileExistsError as error:
-        why = "it exists; --overwrite replaces such files, --keep-existing keeps them"
+        why = "File exists (--overwrite replaces such files, --keep-existing keeps them)"
         raise FileExistsError(error.errno, why, error.filename) from None
     told.collisions(report.collisions)
     return streams.plain_fields({name: getattr(report, name) for name in _FIELDS})
