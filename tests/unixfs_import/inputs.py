@@ -1,4 +1,4 @@
-"""What the IPIP-0499 vectors are made of: the key stream of ChaCha20, and folders whose names are drawn from it."""
+"""What the IPIP-0499 vectors are made of: ChaCha20's key stream, and folders whose names are drawn from it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import functools
 import hashlib
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-SLOW = 1 << 20  # bytes from which on the key stream is not made by hand
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+BY_HAND = 64 << 10  # bytes of key stream that are made by hand even where OpenSSL is there
+PATIENCE = 2 << 20  # and where it is not
 
 
 @functools.lru_cache(maxsize=8)
 def key_stream(seed: str, size: int) -> bytes:
     """The first ``size`` bytes of the ChaCha20 key stream: key = sha256(seed), nonce and counter 0."""
     key = hashlib.sha256(seed.encode()).digest()
-    if size <= 1 << 16:
+    if size <= BY_HAND:
         return chacha20(key, size)
     program = shutil.which("openssl")
     if program is None:
-        if size > 2 * SLOW:
+        if size > PATIENCE:
             pytest.skip("openssl is not installed, and 45 MB of ChaCha20 by hand take minutes")
         return chacha20(key, size)
     command = [program, "enc", "-chacha20", "-K", key.hex(), "-iv", "0" * 32]
@@ -67,7 +72,7 @@ def names(seed: str, alphabet: str, sizes: list[int]) -> list[str]:
     return found
 
 
-def write_tree(folder: Path, tree: dict[str, object]) -> None:
+def write_tree(folder: Path, tree: Mapping[str, object]) -> None:
     """Files (bytes), symlinks (str) and folders (dict), by name."""
     folder.mkdir(exist_ok=True)
     for name, content in tree.items():
