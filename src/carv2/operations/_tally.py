@@ -99,22 +99,31 @@ class Counting:
                 self._prefixes[prefix] = kind
 
 
+class _Unverified:
+    """Counts the blocks that could not be checked."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self.count = 0
+
+    def note(self, cid: CID) -> None:
+        self._tally.unverified[cid.hash_code] += 1
+        self.count += 1
+
+
 class Hashing:
     """Takes batches and checks their blocks; bodies that a batch does not hold are read here."""
 
     def __init__(self, car: CarReader, tally: Tally, *, keep_going: bool) -> None:
         self._car, self._tally, self._keep_going = car, tally, keep_going
-        self._checker = BlockChecker(self._on_unverified)
-        self._passed_over = 0  # blocks that are not verified
-
-    def _on_unverified(self, cid: CID) -> None:
-        self._tally.unverified[cid.hash_code] += 1
-        self._passed_over += 1
+        self._unverified = _Unverified(tally)  # not this object: a cycle would keep the file open
+        self._checker = BlockChecker(self._unverified.note)
 
     def check(self, batch: Batch) -> None:
         """Check each block of ``batch``."""
         buffer, size = batch.buffer, len(batch.buffer)
-        passed_over = self._passed_over
+        tally, unverified = self._tally, self._unverified
+        passed_over = unverified.count + tally.mismatch_count
         constructors = self._checker.constructors
         for cid, start, stop in batch.entries:
             if stop <= size:
@@ -124,7 +133,8 @@ class Hashing:
             make = constructors.get(cid[:-32])
             if make is None or make(data).digest() != cid[-32:]:
                 self._check_one(cid, data, batch.base + start)
-        self._tally.verified += len(batch.entries) - (self._passed_over - passed_over)
+        passed_over = unverified.count + tally.mismatch_count - passed_over
+        tally.verified += len(batch.entries) - passed_over
 
     def _check_one(self, cid: bytes, data: bytes, position: int) -> None:
         try:
@@ -132,7 +142,6 @@ class Hashing:
         except (IntegrityError, GatewayTruncatedError) as error:
             if not self._keep_going:
                 raise
-            self._passed_over += 1
             self._tally.mismatch_count += 1
             if len(self._tally.mismatches) < MAX_LISTED:
                 self._tally.mismatches.append(error)

@@ -191,8 +191,8 @@ class _Explainer:
         self._limits, self._null_padding = limits, null_padding
         self._max_sections = max_sections
         self._targets = _Targets(source)
-        self._unverified = False
-        self._checker = BlockChecker(self._on_unverified)
+        self._unverified: list[CID] = []  # the last one that could not be checked, while it is told of
+        self._checker = BlockChecker(self._unverified.append)
         self._unfinished = False
 
     def fields(self) -> Iterator[Field]:
@@ -315,7 +315,7 @@ class _Explainer:
             yield _Item(position, b"", b"", "", error)
 
     def _checked(self, position: int, cid: bytes, data: bytes, data_position: int) -> _Item:
-        self._unverified = False
+        self._unverified.clear()
         try:
             self._checker.check(cid, data, position=data_position)
         except CarError as error:
@@ -324,9 +324,6 @@ class _Explainer:
         if self._unverified:
             verdict = f"not verified: no hash function {name_of(CID.trusted(cid).hash_code)} here"
         return _Item(position, cid, data, verdict, None)
-
-    def _on_unverified(self, _: CID) -> None:
-        self._unverified = True
 
     def _section(self, item: _Item, number: int, span: _Span) -> Iterator[Field]:
         if not item.cid:
