@@ -24,6 +24,9 @@ Reading
   get-block FILE CID            data of one block to stdout
   get-all [STORE FLAGS] FILE    for each CID read from stdin, one line:
                                 "CID SHA256", "CID missing" or "CID error TEXT"
+  select [--once] [--skip-missing] FILE
+                                for each "ROOT SELECTOR" read from stdin, one
+                                JSON object: {"loaded":[CID...],"error"}
 
 Converting
   index-create [--codec NAME] [--null-padding] IN OUT
@@ -100,6 +103,7 @@ var commands = map[string]func(args []string, out io.Writer) error{
 	"wrap":              wrap,
 	"unwrap":            unwrap,
 	"put":               put,
+	"select":            selectBlocks,
 	"resume":            resume,
 	"unixfs-import":     unixfsImport,
 	"version":           version,
