@@ -91,7 +91,7 @@ def build(data: bytes, finish: Callable[[dict[str, Any]], object]) -> Any:
             holder = {} if kind == "{" else []
         else:
             if kind != "value":
-                done = _finished(holder, finish, data, at, len(stack))
+                done = _finished(holder, finish, data, at)
                 holder, key = stack.pop()
             if isinstance(holder, dict):
                 holder[key] = done
@@ -100,14 +100,11 @@ def build(data: bytes, finish: Callable[[dict[str, Any]], object]) -> Any:
     return cast("list[Any]", holder)[0]
 
 
-def _finished(holder: Any, finish: Callable[[dict[str, Any]], object], data: bytes, at: int, depth: int) -> Any:
+def _finished(holder: Any, finish: Callable[[dict[str, Any]], object], data: bytes, at: int) -> Any:
     try:
-        done = finish(cast("dict[str, Any]", holder)) if isinstance(holder, dict) else holder
-        if depth > MAX_DEPTH and done is holder:
-            raise ValueError(f"nested deeper than {MAX_DEPTH}")
+        return finish(cast("dict[str, Any]", holder)) if isinstance(holder, dict) else holder
     except ValueError as error:
         fail(str(error.args[0]), data.decode(), at)
-    return done
 
 
 def _value(text: str, at: int) -> tuple[Token, int]:

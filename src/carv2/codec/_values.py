@@ -19,8 +19,12 @@ MAX_DEPTH = 128
 _LEAVES = (str, int, bytes, CID, float, type(None))  # bool is an int
 
 
-def copied(value: object, change: Callable[[Any], object]) -> Any:
+def copied(
+    value: object, change: Callable[[Any], object], check: Callable[[dict[str, Any]], object] | None = None
+) -> Any:
     """A copy of ``value``, with what is neither a map nor a list replaced by what ``change`` makes of it.
+
+    ``check`` sees each map as it was.
 
     Raises:
         ValueError: nested deeper than :data:`MAX_DEPTH`, as by itself.
@@ -33,6 +37,8 @@ def copied(value: object, change: Callable[[Any], object]) -> Any:
         for key, item in holder.items() if isinstance(holder, dict) else enumerate(holder):
             copy = _copy_of_container(item)
             if copy is not None:
+                if check is not None and isinstance(copy, dict):
+                    check(copy)
                 if depth == MAX_DEPTH:
                     raise ValueError(f"nested deeper than {MAX_DEPTH}")
                 todo.append((copy, depth + 1))

@@ -86,7 +86,7 @@ def text_of(value: object, *, indent: str = "", lossy: bool = False) -> str:
     >>> text_of([1], indent="\t")
     '[\n\t1\n]'
     """
-    return dumps(copied(value, _written), indent=indent, lossy=lossy)
+    return dumps(copied(value, _written, _check_free), indent=indent, lossy=lossy)
 
 
 def _cid_at(text: str, data: bytes, at: int) -> bytes:
@@ -141,6 +141,16 @@ def _written(item: object) -> object:
     if isinstance(item, bytes):
         return {"/": {"bytes": _base64(item)}}
     return item
+
+
+def _check_free(fields: dict[str, Any]) -> None:
+    """Raise ValueError if the map would be read as a link, as bytes, or not at all."""
+    inner = fields.get("/")
+    if inner is None or min(fields) != "/":
+        return
+    content = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
+    if isinstance(inner, str) or (min(content, default="") == "bytes" and isinstance(content["bytes"], str)):
+        raise ValueError("a map with the key '/' that would be taken for a link or for bytes")
 
 
 def _base64(data: bytes) -> str:

@@ -1,0 +1,1 @@
+"""Codecs: what a block links to, and what it holds."""

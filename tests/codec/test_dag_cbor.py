@@ -1,0 +1,250 @@
+"""dag-cbor: links against two other decoders, what is accepted against go-ipld-prime, hostile blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from carv2 import CID
+from carv2.codec import cbor, dag_cbor
+from carv2.errors import CodecError
+from codec.values import CIDS, RAW_CID, VALUES, canonical, links_in, loose_head
+from helpers.archives import cbor_head, identity, link
+
+LINK = link(RAW_CID)
+
+ACCEPTED = {  # block, its links, its value; go-ipld-prime reads them all, none is canonical
+    "an integer that is not the shortest": (loose_head(0, 1, 3), [], 1),
+    "a string's size that is not": (loose_head(3, 1, 0) + b"a", [], "a"),
+    "a list's size that is not": (loose_head(4, 1, 2) + LINK, [RAW_CID], [CID(RAW_CID)]),
+    "a map's size that is not": (loose_head(5, 1, 1) + b"\x61a" + LINK, [RAW_CID], {"a": CID(RAW_CID)}),
+    "a tag that is not": (loose_head(6, 42, 1) + LINK[2:], [RAW_CID], CID(RAW_CID)),
+    "a link's size that is not": (b"\xd8\x2a" + loose_head(2, 37, 1) + LINK[4:], [RAW_CID], CID(RAW_CID)),
+    "an endless list": (b"\x9f" + LINK + b"\x01\xff", [RAW_CID], [CID(RAW_CID), 1]),
+    "an endless map": (b"\xbf\x61a" + LINK + b"\x61b\x01\xff", [RAW_CID], {"a": CID(RAW_CID), "b": 1}),
+    "an empty endless map": (b"\x82\xbf\xff\x9f\xff", [], [{}, []]),
+    "a text in chunks": (b"\x7f\x61a\x60\x61b\xff", [], "ab"),
+    "bytes in chunks": (b"\x82\x5f\x41a\x42bc\xff\x01", [], [b"abc", 1]),
+    "a key in chunks": (b"\xa1\x7f\x61a\x61b\xff\x01", [], {"ab": 1}),
+    "a link in chunks": (b"\xd8\x2a\x5f\x41\x00\x58\x24" + RAW_CID + b"\xff", [RAW_CID], CID(RAW_CID)),
+    "keys that are not in order": (b"\xa2\x61b\x01\x61a" + LINK, [RAW_CID], {"b": 1, "a": CID(RAW_CID)}),
+    "a long key": (b"\xa1" + cbor_head(3, 30) + b"k" * 30 + LINK, [RAW_CID], {"k" * 30: CID(RAW_CID)}),
+    "undefined": (b"\xf7", [], None),
+    "a float of 16 bits": (b"\xf9\x3c\x00", [], 1.0),
+    "a float of 32 bits": (b"\xfa\x3f\x80\x00\x00", [], 1.0),
+    "infinity": (b"\xfb\x7f\xf0" + bytes(6), [], float("inf")),
+    "text that is not UTF-8": (b"\x82\x62a\xff" + LINK, [RAW_CID], ["a\udcff", CID(RAW_CID)]),
+}
+
+REFUSED = {
+    "nothing": b"",
+    "something behind": b"\x01\x01",
+    "a break alone": b"\xff",
+    "a break in a list": b"\x82\x01\xff",
+    "a break in a map": b"\xa1\x61a\xff",
+    "a break in place of a value": b"\xbf\x61a\xff",
+    "an endless list without its end": b"\x9f\x01",
+    "an endless map without its end": b"\xbf\x61a\x01",
+    "a reserved head": b"\x1c",
+    "an endless integer": b"\x1f",
+    "a simple value": b"\xf8\x20",
+    "a small simple value": b"\xe0",
+    "a key that is a number": b"\xa1\x01\x02",
+    "a key that is bytes": b"\xa1\x41a\x02",
+    "a key that is a link": b"\xa1" + LINK + b"\x01",
+    "another tag": b"\xd8\x2b" + LINK[2:],
+    "a date": b"\xc1\x01",
+    "two tags": b"\xd8\x2a" + LINK,
+    "a link that is text": b"\xd8\x2a\x61a",
+    "a link that is a list": b"\xd8\x2a\x81\x01",
+    "an empty link": b"\xd8\x2a\x40",
+    "a link without its zero": b"\xd8\x2a\x58\x24" + RAW_CID,
+    "a link that is only a zero": b"\xd8\x2a\x41\x00",
+    "a link with something behind": b"\xd8\x2a\x58\x26\x00" + RAW_CID + b"?",
+    "a link that is cut off": LINK[:-1],
+    "a CID that is cut off": b"\xd8\x2a\x58\x24\x00" + RAW_CID[:-1],
+    "a CID of version 2": b"\xd8\x2a\x45\x00\x02\x55\x00\x00",
+    "a tag alone": b"\xd8\x2a",
+    "half a head": b"\x19\x01",
+    "text that is cut off": b"\x62a",
+    "long text that is cut off": b"\x78\x20a",
+    "text of 2**64 - 1 bytes": b"\x7b" + b"\xff" * 8,
+    "a list of 2**64 - 1 items": b"\x9b" + b"\xff" * 8,
+    "a map of 2**63 entries": b"\xbb\x80" + bytes(7),
+    "a list longer than the block": b"\x98\xff" + bytes(100),
+    "a chunk of another kind": b"\x7f\x41a\xff",
+    "a chunk in chunks": b"\x5f\x5f\x41a\xff\xff",
+    "chunks without an end": b"\x5f\x41a",
+    "100,000 lists in each other": b"\x81" * 100_000,
+    "100,000 endless lists in each other": b"\x9f" * 100_000,
+    "100,000 maps in each other": b"\xa1\x61a" * 100_000,
+    "129 lists in each other": b"\x81" * 129 + b"\x01",
+    "129 endless lists in each other": b"\x9f" * 129 + b"\xff" * 129,
+}
+
+NOT_CANONICAL = {
+    **{name: row[0] for name, row in ACCEPTED.items() if name != "a long key"},
+    "a key that comes twice": b"\xa2\x61a\x01\x61a\x01",
+    "no number": b"\xfb\x7f\xf8" + bytes(6),
+}
+
+
+@pytest.mark.parametrize(("raw", "found", "value"), ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_go_ipld_prime_reads_is_read(raw: bytes, found: list[bytes], value: object) -> None:
+    assert dag_cbor.links(raw) == found
+    assert dag_cbor.decode(raw, strict=False) == value
+
+
+@pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_no_dag_cbor_is_refused(raw: bytes) -> None:
+    for read in (dag_cbor.links, dag_cbor.decode, lambda data: dag_cbor.decode(data, strict=False)):
+        with pytest.raises(CodecError) as caught:
+            read(raw)
+        assert 0 <= caught.value.position <= len(raw)
+
+
+@pytest.mark.parametrize("raw", NOT_CANONICAL.values(), ids=NOT_CANONICAL.keys())
+def test_values_are_read_from_the_one_strict_form_only(raw: bytes) -> None:
+    with pytest.raises(CodecError) as caught:
+        dag_cbor.decode(raw)
+    assert 0 <= caught.value.position <= len(raw)
+
+
+def test_128_levels_are_read() -> None:
+    raw = b"\x81" * 128 + LINK
+    assert dag_cbor.links(raw) == [RAW_CID]
+    for strict in (True, False):
+        value = dag_cbor.decode(raw, strict=strict)
+        assert dag_cbor.encode(value) == raw
+
+
+@given(VALUES)
+@example([CID(identity(b"x")), {"a": CID(identity(b"y" * 300))}])
+def test_values_links_and_bytes_agree_with_encoders_of_their_own(value: Any) -> None:
+    raw = canonical(value)
+    assert dag_cbor.encode(value) == raw
+    assert dag_cbor.links(raw) == links_in(value)
+    assert dag_cbor.decode(raw) == value
+    assert dag_cbor.decode(raw, strict=False) == value
+
+
+USUAL = st.sampled_from(
+    [CID(RAW_CID), CID.of_data(b"pb", codec="dag-pb", version=0), CID.of_data(b"", codec=0x71)]
+)
+
+
+@given(st.lists(USUAL | st.binary(max_size=60) | st.integers(0, 1 << 40), max_size=20))
+def test_libipld_finds_the_same_links(items: list[Any]) -> None:
+    libipld = pytest.importorskip("libipld")
+    held = {"items": items, "first": items[:1], "more": [[], {}, [items]]}
+    raw = dag_cbor.encode(held)
+    taken = libipld.decode_dag_cbor(raw)  # which has links as bytes
+    plain = {"items": [_plain(item) for item in items]}
+    assert taken["items"] == plain["items"]
+    assert [found for found in dag_cbor.links(raw) if found not in taken["first"]] == [
+        item.raw for item in items[:1] + items + items if isinstance(item, CID) and item.raw not in taken["first"]
+    ]
+
+
+def _plain(item: Any) -> Any:
+    return item.raw if isinstance(item, CID) else item
+
+
+@given(VALUES, st.data())
+def test_a_cut_or_changed_block_raises_codec_errors_only(value: Any, data: st.DataObject) -> None:
+    raw = bytearray(canonical(value))
+    if data.draw(st.booleans()):
+        del raw[data.draw(st.integers(0, len(raw) - 1)) :]
+        with pytest.raises(CodecError):
+            dag_cbor.links(bytes(raw))
+    else:
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    _check_any(bytes(raw))
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_raise_codec_errors_only(raw: bytes) -> None:
+    _check_any(raw)
+
+
+def _check_any(raw: bytes) -> None:
+    """What the strict reader takes, the others take, and they agree."""
+    try:
+        value = dag_cbor.decode(raw)
+    except CodecError:
+        for read in (dag_cbor.links, cbor.decode, lambda data: dag_cbor.decode(data, strict=False)):
+            try:
+                read(raw)
+            except CodecError:
+                continue
+    else:
+        assert dag_cbor.encode(value) == raw
+        assert dag_cbor.links(raw) == links_in(value)
+        assert repr(dag_cbor.decode(raw, strict=False)) == repr(value)
+
+
+@given(st.lists(CIDS, min_size=1, max_size=4), st.sampled_from(["cut", "tag", "late"]))
+def test_errors_name_the_byte_of_the_block_as_it_is(cids: list[CID], kind: str) -> None:
+    wrong = {"cut": b"\x18", "tag": b"\xc1\x01", "late": b"\x18\x01"}[kind]
+    raw = cbor_head(4, len(cids) + 1) + b"".join(link(cid.raw) for cid in cids) + wrong
+    with pytest.raises(CodecError) as caught:
+        dag_cbor.decode(raw)
+    assert len(raw) - len(wrong) <= caught.value.position <= len(raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        {1: 2},
+        {b"a": 1},
+        [set()],
+        bytearray(b"x"),
+        1 << 64,
+        -(1 << 64) - 1,
+        float("nan"),
+        "\udc00",
+        {"\udc00": 1},
+    ],
+)
+def test_what_cannot_be_written_is_a_type_or_value_error(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        dag_cbor.encode(value)
+
+
+def test_a_value_in_itself_is_refused_at_once() -> None:
+    knot: list[object] = []
+    knot += [knot, knot]
+    with pytest.raises(ValueError, match="128"):
+        dag_cbor.encode(knot)
+
+
+def test_writing_does_not_touch_the_value() -> None:
+    value = {"a": [CID(RAW_CID), {"b": CID(RAW_CID)}]}
+    dag_cbor.encode(value)
+    assert value == {"a": [CID(RAW_CID), {"b": CID(RAW_CID)}]}
+
+
+def test_bytes_that_look_like_the_stand_ins_of_links_stay_bytes() -> None:
+    from carv2.codec._values import unused_mark
+
+    mark = unused_mark(b"")
+    for bait in (mark + bytes(4), mark, b"\x4c" + mark + bytes(4), unused_mark(mark) + bytes(4)):
+        value = [CID(RAW_CID), bait, bait.hex(), CID(RAW_CID)]
+        raw = dag_cbor.encode(value)
+        assert raw == canonical(value)
+        assert dag_cbor.decode(raw) == value
+
+
+def test_plain_cbor_has_no_links() -> None:
+    assert cbor.decode(b"\xbf\x61a\x19\x00\x01\xff") == {"a": 1}
+    assert cbor.encode({"b": 1, "a": [b"x"]}) == canonical({"a": [b"x"], "b": 1})
+    with pytest.raises(CodecError):
+        cbor.decode(LINK)
+    with pytest.raises(ValueError):
+        cbor.encode(CID(RAW_CID))
+    with pytest.raises(CodecError, match="twice"):
+        cbor.decode(b"\xa2\x61a\x01\x61a\x01")

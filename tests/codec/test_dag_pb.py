@@ -1,0 +1,197 @@
+"""dag-pb, against vectors written by hand; what is refused is what go-codec-dagpb refuses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from carv2 import CID
+from carv2.codec import dag_pb
+from carv2.codec.dag_pb import PBLink, PBNode
+from carv2.errors import CarError, CodecError
+from codec.values import PB_CID, RAW_CID, V0_CID, field
+from helpers.archives import varint
+from helpers.strategies import cids
+
+HASH = field(0x0A, RAW_CID)
+NAME = field(0x12, b"name")
+SIZE = b"\x18\x85\x01"
+DATA = field(0x0A, b"\x08\x01")
+
+
+def node(*links: bytes) -> bytes:
+    return b"".join(field(0x12, link) for link in links)
+
+
+KNOWN = [
+    (b"", PBNode([])),
+    (b"\x0a\x00", PBNode([], b"")),
+    (DATA, PBNode([], b"\x08\x01")),
+    (node(HASH), PBNode([PBLink(RAW_CID)])),
+    (node(HASH + b"\x12\x00"), PBNode([PBLink(RAW_CID, "")])),
+    (node(HASH + b"\x18\x00"), PBNode([PBLink(RAW_CID, None, 0)])),
+    (node(HASH + NAME + SIZE) + DATA, PBNode([PBLink(RAW_CID, "name", 133)], b"\x08\x01")),
+    (node(field(0x0A, V0_CID) + field(0x12, "ß".encode())), PBNode([PBLink(V0_CID, "ß")])),
+    (node(HASH + field(0x12, b"a\xff")), PBNode([PBLink(RAW_CID, "a\udcff")])),
+    (node(HASH + field(0x12, b"n" * 300) + SIZE), PBNode([PBLink(RAW_CID, "n" * 300, 133)])),
+    (node(HASH, field(0x0A, PB_CID)), PBNode([PBLink(RAW_CID), PBLink(PB_CID)])),
+    (node(HASH + b"\x18" + b"\xff" * 9 + b"\x01"), PBNode([PBLink(RAW_CID, None, (1 << 64) - 1)])),
+    (node(field(0x0A, bytes.fromhex("0155000161"))), PBNode([PBLink(bytes.fromhex("0155000161"))])),
+]
+
+LOOSE = [
+    ("data before links", DATA + node(HASH), PBNode([PBLink(RAW_CID)], b"\x08\x01")),
+    ("a long size of a field", b"\x0a\x82\x80\x00\x08\x01", PBNode([], b"\x08\x01")),
+    ("a long key", b"\x8a\x00\x01\x08", PBNode([], b"\x08")),
+    ("a long Tsize", node(HASH + b"\x18\x85\x80\x00"), PBNode([PBLink(RAW_CID, None, 5)])),
+    ("bytes behind a CID", node(field(0x0A, RAW_CID + b"?")), PBNode([PBLink(RAW_CID)])),
+    (
+        "names that are not in order",
+        node(HASH + field(0x12, b"b"), HASH + field(0x12, b"a")),
+        PBNode([PBLink(RAW_CID, "b"), PBLink(RAW_CID, "a")]),
+    ),
+]
+
+REFUSED = {
+    "an unknown field of a node": b"\x1a\x00",
+    "field 0": b"\x02\x00",
+    "a wrong wire type of Data": b"\x08\x01",
+    "a group": b"\x0b",
+    "a wrong wire type of Links": b"\x10\x01",
+    "a second Data": DATA + DATA,
+    "links on both sides of Data": node(HASH) + DATA + node(HASH),
+    "a second Data behind links": DATA + node(HASH) + DATA,
+    "a link without a Hash": node(NAME),
+    "an empty link": node(b""),
+    "a second Hash": node(HASH + HASH),
+    "a second Name": node(HASH + NAME + NAME),
+    "a second Tsize": node(HASH + SIZE + SIZE),
+    "Name before Hash": node(NAME + HASH),
+    "Tsize before Hash": node(SIZE + HASH),
+    "Tsize before Name": node(HASH + SIZE + NAME),
+    "an unknown field of a link": node(HASH + b"\x22\x00"),
+    "a wrong wire type of Hash": node(b"\x08\x01"),
+    "a wrong wire type of Name": node(HASH + b"\x10\x01"),
+    "a wrong wire type of Tsize": node(HASH + b"\x1a\x01\x01"),
+    "no CID": node(field(0x0A, b"\x02\x55\x12\x00")),
+    "an empty CID": node(b"\x0a\x00"),
+    "a CID that is cut off": node(field(0x0A, RAW_CID[:-1])),
+    "a CIDv0 that is cut off": node(field(0x0A, V0_CID[:-1])),
+    "a field longer than the node": b"\x0a\x05\x00",
+    "a link longer than the node": b"\x12\x7f" + HASH,
+    "a Hash longer than the link": b"\x12\x04\x0a\x24\x01\x55" + RAW_CID,
+    "a Name longer than the link": node(HASH + b"\x12\x05name"),
+    "a Tsize that is cut off": node(HASH + b"\x18"),
+    "a Tsize cut off in the middle": node(HASH + b"\x18\x80"),
+    "a Tsize of 65 bits": node(HASH + b"\x18" + b"\xff" * 9 + b"\x02"),
+    "a size of 2**63": b"\x0a" + varint(1 << 63),
+    "an endless varint": b"\x0a" + b"\x80" * 50,
+    "a key alone": b"\x0a",
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), KNOWN)
+def test_known_nodes_have_known_bytes(raw: bytes, expected: PBNode) -> None:
+    assert dag_pb.decode(raw) == expected
+    assert dag_pb.encode(expected) == raw
+    assert dag_pb.decode(raw, strict=True) == expected
+    assert dag_pb.links(raw) == [link.cid for link in expected.links]
+
+
+@pytest.mark.parametrize(("raw", "expected"), [row[1:] for row in LOOSE], ids=[row[0] for row in LOOSE])
+def test_what_old_programs_wrote_is_read_and_is_not_strict(raw: bytes, expected: PBNode) -> None:
+    assert dag_pb.decode(raw) == expected
+    assert dag_pb.links(raw) == [link.cid for link in expected.links]
+    with pytest.raises(CodecError, match="strict"):
+        dag_pb.decode(raw, strict=True)
+
+
+@pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
+def test_what_go_codec_dagpb_refuses_is_refused(raw: bytes) -> None:
+    for read in (dag_pb.decode, dag_pb.links):
+        with pytest.raises(CodecError) as caught:
+            read(raw)
+        assert 0 <= caught.value.position <= len(raw)
+
+
+NAMES = (
+    st.none()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary(max_size=200).map(lambda name: name.decode("utf-8", "surrogateescape"))
+)
+LINKS = st.builds(PBLink, cids(), NAMES, st.none() | st.integers(0, (1 << 64) - 1))
+
+
+@given(st.builds(PBNode, st.lists(LINKS, max_size=6), st.none() | st.binary(max_size=300)))
+def test_nodes_come_back_with_their_links_in_the_order_of_the_names(given_node: PBNode) -> None:
+    raw = dag_pb.encode(given_node)
+    ordered = sorted(given_node.links, key=lambda link: (link.name or "").encode("utf-8", "surrogateescape"))
+    assert dag_pb.decode(raw, strict=True) == PBNode(ordered, given_node.data)
+    assert dag_pb.links(raw) == [link.cid for link in ordered]
+    assert dag_pb.from_map(dag_pb.to_map(given_node)) == given_node
+
+
+@given(st.binary(max_size=120))
+@example(node(HASH + NAME))
+def test_any_bytes_are_a_node_or_a_codec_error_for_both_readers(raw: bytes) -> None:
+    try:
+        expected = [link.cid for link in dag_pb.decode(raw).links]
+    except CodecError:
+        with pytest.raises(CodecError):
+            dag_pb.links(raw)
+    else:
+        assert dag_pb.links(raw) == expected
+
+
+@given(st.data())
+def test_one_changed_byte_never_sets_the_readers_at_odds(data: st.DataObject) -> None:
+    raw = bytearray(node(HASH + NAME + SIZE, field(0x0A, V0_CID) + SIZE, HASH) + DATA)
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    test_any_bytes_are_a_node_or_a_codec_error_for_both_readers.hypothesis.inner_test(bytes(raw))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        PBNode([PBLink(b"no CID")]),
+        PBNode([PBLink(RAW_CID + b"?")]),
+        PBNode([PBLink(RAW_CID, None, -1)]),
+        PBNode([PBLink(RAW_CID, None, 1 << 64)]),
+    ],
+)
+def test_what_cannot_be_written_is_a_value_error(bad: PBNode) -> None:
+    with pytest.raises(ValueError):
+        dag_pb.encode(bad)
+
+
+def test_the_form_of_the_data_model_leaves_out_what_is_not_there() -> None:
+    assert dag_pb.to_map(PBNode([PBLink(RAW_CID), PBLink(V0_CID, "", 0)])) == {
+        "Links": [{"Hash": CID(RAW_CID)}, {"Hash": CID(V0_CID), "Name": "", "Tsize": 0}]
+    }
+    assert dag_pb.from_map({}) == PBNode([])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        7,
+        {"Lynx": []},
+        {"Links": {}},
+        {"Links": [{"Name": "x"}]},
+        {"Links": [{"Hash": RAW_CID}]},
+        {"Links": [{"Hash": CID(RAW_CID), "Tsize": True}]},
+        {"Links": [[]]},
+        {"Data": "text", "Links": []},
+    ],
+)
+def test_other_forms_are_refused(bad: object) -> None:
+    with pytest.raises(ValueError):
+        dag_pb.from_map(bad)
+
+
+def test_a_node_of_many_links_is_read_whole() -> None:
+    many = PBNode([PBLink(RAW_CID, f"{number:05}", number) for number in range(5000)])
+    assert dag_pb.decode(dag_pb.encode(many)) == many
+    with pytest.raises(CarError):
+        dag_pb.decode(dag_pb.encode(many)[:-1])
