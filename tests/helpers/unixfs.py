@@ -162,3 +162,55 @@ def hash_of(name: str) -> int:
 def identity(data: bytes, *, codec: int = DAG_PB) -> Made:
     """A block inside its own CID."""
     return Made(archives.identity(data, codec=codec), 0, len(data))
+
+
+def fields(raw: bytes) -> list[tuple[int, int | bytes]]:
+    """Number and value of each protobuf field, of trusted bytes."""
+    found: list[tuple[int, int | bytes]] = []
+    at = 0
+
+    def read_number() -> int:
+        nonlocal at
+        value = shift = 0
+        while raw[at] & 128:
+            value |= (raw[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+        at += 1
+        return value | raw[at - 1] << shift
+
+    while at < len(raw):
+        key = read_number()
+        value = read_number()
+        if key & 7 == 2:
+            found.append((key >> 3, raw[at : at + value]))
+            at += value
+        else:
+            found.append((key >> 3, value))
+    return found
+
+
+class Parsed(NamedTuple):
+    """A dag-pb node taken apart, by other means than the code under test."""
+
+    links: list[tuple[str, bytes]]
+    """Names and binary CIDs."""
+    kind: int | None
+    data: bytes
+    sizes: list[int]
+    fanout: int
+
+
+def parsed(block: bytes) -> Parsed:
+    links: list[tuple[str, bytes]] = []
+    message = None
+    for field, value in fields(block):
+        assert isinstance(value, bytes)
+        if field == 1:
+            message = value
+        else:
+            inside: dict[int, Any] = dict(fields(value))
+            links.append((inside.get(2, b"").decode("utf-8", "surrogateescape"), inside[1]))
+    parts = [] if message is None else fields(message)
+    single: dict[int, Any] = dict(parts)
+    sizes = [value for field, value in parts if field == 4 and isinstance(value, int)]
+    return Parsed(links, single.get(1), single.get(2, b""), sizes, single.get(6, 0))
