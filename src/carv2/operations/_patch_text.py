@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carv2.cid import CID
@@ -44,8 +45,7 @@ def parse(text: bytes) -> Patch:
     starts = [found.start() for found in _BLOCK.finditer(text)]
     head = text[: starts[0]] if starts else text
     version, roots = _parse_head(head)
-    ends = [*starts[1:], len(text)]
-    blocks = [_parse_block(text[start:end], start) for start, end in zip(starts, ends, strict=True)]
+    blocks = [_parse_block(text[start:end], start) for start, end in pairwise([*starts, len(text)])]
     return Patch(version, roots, blocks)
 
 

@@ -108,7 +108,6 @@ def _one_line(name: str) -> str:
 def _block_text(cid: CID, data: bytes) -> tuple[bytes, bool]:
     """The lines of a block, and whether they give the same block again."""
     value = _value_of(cid, data)
-    exact = _is_exact(cid, value, data)
     if isinstance(value, bytes) and _is_readable(value):
         mode, content = "raw", value
     else:
@@ -116,7 +115,7 @@ def _block_text(cid: CID, data: bytes) -> tuple[bytes, bool]:
     note = "" if content.endswith(b"\n") else " (no-end-cr)"
     lines = content.count(b"\n")
     head = f"--- {cid}\n+++ {mode}{note} {cid}\n@@ -0,{lines} +0,{lines} @@\n"
-    return head.encode() + content + b"\n", exact
+    return head.encode() + content + b"\n", _is_exact(cid, mode, content, data)
 
 
 def _value_of(cid: CID, data: bytes) -> Any:
@@ -154,10 +153,10 @@ def _json_of(cid: CID, value: object) -> bytes:
     return text.encode() + (b"\n" if text.endswith(("]", "}")) else b"")
 
 
-def _is_exact(cid: CID, value: object, data: bytes) -> bool:
-    """Whether the text of a block is enough to make the same block of it."""
+def _is_exact(cid: CID, mode: str, content: bytes, data: bytes) -> bool:
+    """Whether what stands in the text gives the same block again."""
     try:
-        return _encoded(cid, value) == data
+        return _encoded(cid, content if mode == "raw" else dag_json.decode(content)) == data
     except (ValueError, TypeError):
         return False
 
