@@ -38,6 +38,12 @@ OPERATIONS = {
     "unwrap in place": "carv2.unwrap('out', 'out')",
     "reindex in place": "carv2.reindex('out', 'out')",
     "wrap in place": "carv2.wrap('out', 'out')",
+    "filter": "carv2.filter_blocks('v2.car', 'out', [], inverse=True)",
+    "filter in place": "carv2.filter_blocks('out', 'out', [], inverse=True)",
+    "append": "carv2.filter_blocks('v2.car', 'out', [], inverse=True, append=True)",
+    "concat": "carv2.concat(['v1.car', 'v2.car'], 'out')",
+    "concat in place": "carv2.concat(['v1.car', 'out'], 'out', version=1)",
+    "split": "carv2.split('v2.car', 'new', size=1_000_000)",
     "salvage": "carv2.salvage('v2.car', 'new')",
     "create": """
     with carv2.create('new') as car:
@@ -47,7 +53,15 @@ OPERATIONS = {
     if carv2.cli.main.main(['wrap', 'v1.car', 'out']) == 1:
         raise OSError(27, 'as it should')""",
 }
-IN_PLACE = {"roots": PAYLOAD, "unwrap in place": ARCHIVE, "reindex in place": ARCHIVE, "wrap in place": PAYLOAD}
+IN_PLACE = {
+    "roots": PAYLOAD,
+    "unwrap in place": ARCHIVE,
+    "reindex in place": ARCHIVE,
+    "wrap in place": PAYLOAD,
+    "filter in place": PAYLOAD,
+    "append": archives.SMALL_V2,
+    "concat in place": ARCHIVE,
+}
 
 FULL_DISK = """
 import resource
