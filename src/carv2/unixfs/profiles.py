@@ -75,18 +75,20 @@ class ImportProfile:
     """A block that comes again: known by its CID, by its multihash whatever its codec, or written again."""
 
     def __post_init__(self) -> None:
-        for name in ("chunk_size", "file_links", "hamt_threshold"):
-            if getattr(self, name) < 1 + (name == "file_links"):
-                raise ValueError(f"profile {self.name}: {name} of {getattr(self, name)}")
-        if self.hamt_fanout not in {8, 16, 32, 64, 128, 256, 512, 1024}:
-            raise ValueError(f"profile {self.name}: hamt_fanout of {self.hamt_fanout}, allowed: 2**3 to 2**10")
-        if self.inline_limit is not None and not 0 <= self.inline_limit <= _MAX_INLINE:
-            raise ValueError(
-                f"profile {self.name}: inline_limit of {self.inline_limit}, allowed: 0 to {_MAX_INLINE}"
-            )
+        self._require(self.chunk_size >= 1, "chunk_size", "1 and more")
+        self._require(self.file_links >= 2, "file_links", "2 and more")
+        self._require(self.hamt_threshold >= 1, "hamt_threshold", "1 and more")
+        inline = self.inline_limit
+        self._require(inline is None or 0 <= inline <= _MAX_INLINE, "inline_limit", f"0 to {_MAX_INLINE}")
+        for name, allowed in _CHOICES.items():
+            self._require(getattr(self, name) in allowed, name, ", ".join(map(str, allowed)))
         if self.cid_version == 0 and self.hash_code != multihash.SHA2_256:
             raise ValueError(f"profile {self.name}: a CIDv0 is always a sha2-256")
         multihash.default_size(self.hash_code)  # raises where it cannot be computed here
+
+    def _require(self, is_met: bool, field: str, allowed: str) -> None:
+        if not is_met:
+            raise ValueError(f"profile {self.name}: {field} of {getattr(self, field)}, allowed: {allowed}")
 
     @property
     def hash_code(self) -> int:
@@ -97,6 +99,18 @@ class ImportProfile:
         """Every field by its name, in the order of the definition."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "cid_version": (0, 1),
+    "leaves": ("raw", "file"),
+    "single_chunk": ("leaf", "node"),
+    "last_link": ("node", "collapse"),
+    "tsize": ("dag", "payload"),
+    "hamt_rule": ("block-bytes", "links-bytes", "entries", "never"),
+    "hamt_fanout": (8, 16, 32, 64, 128, 256, 512, 1024),
+    "symlinks": ("keep", "follow", "skip"),
+    "duplicates": ("once-by-cid", "once-by-multihash", "again"),
+}
 
 _MAX_INLINE = 128  # what go's verifcid lets pass, and the UnixFS specification allows
 

@@ -124,10 +124,10 @@ def _explain(profile: ImportProfile, *, as_json: bool) -> None:
         return
     for name, value in fields.items():
         shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        print(f"{name:17}  {shown:17}  {_MEANINGS[name]}")
+        print(f"{name:17}  {shown:17}  {MEANINGS[name]}")
 
 
-_MEANINGS = {
+MEANINGS = {
     "name": "of the profile",
     "cid_version": "of dag-pb blocks; raw leaves have 1",
     "hash": "of all blocks",
