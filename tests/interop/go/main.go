@@ -22,6 +22,10 @@ Reading
   blocks [--null-padding] FILE  one JSON object a block:
                                 {"cid","offset","sourceOffset","size","sha256"}
   get-block FILE CID            data of one block to stdout
+  debug FILE                    the text form of "car debug"
+  decode-blocks                 for each "CODEC HEX" read from stdin, one line:
+                                "error", or "ok LINKS HEX": its CIDs in hex, and
+                                what the value encodes to
   get-all [STORE FLAGS] FILE    for each CID read from stdin, one line:
                                 "CID SHA256", "CID missing" or "CID error TEXT"
   select [--once] [--skip-missing] FILE
@@ -51,8 +55,9 @@ Writing, through the read-write blockstore
     --no-finalize    leave the file as it is after the last put
 
 Importing
-  unixfs-import [--profile NAME] [--wrap] [--hidden] [--car OUT] PATH
-                                root CID of a file or folder, by boxo's importer
+  unixfs-import [--profile NAME] [--wrap] [--hidden] [--chunk-size N]
+      [--file-links N] [--car OUT] PATH...
+                                root CIDs of files or folders, by boxo's importer
                                 for unixfs-v1-2025, unixfs-v0-2015,
                                 kubo-legacy-v1 and lotus; for go-car by
                                 go-unixfsnode's, which packs into OUT if given
@@ -98,6 +103,8 @@ var commands = map[string]func(args []string, out io.Writer) error{
 	"get-all":           getAll,
 	"index-create":      indexCreate,
 	"index":             indexRewrite,
+	"debug":             debugText,
+	"decode-blocks":     decodeBlocks,
 	"detach-index":      detachIndex,
 	"detach-index-list": detachIndexList,
 	"wrap":              wrap,
