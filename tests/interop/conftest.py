@@ -1,4 +1,4 @@
-"""The peers: go-car and @ipld/car as small programs of ours, built once a session, or found where they are.
+"""The peers: go-car, @ipld/car, ipfs-car as small programs of ours, built once a session or found where they are.
 
 ``CARV2_GO_PEER`` names the Go program, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or
 the script itself. Where a peer cannot be had, the tests that need it are skipped and say why.
@@ -79,6 +79,16 @@ def js(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     shutil.copytree(HERE / "js", folder, ignore=shutil.ignore_patterns("node_modules"))
     make("@ipld/car", ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
     return Peer(("node", str(folder / "peer.mjs")))
+
+
+@pytest.fixture(scope="session")
+def ipfs_car(js: Peer) -> Peer:
+    """The pack command of ipfs-car, versions 2 and 3."""
+    script = Path(js.command[1]).parent / "ipfs-car.mjs"
+    missing = [name for name in ("2", "3") if not (script.parent / f"node_modules/ipfs-car-{name}").exists()]
+    if missing or not script.exists():
+        pytest.skip(f"ipfs-car {' and '.join(missing)} is not among the modules of {script.parent}")
+    return Peer(("node", str(script)))
 
 
 @pytest.fixture(scope="session")

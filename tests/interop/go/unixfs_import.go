@@ -29,8 +29,8 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// unixfsImport prints the root CID that another importer gives a file or a
-// folder: boxo, which is Kubo's, with the settings of a profile; or
+// unixfsImport prints the root CIDs that another importer gives files or
+// folders: boxo, which is Kubo's, with the settings of a profile; or
 // go-unixfsnode, which "car create" packs with, for the profile go-car.
 func unixfsImport(args []string, out io.Writer) error {
 	flags := newFlags("unixfs-import")
@@ -38,21 +38,42 @@ func unixfsImport(args []string, out io.Writer) error {
 	wrap := flags.Bool("wrap", false, "")
 	hidden := flags.Bool("hidden", false, "")
 	archive := flags.String("car", "", "")
-	paths, err := parse(flags, args, 1, 1)
+	chunkSize := flags.Int64("chunk-size", 0, "")
+	fileLinks := flags.Int("file-links", 0, "")
+	paths, err := parse(flags, args, 1, 1<<20)
 	if err != nil {
 		return err
 	}
-	var root cid.Cid
 	if *profile == "go-car" {
-		root, err = packWithBuilder(paths[0], *archive, *wrap)
-	} else {
-		root, err = importWithBoxo(paths[0], *profile, *wrap, *hidden)
+		setBuilder(*chunkSize, *fileLinks)
 	}
-	if err != nil {
-		return err
+	for _, path := range paths {
+		var root cid.Cid
+		if *profile == "go-car" {
+			root, err = packWithBuilder(path, *archive, *wrap)
+		} else {
+			var importer *boxoImporter
+			if importer, err = newBoxoImporter(*profile, *hidden, *chunkSize, *fileLinks); err == nil {
+				root, err = importer.run(path, *wrap)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(out, root); err != nil {
+			return err
+		}
 	}
-	_, err = fmt.Fprintln(out, root)
-	return err
+	return nil
+}
+
+func setBuilder(chunkSize int64, fileLinks int) {
+	if chunkSize > 0 {
+		chunk.DefaultBlockSize = chunkSize
+	}
+	if fileLinks > 0 {
+		builder.DefaultLinksPerBlock = fileLinks
+	}
 }
 
 type boxoImporter struct {
@@ -62,9 +83,11 @@ type boxoImporter struct {
 	hidden   bool
 }
 
-func importWithBoxo(path, name string, wrap, hidden bool) (cid.Cid, error) {
+// newBoxoImporter takes the settings of a profile; of the last two arguments
+// those that are not 0 count instead.
+func newBoxoImporter(profile string, hidden bool, chunkSize int64, fileLinks int) (*boxoImporter, error) {
 	importer := &boxoImporter{store: &memoryDAG{nodes: map[cid.Cid]format.Node{}}, hidden: hidden}
-	switch name {
+	switch profile {
 	case "unixfs-v0-2015":
 		importer.settings = uio.UnixFS_v0_2015
 	case "unixfs-v1-2025":
@@ -77,20 +100,29 @@ func importWithBoxo(path, name string, wrap, hidden bool) (cid.Cid, error) {
 		importer.settings.MhType = multihash.BLAKE2B_MIN + 31
 		importer.settings.HAMTSizeEstimation = uio.SizeEstimationLinks
 	default:
-		return cid.Undef, fmt.Errorf("unknown profile %q", name)
+		return nil, fmt.Errorf("unknown profile %q", profile)
+	}
+	if chunkSize > 0 {
+		importer.settings.ChunkSize = chunkSize
+	}
+	if fileLinks > 0 {
+		importer.settings.FileDAGWidth = fileLinks
 	}
 	importer.settings.ApplyGlobals()
 	importer.cids = importer.settings.CidBuilder()
-	if name == "lotus" {
+	if profile == "lotus" {
 		importer.cids = cidutil.InlineBuilder{Builder: importer.cids, Limit: 126}
 	}
-	node, err := importer.add(path)
+	return importer, nil
+}
+
+func (b *boxoImporter) run(path string, wrap bool) (cid.Cid, error) {
+	node, err := b.add(path)
 	if err != nil {
 		return cid.Undef, err
 	}
 	if wrap {
-		node, err = importer.directory(map[string]format.Node{filepath.Base(path): node})
-		if err != nil {
+		if node, err = b.directory(map[string]format.Node{filepath.Base(path): node}); err != nil {
 			return cid.Undef, err
 		}
 	}
