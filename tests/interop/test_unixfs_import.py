@@ -6,7 +6,6 @@ And where a peer packs, the whole archive is the same.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from interop.unixfs_trees import TREES, edge_sizes, make, make_threshold, payloa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from interop.conftest import Peer
 

@@ -13,6 +13,43 @@ TREES = ("edges", "nested", "names", "symlinks", "empty", "many")
 """By name; see :func:`make`."""
 
 
+MIB = 1 << 20
+EDGES = (
+    0,
+    1,
+    40,
+    52,
+    53,
+    125,
+    126,
+    127,
+    128,
+    MIB // 4 - 1,
+    MIB // 4,
+    MIB // 4 + 1,
+    MIB,
+    MIB + 1,
+    MIB + 52,
+    MIB + 127,
+)
+NAMES = [
+    "b",
+    "B",
+    "a b",
+    "ä",
+    "a\u0308",
+    "日本語",
+    "😀",
+    "\uff21",
+    "\ue000",
+    "a\\b",
+    "a\nb",
+    "~",
+    "-o",
+    "a." * 100,
+]
+
+
 def payload(size: int) -> bytes:
     """Bytes in which no two chunks of a profile are the same."""
     return b"".join(number.to_bytes(4, "big") * 256 for number in range(size // 1024 + 1))[:size]
@@ -31,24 +68,7 @@ def make(name: str, folder: Path) -> None:
     """Make one of :data:`TREES` in ``folder``."""
     folder.mkdir()
     if name == "edges":
-        for size in (
-            0,
-            1,
-            40,
-            52,
-            53,
-            125,
-            126,
-            127,
-            128,
-            262143,
-            262144,
-            262145,
-            1048576,
-            1048577,
-            1048628,
-            1048703,
-        ):
+        for size in EDGES:
             (folder / f"file-{size:08}").write_bytes(payload(size))
     elif name == "nested":
         deep = folder
@@ -59,22 +79,7 @@ def make(name: str, folder: Path) -> None:
         (folder / "beside" / "another").mkdir(parents=True)
         (folder / "beside" / "another" / "x.bin").write_bytes(payload(600_000))
     elif name == "names":
-        for entry in (
-            "b",
-            "B",
-            "a b",
-            "ä",
-            "a\u0308",
-            "日本語",
-            "😀",
-            "\uff21",
-            "\ue000",
-            "a\\b",
-            "a\nb",
-            "~",
-            "-o",
-            "a." * 100,
-        ):
+        for entry in NAMES:
             (folder / entry).write_text(entry)
     elif name == "symlinks":
         (folder / "file").write_text("file")
