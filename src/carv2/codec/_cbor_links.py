@@ -186,12 +186,12 @@ def read_string(data: bytes, at: int) -> tuple[bytes, int]:
     start, end = _skip_string(data, at)
     if data[at] & 31 != 31:
         return data[start:end], end
-    chunks: list[bytes] = []
+    content = bytearray()
     while data[start] != _BREAK:
         _, size, start = read_head(data, start)
-        chunks.append(data[start : start + size])
+        content += data[start : start + size]
         start += size
-    return b"".join(chunks), end
+    return bytes(content), end
 
 
 def _checked_cid(content: bytes, at: int) -> bytes:
