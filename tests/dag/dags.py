@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Dag(NamedTuple):
-    """Blocks that are there, what every block links to (identity CIDs too, and blocks that are missing), and roots."""
+    """Blocks that are there; what every block links to, identity CIDs and missing ones too; roots."""
 
     blocks: dict[bytes, bytes]
     links: dict[bytes, list[bytes]]
@@ -35,7 +35,9 @@ def pb_node(links: Sequence[bytes], data: bytes = b"", names: Sequence[str] | No
     out = b""
     for at, cid in enumerate(links):
         name = f"{at:04}" if names is None else names[at]
-        body = b"\x0a" + varint(len(cid)) + cid + b"\x12" + varint(len(name.encode())) + name.encode() + b"\x18\x07"
+        body = (
+            b"\x0a" + varint(len(cid)) + cid + b"\x12" + varint(len(name.encode())) + name.encode() + b"\x18\x07"
+        )
         out += b"\x12" + varint(len(body)) + body
     return out + (b"\x0a" + varint(len(data)) + data if data else b"")
 

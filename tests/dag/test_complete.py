@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from helpers.archives import DAG_CBOR, DAG_PB, FISH, LOBSTER, SHA2_256, cid_v0, 
 from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
 
@@ -74,7 +74,9 @@ def test_the_parent_of_a_missing_block_is_the_first_that_a_breadth_first_walk_me
     for order in ([top, near, archives.node(deep[0]), deep], [deep, archives.node(deep[0]), near, top]):
         archive = archives.v1([top[0]], order)
         for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
-            assert [(bytes(lost.cid), bytes(lost.parent or b"")) for lost in found.missing] == [(LOBSTER[0], near[0])]
+            assert [(bytes(lost.cid), bytes(lost.parent or b"")) for lost in found.missing] == [
+                (LOBSTER[0], near[0])
+            ]
             assert found.depth == 2
 
 
@@ -168,7 +170,9 @@ def test_digests_of_every_size_are_told_apart() -> None:
         for at in range(3 if size else 1)
         for codec in (0x55, 0x0202)
     ]
-    odd = [(cid_v1(b"", code=0x100 + at, digest=b"abc"), b"") for at in range(60)]  # more kinds than are told apart
+    odd = [
+        (cid_v1(b"", code=0x100 + at, digest=b"abc"), b"") for at in range(60)
+    ]  # more kinds than are told apart
     node = archives.node(*(cid for cid, _ in [*blocks[::2], *odd]))
     archive = archives.v1([node[0]], [node, *reversed(odd), *blocks])
     found = check_complete(archive, check_hashes=False)

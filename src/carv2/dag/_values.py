@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from carv2.cid import CID
+from carv2.codec import dag_cbor, decode
+from carv2.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +16,19 @@ if TYPE_CHECKING:
 Segment: TypeAlias = "str | int"
 """A step of a path: a key of a map, or a place in a list."""
 
+DAG_CBOR = 0x71
 _MAX_DIGITS = 18
+
+
+def decoded(cid: CID, data: bytes) -> Any:
+    """The value of a block; dag-cbor is read as go-ipld-prime reads it, since old chains are not all strict."""
+    if cid.codec != DAG_CBOR:
+        return decode(cid, data)
+    try:
+        return dag_cbor.decode(data, strict=False)
+    except CodecError as error:
+        error.cid = cid
+        raise
 
 
 def data_model(node: PBNode) -> dict[str, Any]:

@@ -191,8 +191,10 @@ class _Candidate:
             if found == key:
                 self._push(links.of(link))
                 return True
-            if self._repeats or found not in self._arrived:
+            if found not in self._arrived:
                 self.skipped.add(found)
+            elif self._repeats:  # it would have come again
+                return False
         return False
 
     def has_gaps(self) -> bool:

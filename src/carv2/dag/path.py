@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carv2.cid import CID
-from carv2.codec import decode
 from carv2.codec.dag_pb import PBNode
-from carv2.dag._values import children, data_model
+from carv2.dag._values import children, data_model, decoded
 from carv2.dag.walk import Fetch
 from carv2.errors import BudgetError, PathNotFoundError
 
@@ -105,7 +104,7 @@ class _Way:
             data = self._fetch.one(bytes(cid))
             self.blocks.append(cid)
             self.within = []
-            self.value = decode(cid, data or b"")
+            self.value = decoded(cid, data or b"")
 
     def step(self, segment: str) -> None:
         """Go to what ``segment`` names in the value."""

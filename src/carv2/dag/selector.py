@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID, DAG_PB
-from carv2.codec import decode
 from carv2.dag._selector_forms import (
     EVERYTHING,
     MATCH_EVERYTHING,
@@ -31,7 +30,7 @@ from carv2.dag._selector_forms import (
     selector_for_path,
 )
 from carv2.dag._selector_parse import parse
-from carv2.dag._values import children, data_model, is_container, segments_of
+from carv2.dag._values import children, data_model, decoded, is_container, segments_of
 from carv2.dag.walk import Budget, Fetch, Visit, walk
 from carv2.errors import BudgetError, UnknownCodecError
 
@@ -182,7 +181,7 @@ class _Evaluation:
 
     def _decoded(self, visit: Visit) -> Any:
         try:
-            value = decode(visit.cid, visit.data)
+            value = decoded(visit.cid, visit.data)
         except UnknownCodecError:
             if self._on_unknown == "raise":
                 raise
