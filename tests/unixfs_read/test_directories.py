@@ -469,10 +469,10 @@ def test_many_entries_take_time_in_proportion() -> None:
         entries = {f"{at:06}": leaf for at in range(count)}
         made = dag.hamt(entries) if kind == "hamt" else dag.directory(entries)
         best = 1e9
-        for _ in range(2):
-            start = time.perf_counter()
+        for _ in range(3):
+            start = time.process_time()
             assert sum(1 for _ in walk_entries(store_of(dag), made.cid)) == count + 1
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert seconds(20_000, "plain") < 30 * seconds(2_000, "plain")

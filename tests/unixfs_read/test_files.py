@@ -19,7 +19,9 @@ from helpers.unixfs import DIRECTORY, FILE, HAMT, METADATA, RAW, SYMLINK, Dag, M
 from unixfs_read.stores import Counting, CountingMany, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from carv2.cid import CIDLike
 
 
 def payload(dag: Dag, made: Made, start: int = 0, stop: int | None = None) -> bytes:
@@ -289,6 +291,32 @@ def test_a_tree_of_nothing_is_not_gone_through() -> None:
     store = store_of(dag)
     assert list(read(store, made.cid)) == []
     assert store.read == [made.cid]
+    something = dag.file([dag.raw(b"x"), made, dag.raw(b"y")])
+    assert payload(dag, something) == b"xy"
+    store.read.clear()
+    assert list(read(store, something.cid)) == [b"x", b"y"]
+    assert made.cid not in store.read
+
+
+def test_leaves_are_asked_for_many_at_a_time() -> None:
+    dag = Dag()
+    root = balanced(dag, [dag.raw(b"%03d" % at) for at in range(300)], 100)
+    asked: list[int] = []
+
+    class Watched(CountingMany):
+        def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[tuple[bytes, bytes]]:
+            wanted = list(cids)
+            asked.append(len(wanted))
+            return super().get_many(wanted)
+
+    assert b"".join(read(Watched(dag.blocks), root.cid)) == b"".join(b"%03d" % at for at in range(300))
+    assert asked.count(100) == 3
+    assert len(asked) <= 4
+    large = dag.file([dag.raw(bytes([at]) * (3 << 20)) for at in range(6)])
+    asked.clear()
+    for piece in read(Watched(dag.blocks), large.cid):
+        assert len(piece) == 3 << 20
+    assert max(asked) == 2  # not more than some megabytes of them
 
 
 def test_sizes_that_fill_64_bits_are_numbers_like_others() -> None:

@@ -52,6 +52,7 @@ def prefix_size(bits: int) -> int:
     return (bits + 3) // 4
 
 
+@functools.cache
 def prefix(at: int, bits: int) -> str:
     """What the name of the link in slot ``at`` begins with: upper-case hexadecimal digits.
 

@@ -6,12 +6,13 @@ along the path, then those of the scope at its end, depth-first in the order of 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID, DAG_PB, RAW
 from carv2.codec import links_of
 from carv2.codec.dag_pb import decode
-from carv2.errors import BudgetError, CodecError, UnixFSError
+from carv2.errors import BlockNotFoundError, BudgetError, CodecError, UnixFSError
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._hamt_bits import bits_of, prefix_size
 from carv2.unixfs._node import codec_of, key_of, parse
@@ -53,12 +54,20 @@ def walk_request(
     """
     target = yield from walk_path(root, names)
     path = "/".join(names)
+    if target.block is not None and not once:
+        yield from _maybe_again(target, path)
     if scope == "all":
         yield from _walk_all(target, path, once=once)
     elif target.block is None:
         block = yield Want(target.cid_bytes, path, target.depth)
         if scope == "entity":
             yield from _walk_entity(target, block, path, span, once=once)
+
+
+def _maybe_again(target: Target, path: str) -> Walk[NoReturn, None]:
+    """The block that a path ends in: boxo's gateway sends it for the path, and again for the scope."""
+    with contextlib.suppress(BlockNotFoundError):
+        yield Want(target.cid_bytes, path, target.depth, optional=True)
 
 
 def _walk_entity(target: Target, block: bytes, path: str, span: Span, *, once: bool) -> Walk[object, None]:

@@ -48,6 +48,8 @@ class Want(NamedTuple):
     """Links between the root of the walk and it."""
     ahead: Sequence[bytes] = ()
     """Binary CIDs that are certainly wanted next, if this block is there."""
+    optional: bool = False
+    """Whether the walk goes on as well without it."""
 
 
 class Missing(NamedTuple):

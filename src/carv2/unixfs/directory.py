@@ -109,12 +109,22 @@ def _slots(node: Node, place: Place) -> tuple[list[int], int]:
     field = data.data or b""
     if len(field) > data.fanout // 8:
         raise node.broken(f"a shard of fan-out {data.fanout} with a bit field of {len(field)} bytes")
-    slots = [at for at, bit in enumerate(reversed(f"{int.from_bytes(field, 'big'):b}")) if bit == "1"]
+    slots = _bits_in(int.from_bytes(field, "big"))
     if len(slots) != len(node.links):
         raise node.broken(f"a shard with {len(slots)} bits set and {len(node.links)} links")
     if place.bits and not slots:
         raise node.broken("a shard without entries, below the directory's root")
     return slots, bits
+
+
+def _bits_in(number: int) -> list[int]:
+    """Which bits are set, from the lowest on."""
+    found: list[int] = []
+    while number:
+        lowest = number & -number
+        found.append(lowest.bit_length() - 1)
+        number ^= lowest
+    return found
 
 
 def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, None]:
@@ -141,8 +151,9 @@ def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, 
             stack.append(links_in(shard, link.place))
 
 
-def look_up(node: Node, name: str, *, path: str, depth: int) -> Walk[NoReturn, DirLink | None]:
-    """Find one entry of the directory ``node``; of a sharded one, only the shards on the way are wanted.
+def look_up(node: Node, name: str, *, path: str, depth: int) -> Walk[NoReturn, tuple[DirLink | None, int]]:
+    """Find one entry of the directory ``node``, and the depth of the shard that links to it; of a sharded
+    directory, only the shards on the way are wanted.
 
     Args:
         node: the directory's root.
@@ -151,12 +162,12 @@ def look_up(node: Node, name: str, *, path: str, depth: int) -> Walk[NoReturn, D
         depth: the same, links from the walk's root to ``node``.
     """
     if node.data.type != unixfs_data.HAMT:
-        return next((link for link in links_in(node) if link.name == name), None)
+        return next((link for link in links_in(node) if link.name == name), None), depth
     hashed, place = name_hash(name.encode("utf-8", "surrogateescape")), ROOT
     while True:
         found = _in_shard(node, name, hashed, place)
         if found is None or found.place is None:
-            return found
+            return found, depth
         place, depth = found.place, depth + 1
         node = parse(found.cid, (yield Want(found.cid, path, depth)))
         if node.data.type != unixfs_data.HAMT:

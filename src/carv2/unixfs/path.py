@@ -95,12 +95,12 @@ def walk_path(root: bytes, names: tuple[str, ...]) -> Walk[NoReturn, Target]:
 
 def _in_directory(target: Target, block: bytes, name: str, *, here: str, path: str) -> Walk[NoReturn, Target]:
     node = parse(target.cid_bytes, block)
-    link = None
+    link, depth = None, target.depth
     if node.is_directory:
-        link = yield from look_up(node, name, path=here, depth=target.depth)
+        link, depth = yield from look_up(node, name, path=here, depth=depth)
     if link is None:
         raise PathNotFoundError(path, segment=name, cid=node.cid)
-    return Target(link.cid, target.depth + 1, link.size)
+    return Target(link.cid, depth + 1, link.size)
 
 
 def _in_values(target: Target, block: bytes, left: list[str], *, path: str) -> Target:

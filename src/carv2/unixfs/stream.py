@@ -164,15 +164,23 @@ class StreamVerifier:
         if self._failure is not None:
             raise self._failure
         self._decoder.finish()
+        self._pass_over_optional(b"")
+        if self._failure is not None:
+            raise self._failure
         if self._want is not None:
             raise BlockNotFoundError(CID.trusted(self._want.cid))
         if not self._ignore:
             self._memory.check_all_wanted()
 
     def _take(self, cid_bytes: bytes, data: bytes, position: int) -> None:
-        key, want = _multihash_of(cid_bytes), self._want
+        key = _multihash_of(cid_bytes)
+        self._pass_over_optional(key)
+        if self._failure is not None:
+            return
+        want = self._want
         if want is not None and key == _multihash_of(want.cid):
-            self._give(want, key, data, position)
+            self._hand_out(want, key, data, position)
+            self._go_on(data)
         elif self._any_order and want is not None and key not in self._memory:
             self._memory.put_early(key, cid_bytes, data, position)
         elif not self._ignore and not (self._any_order and self._dups and key in self._memory):
@@ -181,21 +189,23 @@ class StreamVerifier:
             why = f"{cid.short()} in the stream, where {expected} belongs"
             raise UnexpectedBlockError(why, cid=cid, position=position)
 
-    def _give(self, want: Want, key: bytes, data: bytes, position: int) -> None:
-        self._hand_out(want, key, data, position)
-        self._go_on(data)
+    def _pass_over_optional(self, key: bytes) -> None:
+        """Go on without a block that need not come, if the next one, by its multihash ``key``, is another."""
+        want = self._want
+        if want is not None and want.optional and key != _multihash_of(want.cid):
+            self._go_on(BlockNotFoundError(CID.trusted(want.cid)))
 
     def _hand_out(self, want: Want, key: bytes, data: bytes, position: int) -> None:
         self._out.append(StreamedBlock(want.cid, data, want.depth, want.path, position))
         if not self._strict:
             self._memory.put_given(key, want.cid, data)
 
-    def _go_on(self, answer: bytes | None) -> None:
+    def _go_on(self, answer: bytes | BlockNotFoundError | None) -> None:
         """Send the walk what it wanted, up to the first want that only the stream can fulfil."""
         self._want = None
         try:
             while True:
-                item = next(self._walk) if answer is None else self._walk.send(answer)
+                item = self._step(answer)
                 answer = self._known(item) if isinstance(item, Want) else None
                 if answer is None and isinstance(item, Want):
                     self._want = item
@@ -204,6 +214,11 @@ class StreamVerifier:
             return
         except CarError as error:
             self._failure = error
+
+    def _step(self, answer: bytes | BlockNotFoundError | None) -> object:
+        if answer is None:
+            return next(self._walk)
+        return self._walk.send(answer) if isinstance(answer, bytes) else self._walk.throw(answer)
 
     def _known(self, want: Want) -> bytes | None:
         data = inline(want.cid)
