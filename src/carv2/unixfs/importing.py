@@ -201,19 +201,16 @@ class Importer:
         self.line.call(lambda: add(layout.finish()))
 
     def _add_chunk(self, buffer: bytearray, size: int, layout: BalancedLayout) -> None:
-        """Hash ``size`` bytes of payload in ``buffer`` as the next leaf."""
-        then = partial(self._put_leaf, layout.add, size)
-        start = len(self._head)
-        if size == self.profile.chunk_size:
-            buffer[:start] = self._head
-            buffer[start + size :] = self._tail
-            self.line.hash(memoryview(buffer), then, buffer)
-        elif not start:
-            self.line.hash(memoryview(buffer)[:size], then, buffer)
-        else:  # the last one, whose frame has numbers of another length
-            payload = bytes(memoryview(buffer)[start : start + size])
-            self.line.release(buffer)
-            self.line.hash(self.maker.leaf_block(payload), then)
+        """Hash the leaf of ``size`` bytes of payload in ``buffer``, whose frame is put around them there.
+
+        The frame of a file's last leaf has smaller numbers than the others', so it takes no more room.
+        """
+        start, is_full = len(self._head), size == self.profile.chunk_size
+        head, tail = (self._head, self._tail) if is_full else self.maker.leaf_frame(size)
+        begin, end = start - len(head), start + size + len(tail)
+        buffer[begin:start] = head
+        buffer[start + size : end] = tail
+        self.line.hash(memoryview(buffer)[begin:end], partial(self._put_leaf, layout.add, size), buffer)
 
     def _progress(self, size: int) -> None:
         if self._on_progress is not None:
