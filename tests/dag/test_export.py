@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import carv2
@@ -53,6 +53,7 @@ def pairs(archive: bytes) -> list[tuple[bytes, bytes]]:
 # -- export -------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(dags(), st.booleans(), st.booleans())
 def test_what_comes_out_is_the_walk_and_nothing_else(dag: Dag, identities: bool, from_store: bool) -> None:
     store = MemoryBlockstore(dag.blocks.items())
@@ -144,6 +145,7 @@ def test_what_is_not_known_is_an_error_unless_it_is_a_leaf() -> None:
 # -- sort ---------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60)
 @given(dags(), st.sampled_from(["dfs", "bfs"]), st.booleans(), st.booleans())
 def test_a_sorted_archive_is_what_a_walk_gives(dag: Dag, order: Any, dups: bool, keep: bool) -> None:
     report, archive = in_order(dag.archive, order=order, dups=dups, keep_unreachable=keep)

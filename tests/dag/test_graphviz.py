@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import carv2
@@ -35,6 +35,7 @@ def drawn(lines: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return nodes, edges
 
 
+@settings(max_examples=40)
 @given(dags())
 def test_each_block_is_a_node_and_each_pair_an_edge(dag: Dag) -> None:
     nodes, edges = drawn(list(dot(MemoryBlockstore(dag.blocks.items(), whole_cids=True), dag.roots)))

@@ -41,7 +41,7 @@ def order_of(pairs: Pairs, roots: Sequence[bytes], **settings: Any) -> tuple[str
     return found.order, found.dups
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(dags(), st.sampled_from(["dfs", "bfs"]), st.booleans())
 def test_what_a_walk_sends_is_recognised(dag: Dag, order: Any, repeats: bool) -> None:
     pairs = sent(dag, order, repeats=repeats)
@@ -53,7 +53,7 @@ def test_what_a_walk_sends_is_recognised(dag: Dag, order: Any, repeats: bool) ->
     assert found[1] == repeated
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(dags(missing=False), st.data())
 def test_an_order_that_is_told_is_one_that_a_walk_over_the_same_blocks_gives(
     dag: Dag, data: st.DataObject
@@ -72,6 +72,7 @@ def test_an_order_that_is_told_is_one_that_a_walk_over_the_same_blocks_gives(
     assert len(pairs) == len(expected) or (found.dups and found.gaps)  # the end was cut off
 
 
+@settings(max_examples=40)
 @given(dags())
 def test_gaps_are_what_is_missing(dag: Dag) -> None:
     pairs = sent(dag, "dfs", repeats=False)

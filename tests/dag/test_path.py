@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import carv2
 from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore
@@ -113,6 +113,7 @@ def test_a_way_that_never_ends() -> None:
         resolve(STORE, nested, max_blocks=9)
 
 
+@settings(max_examples=40)
 @given(dags(missing=False))
 def test_each_link_of_each_block_is_found_by_its_path(dag: Dag) -> None:
     store = MemoryBlockstore(dag.blocks.items(), whole_cids=True)

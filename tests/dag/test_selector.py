@@ -213,6 +213,7 @@ def test_what_a_form_takes(root: tuple[bytes, bytes], form: Any, expected: list[
     assert taken(root, form) == expected
 
 
+@settings(max_examples=50)
 @given(dags(missing=False))
 def test_everything_is_everything_also_value_by_value(dag: Dag) -> None:
     store = MemoryBlockstore(dag.blocks.items(), whole_cids=True)

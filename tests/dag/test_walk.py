@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import carv2
@@ -33,6 +33,7 @@ def store_of(blocks: Iterable[tuple[bytes, bytes]]) -> Blockstore:
     return MemoryBlockstore(blocks)
 
 
+@settings(max_examples=60)
 @given(
     dags(),
     st.sampled_from(["dfs", "bfs"]),
@@ -183,12 +184,10 @@ def test_roots_may_be_one_cid_or_several_in_any_form() -> None:
     assert len(list(walk(store, [FISH[0], LOBSTER[0]]))) == 2
 
 
-@pytest.mark.parametrize(
-    "settings", [{"order": "random"}, {"on_unknown": "skip"}, {"on_missing": "skip"}], ids=str
-)
-def test_a_setting_that_cannot_be_is_told_at_once(settings: Any) -> None:
+@pytest.mark.parametrize("wrong", [{"order": "random"}, {"on_unknown": "skip"}, {"on_missing": "skip"}], ids=str)
+def test_a_setting_that_cannot_be_is_told_at_once(wrong: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
-        walk(store_of([]), FISH[0], **settings)
+        walk(store_of([]), FISH[0], **wrong)
 
 
 class Faltering(MemoryBlockstore):
