@@ -55,3 +55,10 @@ def test_the_memory_of_an_index_is_measured(outcome):
     _, found = outcome
     assert found["index_memory"]["entries"] == 500
     assert found["index_memory"]["index_bytes"] > 500 * 40
+
+
+def test_folders_are_packed_and_the_packers_compared(tmp_path):
+    printed = run_python(BENCHMARKS / "packing.py", "--quick", "--rounds", "1", "--data", tmp_path)
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| carv2")]
+    assert [row[0] for row in rows] == ["| carv2, go-car", "| carv2, unixfs-v1-2025"] * 2
+    assert all(row[4].startswith("bafy") for row in rows)
