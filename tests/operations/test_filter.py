@@ -88,6 +88,14 @@ def test_what_was_left_is_counted() -> None:
     assert report.missing == ()
 
 
+def test_identity_cids_of_any_size_are_left_out() -> None:
+    blocks = [(archives.identity(data), data) for size in (0, 31, 32, 33) for data in (b"a" * size, b"b" * size)]
+    blocks = [*dict.fromkeys(blocks), FISH]
+    out, report = filtered(archives.v1([], blocks), [], inverse=True, version=1)
+    assert_bytes_equal(out, archives.v1([], [FISH]))
+    assert report.identity_count == 7
+
+
 def test_another_codec_or_version_is_another_block() -> None:
     data = archives.PB_NODE[1]
     for cid in (archives.cid_v1(data, codec=archives.DAG_PB), archives.cid_v1(data)):
