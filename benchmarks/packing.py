@@ -4,12 +4,15 @@
 
 carv2 must be importable. The peers need to be built first:
 
-    go build -C tests/interop/go -o PEER .             then --go PEER   (go-unixfsnode into go-car's store, as car create)
-    npm ci --prefix tests/interop/js                   then --js tests/interop/js   (the pack command of ipfs-car)
+    go build -C tests/interop/go -o PEER .             then --go PEER
+    npm ci --prefix tests/interop/js                   then --js tests/interop/js
+
+The Go program is what ``car create`` does: go-unixfsnode's importer into go-car's store. The other one is the pack
+command of ipfs-car.
 
 Two folders are made in --data when they are first wanted (1.5 GB, a hundredth with --quick): *large*, eight files,
-1 GiB in all, and *small*, 100,000 files of about 1.5 KB in a hundred folders. Every measurement is a process of its
-own, start-up included, and each round runs all of them once. carv2 makes its file durable, the peers do not.
+1 GiB in all, and *small*, 100,000 files of about 1.5 KB in a hundred folders. Every measurement is a process of
+its own, start-up included, and each round runs all of them once. carv2 makes its file durable, the peers do not.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class Program(NamedTuple):
     """A packer: its command takes a folder and an archive in the places of ``{in}`` and ``{out}``."""
 
     name: str
-    command: list[str]
+    command: tuple[str, ...]
 
     def run(self, folder: Path, out: Path) -> tuple[float, int, str]:
         """Seconds, peak memory in KiB, and the root."""
@@ -68,14 +71,14 @@ def make_folders(data: Path, scale: int) -> list[Path]:
 
 def programs(go: str | None, js: str | None) -> list[Program]:
     found = [
-        Program(f"carv2, {name}", [sys.executable, "-c", OURS, "{in}", "{out}", name])
+        Program(f"carv2, {name}", (sys.executable, "-c", OURS, "{in}", "{out}", name))
         for name in ("go-car", "unixfs-v1-2025")
     ]
     if go:
         flags = ["--profile", "go-car", "--wrap", "--car", "{out}", "{in}"]
-        found.append(Program("go-unixfsnode, go-car", [go, "unixfs-import", *flags]))
+        found.append(Program("go-unixfsnode, go-car", (go, "unixfs-import", *flags)))
     if js:
-        found.append(Program("ipfs-car 3", ["node", f"{js}/ipfs-car.mjs", "3", "{out}", "{in}"]))
+        found.append(Program("ipfs-car 3", ("node", f"{js}/ipfs-car.mjs", "3", "{out}", "{in}")))
     return found
 
 
