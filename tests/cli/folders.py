@@ -44,6 +44,9 @@ def _files() -> dict[str, bytes]:
     )
     return {
         "folder.car": dag.archive(root, without=[lost.cid]),
+        "damaged-folder.car": dag.archive(root)
+        .replace(b"lobster\n", b"l0bster\n")
+        .replace(b"old days", b"0ld days"),
         "two-folders.car": dag.archive(dag.directory({"a": root}), dag.directory({"b": root}), without=[lost.cid]),
         "single.car": dag.archive(dag.raw(b"one file\n")),
         "sharded.car": sharded.archive(shards),

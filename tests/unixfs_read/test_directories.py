@@ -124,7 +124,7 @@ def test_entries_say_what_they_are() -> None:
     with_times = unixfs(FILE, b"old", size=3, tail=number(7, 0o644) + text(8, number(1, 1700000000)))
     entries: dict[str | bytes, Made] = {
         "raw": fish,
-        "inline": identity(b"here", codec=archives.RAW),
+        "inline": identity(b"here", codec=archives.RAW)._replace(total=99),
         "leaf": dag.leaf(b"lobster"),
         "no size": dag.node([(b"", fish)], unixfs(FILE, b"x", sizes=[4])),
         "tree": dag.file([fish, fish]),
