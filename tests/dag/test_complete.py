@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 
 import carv2
 from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore
-from carv2.dag import Completeness, check_complete, verify_deep
+from carv2.dag import Completeness, check_complete, detect_order, dot, select, sort, verify_deep
 from carv2.dag import _graph as graph_module
-from carv2.errors import BudgetError, IntegrityError, TruncatedError, UnknownHashError
+from carv2.dag.selector import EVERYTHING
+from carv2.errors import CarError, IntegrityError, TruncatedError, UnknownHashError
 from dag.dags import Dag, breadth_first, cbor_node, chain, dags, doubling, is_identity, pb_node
 from helpers import archives
 from helpers.archives import DAG_CBOR, DAG_PB, FISH, LOBSTER, SHA2_256, cid_v0, cid_v1, identity, link
@@ -209,14 +212,41 @@ def test_long_chains_and_many_ways_are_no_trouble() -> None:
             assert (found.complete, found.depth) == (True, depth)
 
 
-def test_an_identity_cid_that_holds_too_much_is_a_budget_error_in_a_report() -> None:
+def test_an_identity_cid_that_holds_too_much_is_not_looked_into() -> None:
     padded = identity(b"\x82" + link(FISH[0]) + archives.cbor_head(2, 70_000) + bytes(70_000), codec=DAG_CBOR)
     node = archives.node(padded)
-    with pytest.raises(BudgetError):
-        check_complete(archives.v1([node[0]], [node, FISH]))
-    report, deep = verify_deep(archives.v1([node[0]], [node, FISH]))
-    assert deep is None
-    assert [problem.kind for problem in report.problems] == ["BudgetError"]
+    archive = archives.v1([node[0]], [node, FISH])
+    for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
+        assert not found.complete
+        assert [problem.kind for problem in found.faults] == ["BudgetError"]
+    assert verify_deep(archive)[0].ok
+
+
+@settings(max_examples=60)
+@given(dags(), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4), st.integers(0, 40))
+def test_a_damaged_archive_gives_a_report_or_a_car_error(
+    dag: Dag, changes: list[tuple[int, int]], cut: int
+) -> None:
+    archive = bytearray(dag.archive)
+    for at, byte in changes:
+        archive[at % len(archive)] = byte
+    damaged = bytes(archive[: len(archive) - cut])
+    report, deep = verify_deep(damaged)
+    assert deep is not None or not report.ok
+    for check_hashes in (True, False):
+        with contextlib.suppress(CarError):
+            assert isinstance(check_complete(damaged, check_hashes=check_hashes), Completeness)
+    with contextlib.suppress(CarError), carv2.open(damaged) as car:
+        detect_order(car.blocks(verify=False), car.roots)
+    with contextlib.suppress(CarError):
+        sort(damaged, io.BytesIO())
+    with contextlib.suppress(CarError):
+        missing: list[carv2.CID] = []
+        store = ReadOnlyBlockstore(damaged, verify=False)
+        list(dot(store, store.roots))
+        list(
+            select(store, store.roots[0], EVERYTHING, max_steps=1000, on_unknown="leaf", on_missing=missing.append)
+        )
 
 
 def test_a_report_goes_as_far_as_the_sections_do(tmp_path: Path) -> None:

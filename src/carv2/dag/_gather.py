@@ -9,7 +9,7 @@ from carv2.cid import CID
 from carv2.codec import links_of
 from carv2.dag._graph import ROOTS, Graph
 from carv2.dag.walk import followed
-from carv2.errors import CodecError, UnknownCodecError
+from carv2.errors import BudgetError, CodecError, UnknownCodecError
 from carv2.units import PayloadOffset
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Links:
     """Reads the links of blocks one after the other; remembers what could not be read."""
 
     def __init__(self) -> None:
-        self.faults: list[CodecError] = []
+        self.faults: list[CodecError | BudgetError] = []
         """The first of the blocks whose links cannot be read."""
         self.fault_count = 0
         self.unknown_codecs: set[int] = set()
@@ -56,11 +56,11 @@ class Links:
                 continue
             try:
                 pending += followed(cid, CID.trusted(cid).digest, on_unknown="leaf")[::-1]
-            except CodecError as error:
+            except (CodecError, BudgetError) as error:
                 self._note(error)
         return found
 
-    def _note(self, error: CodecError) -> None:
+    def _note(self, error: CodecError | BudgetError) -> None:
         self.fault_count += 1
         if len(self.faults) < MAX_LISTED:
             self.faults.append(error)

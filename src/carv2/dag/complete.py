@@ -11,6 +11,7 @@ from carv2.blockstore import Blockstore, ReadOnlyBlockstore
 from carv2.cid import CID
 from carv2.dag._gather import MAX_LISTED, GraphScan, Links
 from carv2.dag.walk import AT_ONCE, Fetch, as_roots
+from carv2.errors import CodecError
 from carv2.operations._tally import require_known_hashes, take
 from carv2.operations.problems import Problem
 from carv2.operations.verify import verify
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
     from carv2.dag.walk import Store
-    from carv2.errors import CodecError
+    from carv2.errors import CarError
     from carv2.operations.verify import Verification
 
 __all__ = ["Completeness", "Missing", "check_complete", "verify_deep"]
@@ -190,8 +191,9 @@ def _of_scan(scan: GraphScan) -> Completeness:
     )
 
 
-def _problem(error: CodecError) -> Problem:
-    return Problem(kind=type(error).__name__, message=str(error), cid=error.cid)
+def _problem(error: CarError) -> Problem:
+    cid = error.cid if isinstance(error, CodecError) else None
+    return Problem(kind=type(error).__name__, message=str(error), cid=cid)
 
 
 def _of_store(store: Store, roots: Sequence[CID], *, unreachable: bool = True) -> Completeness:
