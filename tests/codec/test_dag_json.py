@@ -162,6 +162,23 @@ def test_what_is_written_is_known(value: object, text: str) -> None:
     assert dag_json.encode(value).decode() == text
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"/": 1},
+        {"/": {}},
+        {"/": {"byte": "AQ"}},
+        {"/": {"a": 1, "bytes": "AQ"}},
+        {"/": {"bytes": 1}},
+        {"": "x", "/": "x"},
+    ],
+)
+def test_maps_that_are_not_reserved_are_written_and_come_back(value: object) -> None:
+    raw = dag_json.encode(value)
+    assert dag_json.decode(raw) == value
+    assert dag_json.links(raw) == []
+
+
 @given(VALUES)
 @example([b"", CID(V0_CID), "\u2028\x00", 1e-7, -(1 << 64)])
 def test_values_come_back_and_have_one_form(value: Any) -> None:

@@ -24,6 +24,8 @@ def node(*links: bytes) -> bytes:
     return b"".join(field(0x12, link) for link in links)
 
 
+SIZES = [126, 127, 128, 16255, 16256, 16383, 16384, (1 << 56) - 1, 1 << 56, (1 << 63) - 1]
+
 KNOWN = [
     (b"", PBNode([])),
     (b"\x0a\x00", PBNode([], b"")),
@@ -36,6 +38,8 @@ KNOWN = [
     (node(HASH + field(0x12, b"a\xff")), PBNode([PBLink(RAW_CID, "a\udcff")])),
     (node(HASH + field(0x12, b"n" * 300) + SIZE), PBNode([PBLink(RAW_CID, "n" * 300, 133)])),
     (node(HASH, field(0x0A, PB_CID)), PBNode([PBLink(RAW_CID), PBLink(PB_CID)])),
+    *((node(HASH + b"\x18" + varint(size)), PBNode([PBLink(RAW_CID, None, size)])) for size in SIZES),
+    (node(HASH + field(0x12, b"n" * 128)), PBNode([PBLink(RAW_CID, "n" * 128)])),
     (node(HASH + b"\x18" + b"\xff" * 9 + b"\x01"), PBNode([PBLink(RAW_CID, None, (1 << 64) - 1)])),
     (node(field(0x0A, bytes.fromhex("0155000161"))), PBNode([PBLink(bytes.fromhex("0155000161"))])),
 ]
