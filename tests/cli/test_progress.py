@@ -276,6 +276,11 @@ COMMANDS = [
     "salvage large.car out.car",
     "unwrap wrapped.car out.car",
     "verify missing-root.car large.car",
+    "filter --inverse --cid-file nothing large.car out.car",
+    "concat large.car large.car -o out.car",
+    "diff large.car large.car",
+    "stat large.car",
+    "split --size 100MiB large.car part",
 ]
 RUN = """
 from carv2.cli.main import main

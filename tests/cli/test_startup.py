@@ -75,7 +75,7 @@ def test_the_help_page_imports_no_command_and_nothing_slow() -> None:
     assert not found & {"dataclasses", "inspect", "asyncio", "concurrent.futures", "multiprocessing", "pathlib"}
 
 
-@pytest.mark.parametrize("command", ["inspect --full", "list", "verify", "root", "explain"])
+@pytest.mark.parametrize("command", ["inspect --full", "list", "verify", "root", "explain", "stat"])
 def test_a_command_on_a_usual_archive_imports_no_optional_library(command: str, tmp_path: Path) -> None:
     (tmp_path / "wrapped.car").write_bytes(FILES["wrapped.car"])
     found = imported(*command.split(), "wrapped.car", folder=tmp_path)

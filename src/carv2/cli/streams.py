@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import stat
 import sys
 import tempfile
 from decimal import Decimal
@@ -18,7 +19,7 @@ from carv2.cli import progress
 from carv2.units import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from carv2._source import Source
@@ -141,16 +142,41 @@ def watched(name: str, label: str, *, passes: int = 1, workers: int = 1) -> Gene
 def source(name: str) -> Generator[str | BinaryIO]:
     """What to read ``name`` from, at any position; a pipe is copied to a temporary file first."""
     with blame(name):
-        if name != "-":
-            yield name
-        elif standard_input().seekable():
-            yield standard_input()
+        if name == "-" or _is_pipe(name):
+            with _spooled(name) as file:
+                yield file
         else:
-            with tempfile.TemporaryFile() as spool:
-                for chunk in chunks(name):
-                    spool.write(chunk)
-                spool.flush()
-                yield spool
+            yield name
+
+
+def sources(stack: contextlib.ExitStack, names: Sequence[str]) -> list[str | BinaryIO]:
+    """The same for what reads several archives, and names those with a path in its errors itself."""
+    if names.count("-") > 1:
+        raise ValueError("standard input can be read once only")
+    pipes = [name for name in names if name == "-" or _is_pipe(name)]
+    if len(pipes) == 1:
+        stack.enter_context(blame(pipes[0]))
+    return [stack.enter_context(_spooled(name)) if name in pipes else name for name in names]
+
+
+@contextlib.contextmanager
+def _spooled(name: str) -> Generator[BinaryIO]:
+    """A seekable file of what comes out of standard input or a named pipe, as a shell's ``<(...)`` is one."""
+    if name == "-" and standard_input().seekable():
+        yield standard_input()
+        return
+    with tempfile.TemporaryFile() as spool:
+        for chunk in chunks(name):
+            spool.write(chunk)
+        spool.flush()
+        yield spool
+
+
+def _is_pipe(name: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return False
 
 
 def chunks(name: str) -> Iterator[bytes]:

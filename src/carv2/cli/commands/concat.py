@@ -37,10 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.files.count("-") > 1:
-        raise ValueError("standard input can be read once only")
     with contextlib.ExitStack() as stack:
-        sources = [stack.enter_context(streams.source(name)) if name == "-" else name for name in args.files]
+        sources = streams.sources(stack, args.files)
         tick = stack.enter_context(progress.bar("reading", streams.total_size(args.files)))
         report = concat(
             sources,

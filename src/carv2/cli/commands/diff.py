@@ -34,10 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.a == args.b == "-":
-        raise ValueError("standard input can be read once only")
     with contextlib.ExitStack() as stack:
-        a, b = (stack.enter_context(streams.source(name)) if name == "-" else name for name in (args.a, args.b))
+        a, b = streams.sources(stack, [args.a, args.b])
         if args.paths:
             return _diff_paths(a, b, args)
         tick = stack.enter_context(progress.bar("comparing", streams.total_size([args.a, args.b])))

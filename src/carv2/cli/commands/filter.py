@@ -82,8 +82,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("standard input cannot be the archive and the CIDs: name a --cid-file")
     if args.append and args.out == "-":
         raise ValueError("standard output cannot be appended to")
-    if args.append and (args.version != 2 or carv2.read_version(args.out) != 2):
-        raise ValueError("can only append to version 2 car files")
+    if args.append:
+        with streams.blame(args.out):
+            version = carv2.read_version(args.out)
+        if args.version != 2 or version != 2:
+            raise ValueError("can only append to version 2 car files")
 
 
 def _cids(name: str) -> Iterator[carv2.CID]:
