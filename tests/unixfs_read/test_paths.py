@@ -197,6 +197,9 @@ def test_a_mapping_will_do_for_a_store() -> None:
     cid = archives.cid_v1(b"fish")
     assert list(read(Counting({cid: b"fish"}), cid)) == [b"fish"]
     assert list(read(Counting({}), archives.identity(b"id"))) == [b"id"]
+    assert list(read({CID(cid): b"fish"}, cid)) == [b"fish"]
+    with pytest.raises(BlockNotFoundError):
+        list(read({}, cid))
 
 
 def test_the_root_may_be_given_as_anything_that_is_a_cid() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carv2.blockstore import ReadOnlyBlockstore
@@ -65,7 +66,10 @@ def found(store: Blockstore, roots: tuple[CID, ...], text: str) -> list[tuple[CI
     failure: PathNotFoundError | None = None
     for root, path in starts(roots, text):
         try:
-            entries.append((root, resolve(store, root, path)))
+            entry = resolve(store, root, path)
+            if entry.kind == "file" and entry.size is None:  # no link says it
+                entry = replace(entry, size=store.size_of(entry.cid))
+            entries.append((root, entry))
         except PathNotFoundError as error:
             failure = failure or error
     if failure is not None and not entries:

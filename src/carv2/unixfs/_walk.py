@@ -32,7 +32,7 @@ _LOOK_AHEAD = 256
 
 
 class Store(Protocol):
-    """What blocks are read from: a mapping that raises BlockNotFoundError."""
+    """What blocks are read from: a mapping that raises BlockNotFoundError, or just KeyError."""
 
     def __getitem__(self, cid: CIDLike, /) -> bytes: ...
 
@@ -146,4 +146,6 @@ def _answer(fetch: Fetcher, walk: Walk[Result, object], want: Want) -> Want | Re
         data = fetch(want)
     except BlockNotFoundError as error:
         return walk.throw(error)
+    except KeyError:  # of a dict
+        return walk.throw(BlockNotFoundError(CID.trusted(want.cid)))
     return walk.send(data)

@@ -89,4 +89,4 @@ def _long(item: Entry | Missing) -> str:
         return f"{'missing':<9}  {'-':>12}  {item.cid}  {folders.shown(item.path)}"
     size = "-" if item.size is None else item.size
     target = "" if item.target is None else f" -> {folders.shown(item.target)}"
-    return f"{item.kind:<9}  {size:>12}  {item.cid}  {folders.shown(item.name)}{target}"
+    return f"{item.kind:<9}  {size:>12}  {item.cid}  {folders.shown(item.name)}{target}".rstrip()
