@@ -112,6 +112,14 @@ def test_an_archive_of_five_blocks(name: str) -> None:
     assert detect_order(pairs, TOP[0]) == Order(order=order, dups=dups, gaps=gaps)  # type: ignore[arg-type]
 
 
+def test_of_repeats_all_must_be_there_but_for_an_end_that_was_cut_off() -> None:
+    top = archives.node(FISH[0], LOBSTER[0], FISH[0], LOBSTER[0])
+    assert order_of([top, FISH, LOBSTER], top[:1]) == ("dfs", False)
+    assert order_of([top, FISH, LOBSTER, FISH, LOBSTER], top[:1]) == ("dfs", True)
+    assert order_of([top, FISH, LOBSTER, FISH], top[:1]) == ("dfs", True)
+    assert order_of([top, FISH, LOBSTER, LOBSTER], top[:1]) == ("unknown", True)
+
+
 def test_without_roots_the_first_block_is_taken_for_one() -> None:
     assert order_of([MIDDLE, FISH, LOBSTER], []) == ("dfs", False)
     assert order_of([FISH, MIDDLE], []) == ("unknown", False)
