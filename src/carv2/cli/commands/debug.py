@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     inexact: list[CID] = []
-    with streams.source(args.file) as source, writing(streams.destination(args.output)) as out:
+    is_quiet = args.output != "-"  # a bar between the lines of a text helps nobody
+    opened = streams.watched(args.file, "reading") if is_quiet else streams.source(args.file)
+    with opened as source, writing(streams.destination(args.output)) as out:
         pieces = to_patch(
             source,
             name=args.file,
