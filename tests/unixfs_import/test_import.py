@@ -160,6 +160,21 @@ def test_paths_stand_side_by_side_under_their_own_names(tmp_path: Path) -> None:
     assert report.directory_count == 2
 
 
+def test_paths_need_no_order(tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", {"b": b"1", "a": b"2"})
+    one, other = (run([tmp_path / "t" / name for name in order], SMALL)[0].root for order in ("ab", "ba"))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_symlink_that_is_named_itself(tmp_path: Path, name: str) -> None:
+    write_tree(tmp_path / "t", {"file": b"fish", "folder": {"x": b"1"}, "to file": "file", "to folder": "folder"})
+    for link, target in (("file", b"fish"), ("folder", {b"x": b"1"})):
+        report, archive, _ = run(tmp_path / "t" / f"to {link}", PROFILES[name], wrap=False)
+        kept = PROFILES[name].symlinks == "keep"
+        assert archive.content(bytes(report.root)) == (("symlink to", link.encode()) if kept else target)
+
+
 def test_a_folder_by_a_dot_has_its_own_name(tmp_path: Path, monkeypatch: Any) -> None:
     write_tree(tmp_path / "here", {"x": b"1"})
     monkeypatch.chdir(tmp_path / "here")

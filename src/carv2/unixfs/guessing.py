@@ -196,7 +196,7 @@ class _Feed:
             if len(self._held) == self._size:
                 self._add_leaf(self._held)
                 self._held = bytearray()
-        while not self._held and len(data) - at >= self._size:
+        while len(data) - at >= self._size:
             self._add_leaf(data[at : at + self._size])
             at += self._size
         self._held += data[at:]
