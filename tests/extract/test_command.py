@@ -6,10 +6,9 @@ import os
 import pty
 from typing import TYPE_CHECKING
 
+from carv2.cli import progress
 from cli.files import lay_out
 from cli.running import run
-
-from carv2.cli import progress
 
 if TYPE_CHECKING:
     from pathlib import Path
