@@ -21,6 +21,7 @@ TREE: dict[str, object] = {
     ".hidden": {"h": b"h"},
     "link": "a",
     "empty": {},
+    "nothing": b"",
 }
 
 
@@ -35,7 +36,7 @@ def root_of(path: Path, name: str, *, wrap: bool) -> CID:
     return import_tree(path, lambda _cid, _data: None, profile=name, wrap=wrap).root
 
 
-@pytest.mark.parametrize("what", ["", "large", "a", "link"])
+@pytest.mark.parametrize("what", ["", "large", "a", "nothing", "link"])
 def test_each_way_gives_what_an_import_gives(folder: Path, what: str) -> None:
     path = folder / what if what else folder
     roots = {(name, wrap): root_of(path, name, wrap=wrap) for name in PROFILES for wrap in (False, True)}
