@@ -285,6 +285,25 @@ def test_many_ways_through_a_dag_are_gone_once() -> None:
     assert len(list(select(store, dag.roots[0], deep))) == 60
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_a_limit_counts_rounds_of_the_sequence_not_steps(limit: int) -> None:
+    dag = chain(50)
+    store = MemoryBlockstore(dag.blocks.items())
+    form = {"R": {"l": {"depth": limit}, ":>": {"f": {"f>": {"l": {"a": {">": E}}}}}}}
+    assert len(list(select(store, dag.roots[0], json.dumps(form)))) == limit
+
+
+def test_unions_are_kept_flat() -> None:
+    both = {"|": [{"a": {">": E}}, {"a": {">": {"|": [E, {"a": {">": E}}, M]}}}]}
+    chosen: Selector | None = parse(json.dumps({"R": {"l": {"none": {}}, ":>": both}}))
+    sizes = []
+    for _ in range(12):
+        assert chosen is not None
+        chosen = chosen.explore([0], 0, 0)
+        sizes.append(len(repr(chosen)))
+    assert sizes[6:] == sizes[5:-1]
+
+
 def test_a_selector_that_would_grow_at_each_step_does_not() -> None:
     dag = chain(200)
     store = MemoryBlockstore(dag.blocks.items())
