@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,11 +197,12 @@ def test_no_thread_is_started_and_rich_is_not_loaded_before_it_is_needed() -> No
 
 def test_many_threads_may_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     class Line:
-        drawing = 0
+        drawing = most = 0
 
         def show(self, share: float | None, status: str) -> None:
             Line.drawing += 1
-            assert Line.drawing == 1
+            Line.most = max(Line.most, Line.drawing)
+            time.sleep(0.001)
             Line.drawing -= 1
 
         def clear(self) -> None:
@@ -212,7 +214,7 @@ def test_many_threads_may_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = progress._Meter("x", None, "files")
 
     def work() -> None:
-        for _ in range(500):
+        for _ in range(50):
             meter.tick(1)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -221,7 +223,7 @@ def test_many_threads_may_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     meter.close()
-    assert Line.drawing == 0
+    assert Line.most == 1
 
 
 def test_a_terminal_that_goes_away_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,35 +76,34 @@ def concat(
     """
     if not sources:
         raise ValueError("no archives to concatenate")
-    seen = set[bytes]()
-    duplicate_count = 0
-
-    def keep(cid: bytes, _size: int) -> bool:
-        nonlocal duplicate_count
-        is_new = cid not in seen
-        duplicate_count += not is_new
-        seen.add(cid)
-        return is_new
-
     chosen = _roots(sources, roots, limits)
     assembly = Assembly(chosen, Layout(version=version), limits=limits)
+    once = _Once()
+    keep = once.keep if deduplicate else None
     for source in sources:
         with naming(source), CarReader(source, limits=limits, null_padding=null_padding) as car:
-            assembly.add(
-                car,
-                source,
-                keep if deduplicate else None,
-                verify=verify,
-                workers=workers,
-                on_progress=on_progress,
-            )
+            assembly.add(car, source, keep, verify=verify, workers=workers, on_progress=on_progress)
     assembly.write(destination)
     return ConcatReport(
         roots=chosen,
         block_count=assembly.block_count,
         block_bytes=assembly.block_bytes,
-        duplicate_count=duplicate_count,
+        duplicate_count=once.duplicate_count,
     )
+
+
+class _Once:
+    """Keeps the first section of each CID."""
+
+    def __init__(self) -> None:
+        self._seen = set[bytes]()
+        self.duplicate_count = 0
+
+    def keep(self, cid: bytes, _size: int) -> bool:
+        is_new = cid not in self._seen
+        self.duplicate_count += not is_new
+        self._seen.add(cid)
+        return is_new
 
 
 def _roots(sources: Sequence[SourceLike], roots: RootsOf, limits: Limits) -> tuple[CID, ...]:
