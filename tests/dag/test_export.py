@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +205,11 @@ def test_an_archive_without_roots_has_nothing_in_order() -> None:
     assert in_order(archive, keep_unreachable=True)[1] == archive
 
 
-def test_repeats_end_at_a_thousand_times_the_archive() -> None:
+def test_repeats_end_at_a_thousand_times_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("carv2.dag.export"), "MAX_GROWTH", 2)
+    with pytest.raises(BudgetError, match=f"more than {2 * len(doubling(9).archive)} bytes"):
+        in_order(doubling(9).archive, dups=True)
+    monkeypatch.undo()
     dag = doubling(40)
     with pytest.raises(BudgetError, match="bytes"):
         in_order(dag.archive, dups=True, max_bytes=10_000)

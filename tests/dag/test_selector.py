@@ -294,6 +294,12 @@ def test_a_limit_counts_rounds_of_the_sequence_not_steps(limit: int) -> None:
 
 
 def test_unions_are_kept_flat() -> None:
+    dag = chain(50)
+    swapped = {"|": [{"a": {">": {"|": [M, E]}}}, {"a": {">": {"|": [E, M]}}}]}
+    found = select(
+        MemoryBlockstore(dag.blocks.items()), dag.roots[0], json.dumps({"R": {"l": {"none": {}}, ":>": swapped}})
+    )
+    assert len(list(found)) == 50
     both = {"|": [{"a": {">": E}}, {"a": {">": {"|": [E, {"a": {">": E}}, M]}}}]}
     chosen: Selector | None = parse(json.dumps({"R": {"l": {"none": {}}, ":>": both}}))
     sizes = []
