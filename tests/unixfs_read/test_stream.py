@@ -432,6 +432,8 @@ def test_links_that_wait_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     dag, made = bomb(1)
     sent = Gateway(dag.blocks).answer(made.cid)
     assert len(list(verify_stream([stream(sent)], made.cid))) == 65
+    many = dag.file([made] * 20)  # never more than 84 at a time
+    assert len(list(verify_stream([stream(Gateway(dag.blocks).answer(many.cid))], many.cid))) == 1301
     dag, made = bomb(2)
     with pytest.raises(BudgetError, match="links"):
         list(verify_stream([stream(Gateway(dag.blocks).answer(made.cid))], made.cid))
