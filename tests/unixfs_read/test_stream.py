@@ -390,6 +390,11 @@ def test_what_comes_too_early_is_held_only_up_to_a_budget() -> None:
     with pytest.raises(BudgetError, match="more than 100000 bytes"):
         list(verify_stream([stream(late)], root.cid, order="unk", dups=False, max_held=100_000))
     assert len(list(verify_stream([stream(sent)], root.cid, order="unk", dups=False, max_held=100_000))) == 51
+    swapped = [block for at in range(1, 50, 2) for block in (sent[at + 1], sent[at])]
+    assert (
+        len(list(verify_stream([stream(sent[:1] + swapped)], root.cid, order="unk", dups=False, max_held=50_000)))
+        == 51
+    )
     with pytest.raises(BudgetError):
         list(verify_stream([stream(sent)], root.cid, dups=False, max_held=10_000))
     assert len(list(verify_stream([stream(sent)], root.cid, max_held=0))) == 51

@@ -144,8 +144,7 @@ class StreamVerifier:
         try:
             blocks = self._decoder.feed(chunk)
             for (cid_bytes, data), position in zip(blocks, self._decoder.take_positions(), strict=False):
-                if self._failure is None:
-                    self._take(cid_bytes, data, position)
+                self._take(cid_bytes, data, position)
         except CarError as error:
             self._failure = error
         if self._failure is not None and not self._out:
@@ -222,7 +221,7 @@ class StreamVerifier:
 
     def _known(self, want: Want) -> bytes | None:
         data = inline(want.cid)
-        if data is not None or self._strict:
+        if data is not None:
             return data
         key = _multihash_of(want.cid)
         early = self._memory.take_early(key)
@@ -274,10 +273,9 @@ class _Memory:
 
     def put_given(self, key: bytes, cid_bytes: bytes, data: bytes) -> None:
         """Remember that the block was given; of one with links, which a walk may come back to, also what it is."""
-        if key not in self._given:
-            kept = data if self._keep_nodes and links_of(cid_bytes, data) else b""
-            self._given[key] = kept
-            self._hold(_ENTRY + len(kept))
+        kept = data if self._keep_nodes and links_of(cid_bytes, data) else b""
+        self._given[key] = kept
+        self._hold(_ENTRY + len(kept))
 
     def given(self, key: bytes) -> bytes | None:
         """A block with links that was given before."""
