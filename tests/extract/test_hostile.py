@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from carv2 import CID, _folder, unixfs
 from carv2.errors import BudgetError, CarError, UnixFSError, UnsafePathError
+from carv2.unixfs import _safe_walk
 from extract.trees import snapshot
 from helpers import archives
 from helpers.unixfs import FILE, HAMT, Dag, Made, identity, text
@@ -463,3 +464,16 @@ def test_any_tree_comes_out_inside_or_not_at_all(
     assert {path for path in found if not path.startswith("into/")} <= {"into", "outside"}
     assert sum(isinstance(data, bytes) for data in found.values()) == report.files
     assert sum(data == "directory" for path, data in found.items() if "/" in path) == report.directories
+
+
+def test_a_report_of_what_was_skipped_takes_bounded_memory(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_safe_walk, "_MAX_TEXT", 1 << 18)
+    dag = Dag()
+    made = dag.directory({})
+    for at in range(9):
+        made = dag.directory({f"{at}" + "n" * 250: made, "link": dag.symlink(b"s" * 2000)})
+    wide = dag.directory({f"{at:04}": made for at in range(50)})
+    said: list[int] = []
+    report = unixfs.extract(dag.archive(wide), into, on_skip=lambda skipped: said.append(len(skipped.detail)))
+    assert said == [500] * 450
+    assert 1 << 17 < sum(len(skipped.path) + len(skipped.detail) for skipped in report.skipped) <= 1 << 18

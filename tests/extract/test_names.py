@@ -108,7 +108,7 @@ def test_a_symlink_that_leads_or_might_lead_outside(target: str, depth: int) -> 
     assert len(str(caught.value)) < 500
 
 
-SEGMENT = st.sampled_from(["a", "b", "c", "..", "..", ".", ""])
+SEGMENT = st.sampled_from(["a", "b", "c", "..", "..", "."])  # no "": os.path.realpath is wrong about loops then
 
 
 @given(

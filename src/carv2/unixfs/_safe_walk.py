@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from carv2.cid import CID, RAW
 from carv2.errors import BlockNotFoundError, BudgetError, PathNotFoundError, UnsafePathError
@@ -34,11 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Skipped"]
 
+Item = TypeVar("Item")
+
 ROOT_FILE = "unknown"
 """Name of a root that is a file: its own is not in the archive. Source: go-car's ``car extract``."""
 
 _MAX_NAMES = 1 << 18
-"""Names of one directory that are remembered to find those that differ only in case."""
+"""Names, of all directories that we are in, that are remembered to find those that differ only in case."""
+
+_MAX_DETAIL = 500
+"""Characters: targets of symlinks may be as long as a block."""
+
+_MAX_TEXT = 32 << 20
+"""Characters of paths and the like that a report remembers: they can be long, and many."""
 
 
 _HELD = 8 << 20
@@ -121,6 +129,7 @@ class SafeWalk:
         self._on_skip = on_skip
         self._is_pruned = False
         self._is_root_file_free = True
+        self._names = 0
 
     def prune(self) -> None:
         """Pass over the directory of the last step, which was to be entered and was not."""
@@ -129,7 +138,7 @@ class SafeWalk:
     def skip(self, path: str, reason: Reason, *, count: int = 1, shard: bool = False, detail: str = "") -> None:
         """Say that something is not given out."""
         if self._on_skip is not None:
-            self._on_skip(Skipped(f"/{path}", reason, count, shard, detail))
+            self._on_skip(Skipped(f"/{path}", reason, count, shard, detail[:_MAX_DETAIL]))
 
     def pieces(self, entry: Entry) -> Iterable[bytes]:
         """The payload of a file, not yet paid for."""
@@ -222,6 +231,7 @@ class SafeWalk:
             entry = next(level.entries, None)
             if entry is None:
                 stack.pop()
+                self._names -= len(level.names)
                 self._say_what_shards_are_missing(level)
                 if stack:
                     yield Step("leave")
@@ -272,7 +282,7 @@ class SafeWalk:
         except UnsafePathError as error:
             self._unsafe(path, "unsafe name", error)
             return None
-        twin = _twin_of(entry.name, name, level)
+        twin = self._twin_of(entry.name, name, level)
         if twin is not None and self._rules.portable:
             self.skip(path, "collision", detail=twin.decode("utf-8", "surrogateescape"))
             return None
@@ -280,6 +290,14 @@ class SafeWalk:
             target = self._target_of(entry, path, depth)
             return None if target is None else Step("symlink", name, path, entry, target, twin)
         return Step("enter" if entry.kind == "directory" else "file", name, path, entry, b"", twin)
+
+    def _twin_of(self, name: str, raw: bytes, level: _Level) -> bytes | None:
+        if self._names >= _MAX_NAMES:
+            return None
+        first = level.names.setdefault(folded(name), raw)
+        if first is raw:
+            self._names += 1
+        return None if first == raw else first
 
     def _unsafe(self, path: str, reason: Reason, error: UnsafePathError) -> None:
         if self._rules.on_unsafe == "raise":
@@ -306,11 +324,18 @@ def _entering(way: Sequence[bytes], names: Sequence[str]) -> Iterator[Step]:
         yield Step("enter", name, "/".join(names[:at]))
 
 
-def _twin_of(name: str, raw: bytes, level: _Level) -> bytes | None:
-    if len(level.names) >= _MAX_NAMES:
-        return None
-    first = level.names.setdefault(folded(name), raw)
-    return None if first == raw else first
+class Remembered(Generic[Item]):
+    """A list that takes nothing more once it holds enough."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._room = _MAX_TEXT
+
+    def add(self, item: Item, size: int) -> None:
+        """Append it, if there is room left for text of ``size`` characters."""
+        self._room -= size + 100
+        if self._room >= 0:
+            self.items.append(item)
 
 
 def paths_apart(paths: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from carv2.cid import CID
 from carv2.errors import BlockNotFoundError
 from carv2.unixfs._ahead import ahead
 from carv2.unixfs._budget import Budget
-from carv2.unixfs._safe_walk import ROOT_FILE, Rules, SafeWalk, Skipped, paths_apart
+from carv2.unixfs._safe_walk import ROOT_FILE, Remembered, Rules, SafeWalk, Skipped, paths_apart
 from carv2.unixfs.entry import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ __all__ = ["ExtractReport", "extract"]
 _LARGE = 4 << 20
 """Bytes of a file from which on it is read by another thread than it is written by."""
 
-_MAX_SKIPPED = 100_000
-"""Of what was skipped, how much a report remembers."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExtractReport:
@@ -54,7 +51,7 @@ class ExtractReport:
     bytes: int = 0
     """Of the files' payload."""
     skipped: tuple[Skipped, ...] = ()
-    """What did not come out, and why; no more than 100,000 of it."""
+    """What did not come out, and why; if that is very much, the first of it: some 32 million characters."""
     collisions: tuple[str, ...] = ()
     """Paths whose last name differs from another in its directory only by case, or by how its characters are
     composed: on another computer they would be the same file."""
@@ -167,19 +164,20 @@ class _Log:
     ) -> None:
         self.on_path, self._on_skip = on_path, on_skip
         self.files = self.directories = self.symlinks = 0
-        self._skipped: list[Skipped] = []
-        self.collisions: list[str] = []
+        self._skipped: Remembered[Skipped] = Remembered()
+        self._collisions: Remembered[str] = Remembered()
 
     def skip(self, skipped: Skipped) -> None:
-        if len(self._skipped) < _MAX_SKIPPED:
-            self._skipped.append(skipped)
+        self._skipped.add(skipped, len(skipped.path) + len(skipped.detail))
         if self._on_skip is not None:
             self._on_skip(skipped)
 
+    def collision(self, path: str) -> None:
+        self._collisions.add(path, len(path))
+
     def report(self, size: int) -> ExtractReport:
-        return ExtractReport(
-            self.files, self.directories, self.symlinks, size, tuple(self._skipped), tuple(self.collisions)
-        )
+        skipped, collisions = tuple(self._skipped.items), tuple(self._collisions.items)
+        return ExtractReport(self.files, self.directories, self.symlinks, size, skipped, collisions)
 
 
 class _Maker:
@@ -217,8 +215,7 @@ class _Maker:
 
     def _collides(self, step: Step, twin: bytes) -> bool:
         """Whether the file system takes the two names for one; then the first one stays."""
-        if len(self._log.collisions) < _MAX_SKIPPED:
-            self._log.collisions.append(f"/{step.path}")
+        self._log.collision(f"/{step.path}")
         found = self._folder.inode(step.name)
         if found is None or found != self._folder.inode(twin):
             return False

@@ -11,6 +11,7 @@ from carv2 import unixfs
 from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cli import color, progress, streams
+from carv2.unixfs._safe_walk import Remembered
 
 if TYPE_CHECKING:
     import argparse
@@ -165,7 +166,7 @@ class _Told:
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose and not quiet
-        self._waiting: list[str] | None = None
+        self._waiting: Remembered[str] | None = None
 
     @contextlib.contextmanager
     def bar(self, size: int) -> Generator[progress.Tick]:
@@ -173,13 +174,13 @@ class _Told:
         if self._verbose or not progress.is_wanted():
             yield _ignore
             return
-        self._waiting = []
+        self._waiting = Remembered()
         try:
             with progress.bar("extracting", size) as tick:
                 yield tick
         finally:
             lines, self._waiting = self._waiting, None
-            for line in lines:
+            for line in lines.items:
                 print(line, file=sys.stderr)
 
     def path(self, path: str) -> None:
@@ -199,7 +200,7 @@ class _Told:
     def _say(self, text: str) -> None:
         line = color.printable(text)
         if self._waiting is not None:
-            self._waiting.append(line)
+            self._waiting.add(line, len(line))
         elif not self._quiet:
             print(line, file=sys.stderr)
 
@@ -209,7 +210,7 @@ class _Counted:
 
     def __init__(self, told: _Told) -> None:
         self._told = told
-        self._skipped: list[Skipped] = []
+        self._skipped: Remembered[Skipped] = Remembered()
         self._files = 0
 
     def path(self, path: str) -> None:
@@ -219,13 +220,13 @@ class _Counted:
 
     def skip(self, skipped: Skipped) -> None:
         """Remember it."""
-        self._skipped.append(skipped)
+        self._skipped.add(skipped, len(skipped.path) + len(skipped.detail))
         self._told.skip(skipped)
 
     @property
     def found(self) -> dict[str, Any]:
         """What there is to report."""
-        return streams.plain_fields({"files": self._files, "symlinks": 0, "skipped": self._skipped})
+        return streams.plain_fields({"files": self._files, "symlinks": 0, "skipped": self._skipped.items})
 
 
 def _ignore(_: int, /) -> None:
