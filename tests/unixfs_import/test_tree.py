@@ -277,6 +277,18 @@ def test_a_change_shows(tmp_path: Path) -> None:
             assert file.has_changed() == (change != "leave"), change
 
 
+def test_a_change_shows_by_what_was_read_where_times_do_not_tell(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    os.utime(path, (1, 1))
+    with _tree.open_file(path) as file:
+        os.truncate(path, 50)
+        assert len(file.read(1000)) == 50
+        os.truncate(path, 100)
+        os.utime(path, (1, 1))
+        assert file.has_changed()
+
+
 def test_files_of_no_known_size_are_read_to_their_end() -> None:
     path = Path("/proc/self/status")
     if not path.exists():
