@@ -272,7 +272,7 @@ class Shard(NamedTuple):
 
 
 FANOUTS = {
-    f"fan-out {fanout}": Shard(f"fan-out {fanout}", fanout=fanout)
+    f"fan-out {fanout}": Shard(f"fan-out {fanout}, allowed", fanout=fanout)
     for fanout in (None, 0, 1, 2, 4, 7, 24, 100, 255, 2048, 1 << 20, 1 << 63)
 }
 SHARDS = {
