@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
     from carv2.dag.selector import Selector
-    from carv2.dag.walk import OnUnknown, Store, Visit
+    from carv2.dag.walk import OnMissing, OnUnknown, Store, Visit
 
 __all__ = ["Exported", "Sorted", "export", "sort"]
 
@@ -133,27 +133,18 @@ def export(
     missing = _Missing()
     with _opened(source_or_store, limits) as (store, trusted):
         first = _only_root(store) if root is None else CID.of(root)
+        on_missing: OnMissing = "raise" if strict else missing.note
+        budget = {"max_depth": max_depth, "max_blocks": max_blocks, "max_bytes": max_bytes}
         visits = select(
-            store,
-            first,
-            selector,
-            max_depth=max_depth,
-            max_blocks=max_blocks,
-            max_bytes=max_bytes,
-            on_missing="raise" if strict else missing.note,
-            on_unknown=on_unknown,
+            store, first, selector, repeats=False, on_missing=on_missing, on_unknown=on_unknown, **budget
         )
-        count = size = 0
         with (
             writing(out) as sink,
             CarWriter(
                 sink, [first], version=version, verify=not trusted, index_codec=index_codec, limits=limits
             ) as writer,
         ):
-            for visit in visits:
-                if identity or not visit.cid.is_identity:
-                    writer.write(visit.cid_bytes, visit.data)
-                    count, size = count + 1, size + len(visit.data)
+            count, size = _write(writer, visits, identity=identity)
             if missing.first and missing.first[0] == first:
                 raise BlockNotFoundError(first)
     return Exported(
@@ -163,6 +154,16 @@ def export(
         missing=tuple(missing.first),
         missing_count=len(missing),
     )
+
+
+def _write(writer: CarWriter, visits: Iterable[Visit], *, identity: bool) -> tuple[int, int]:
+    """Write blocks; how many they are, and the bytes of their data."""
+    count = size = 0
+    for cid_bytes, data, _ in visits:
+        if identity or not is_identity(cid_bytes):
+            writer.write(cid_bytes, data)
+            count, size = count + 1, size + len(data)
+    return count, size
 
 
 @contextlib.contextmanager
@@ -235,15 +236,9 @@ def sort(
     ):
         if max_bytes is None and dups:
             max_bytes = MAX_GROWTH * car.source.size
+        budget: dict[str, int | None] = {"max_depth": None, "max_bytes": max_bytes}
         visits = walk(
-            store,
-            car.roots,
-            order=order,
-            repeats=dups,
-            max_depth=None,
-            max_bytes=max_bytes,
-            on_missing=missing.note,
-            on_unknown=on_unknown,
+            store, car.roots, order=order, repeats=dups, on_missing=missing.note, on_unknown=on_unknown, **budget
         )
         with (
             writing(out) as sink,
