@@ -13,7 +13,7 @@ from helpers.shared import shared_fixture
 
 
 def opened(name: str) -> ReadOnlyBlockstore:
-    return ReadOnlyBlockstore(shared_fixture(name))
+    return ReadOnlyBlockstore(shared_fixture(name).read_bytes())
 
 
 def test_go_cars_sample_folder() -> None:

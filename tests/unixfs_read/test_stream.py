@@ -592,7 +592,7 @@ FIXTURES = [
 
 
 def roots_of(name: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
-    store = ReadOnlyBlockstore(shared_fixture(f"gateway-conformance/{name}"))
+    store = ReadOnlyBlockstore(shared_fixture(f"gateway-conformance/{name}").read_bytes())
     blocks = {bytes(cid): store[cid] for cid in store}
     for root in store.roots:
         yield bytes(root), blocks
