@@ -72,7 +72,9 @@ def guess_profile(
     Returns:
         What each way gives, those that match first, otherwise in the order of the profiles.
 
-    >>> guess = guess_profile(__file__, CID.of_data(open(__file__, "rb").read()))[0]
+    >>> from carv2.unixfs import import_file
+    >>> root = import_file(__file__, lambda cid, data: None)
+    >>> guess = guess_profile(__file__, root)[0]
     >>> guess.matches, guess.profile.name, guess.wrap
     (True, 'unixfs-v1-2025', False)
     """
