@@ -103,10 +103,8 @@ class MeteredStore:
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         wanted = CID.of(cid)
-        if self._last is not None and self._last[0] == wanted:
-            data = self._last[1]
-        else:
-            data = self._store[wanted]
+        last = self._last
+        data = last[1] if last is not None and last[0] == wanted else self._store[wanted]
         self._budget.block(len(data))  # in any case: taking a node apart costs more than reading it
         if wanted.codec != RAW:
             self._last = wanted, data
