@@ -18,3 +18,8 @@ def lock(fd: int, path: str | os.PathLike[str]) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise LockedError(os.fspath(path)) from error
+
+
+def unlock(fd: int) -> None:
+    """Let go of the lock at once, also where a forked child still has the file open."""
+    fcntl.flock(fd, fcntl.LOCK_UN)

@@ -11,7 +11,7 @@ import abc
 import io
 import os
 import threading
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 from carv2.errors import ClosedError, TruncatedError
 
@@ -91,8 +91,9 @@ class BytesSource(_Exact):
 class FileSource(_Exact):
     """A file descriptor read with ``os.pread``."""
 
-    def __init__(self, fd: int, *, owned: bool) -> None:
-        self._fd, self._owned, self._closed = fd, owned, False
+    def __init__(self, fd: int) -> None:
+        self._fd, self._closed, self._released = fd, False, False
+        _open_nothing()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
@@ -101,7 +102,7 @@ class FileSource(_Exact):
         if os.path.isdir(path):
             os.close(fd)
             raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
-        return cls(fd, owned=True)
+        return cls(fd)
 
     @classmethod
     def temporary(cls, chunks: Iterable[bytes]) -> FileSource:
@@ -110,13 +111,18 @@ class FileSource(_Exact):
 
         with tempfile.TemporaryFile(buffering=0) as file:
             for chunk in chunks:
-                file.write(chunk)
-            return cls(os.dup(file.fileno()), owned=True)
+                view = memoryview(chunk)
+                while view:  # a disk that fills up takes a part first, and says so only then
+                    view = view[file.write(view) :]
+            return cls(os.dup(file.fileno()))
 
     def __del__(self) -> None:
-        if self._owned:
-            self._owned = False
+        if not getattr(self, "_released", True):  # False from when there is a descriptor
+            self._released = True
             os.close(self._fd)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an open file cannot be copied or pickled: open it again by its path")
 
     @property
     def size(self) -> int:
@@ -158,10 +164,18 @@ class FileSource(_Exact):
     def close(self) -> None:
         """Let go of the file. A read that another thread has under way finds nothing, never another file."""
         was_open, self._closed = not self._closed, True  # first, so that a read that finds nothing knows why
-        if self._owned and was_open:
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nothing, self._fd, inheritable=False)  # the number stays taken until nobody can use it
-            os.close(nothing)
+        if was_open:
+            os.dup2(_open_nothing(), self._fd, inheritable=False)  # the number stays taken until nobody can use it
+
+
+_nothing: list[int] = []
+"""A descriptor of an empty file, kept open: when a file is closed there may be no other to be had."""
+
+
+def _open_nothing() -> int:
+    if not _nothing:
+        _nothing.append(os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+    return _nothing[0]
 
 
 class MappedSource(_Exact):
@@ -244,7 +258,29 @@ class RemoteSource(_Exact):
         end = min(position + size, self._size)
         if end <= position:
             return b""
-        return bytes(self._fs.cat_file(self._path, start=position, end=end))
+        try:
+            data = bytes(self._fs.cat_file(self._path, start=position, end=end))
+        except OSError:
+            raise
+        except Exception as error:  # each file system has its own ways to say that it could not be read
+            raise OSError(f"{self._path}: {type(error).__name__}: {error}") from error
+        if len(data) > end - position:
+            raise OSError(f"{self._path}: asked for {end - position} bytes, got {len(data)}: ranges are ignored")
+        return data
+
+
+class PositionalSource(_Exact):
+    """An object of the caller's with ``size`` and ``read_at(position, size)``, which gives what there is."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    @property
+    def size(self) -> int:
+        return int(self._reader.size)
+
+    def read_at(self, position: int, size: int) -> bytes:
+        return bytes(self._reader.read_at(position, size))[:size]
 
 
 class SliceView:
@@ -290,8 +326,11 @@ def open_source(source: SourceLike) -> Source:
         return RemoteSource(source)
     if isinstance(source, Source):
         return source
+    if hasattr(source, "read_at") and hasattr(source, "size"):
+        return PositionalSource(source)
     if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
-        raise TypeError(f"expected a path, bytes or a binary file, got {type(source).__name__}")
+        hint = "; call its open() first" if hasattr(source, "open") else ""
+        raise TypeError(f"expected a path, bytes or a binary file, got {type(source).__name__}{hint}")
     if not source.seekable():
         raise ValueError("the file cannot seek: read it with carv2.iter_blocks")
     return _source_of_file(source)
@@ -303,5 +342,5 @@ def _source_of_file(file: BinaryIO) -> Source:
     if type(file) in {io.BufferedReader, io.FileIO, io.BufferedRandom} and hasattr(os, "pread"):
         if isinstance(file, io.BufferedRandom):
             file.flush()  # what it still holds is not in the file that pread sees
-        return FileSource(file.fileno(), owned=False)
+        return FileSource(os.dup(file.fileno()))  # whatever becomes of the caller's
     return FileObjectSource(file)

@@ -8,8 +8,9 @@ import stat
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from carv2._atomic import create_in, publish, unlink
-from carv2._locks import lock
+from carv2._locks import lock, unlock
 from carv2._source import FileSource, Source
+from carv2.errors import StateError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -35,7 +36,16 @@ class WritableSource(Source, Protocol):
 
 
 class StoreFile(FileSource):
-    """A locked file descriptor."""
+    """A locked file descriptor, for the process that opened it: a forked child must not write to it."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._process = os.getpid()
+
+    def _check_ours(self) -> None:
+        self._check_open()
+        if self._process != os.getpid():
+            raise StateError("the file belongs to the process that opened it, not to a fork of it")
 
     @classmethod
     def create(cls, path: PathLike, front: bytes) -> StoreFile:
@@ -43,7 +53,7 @@ class StoreFile(FileSource):
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), os.fspath(path))
         fd, temporary = create_in(os.path.dirname(os.path.abspath(path)), path)
-        file = cls(fd, owned=True)
+        file = cls(fd)
         try:
             lock(fd, path)
             file.write_at(0, front)
@@ -60,7 +70,7 @@ class StoreFile(FileSource):
         """Open the existing ``path``."""
         while True:
             fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-            file = cls(fd, owned=True)
+            file = cls(fd)
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
@@ -89,15 +99,22 @@ class StoreFile(FileSource):
         return draft
 
     def write_at(self, position: int, data: bytes) -> None:
-        self._check_open()
+        self._check_ours()
         written = os.pwrite(self._fd, data, position)
         while written < len(data):
             written += os.pwrite(self._fd, data[written:], position + written)
 
     def truncate(self, size: int) -> None:
-        self._check_open()
+        self._check_ours()
         os.ftruncate(self._fd, size)
 
     def sync(self) -> None:
-        self._check_open()
+        self._check_ours()
+        if not os.fstat(self._fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "the file was removed while it was being written")
         os.fsync(self._fd)
+
+    def close(self) -> None:
+        if not self._closed and self._process == os.getpid():
+            unlock(self._fd)
+        super().close()

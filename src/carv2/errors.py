@@ -27,6 +27,7 @@ __all__ = [
     "BlockNotFoundError",
     "BudgetError",
     "CarError",
+    "ChangedError",
     "ClosedError",
     "CodecError",
     "FinalizedError",
@@ -237,6 +238,10 @@ class StateError(CarError, RuntimeError):
 
 class ClosedError(StateError):
     """The object was closed."""
+
+
+class ChangedError(StateError):
+    """Somebody else changed the file while it was open."""
 
 
 class FinalizedError(StateError):

@@ -70,12 +70,83 @@ def test_an_archive_with_copies_goes_on_as_it_did(tmp_path: Path, deduplicate: s
     assert carv2.verify(path).problems == ()
 
 
-def test_an_index_of_the_older_format_is_made_anew(tmp_path: Path) -> None:
+def test_an_index_of_the_older_format_is_kept_for_one_of_the_same_format(tmp_path: Path) -> None:
     path = tmp_path / "a.car"
     finished(path, index_codec=0x0400)
-    with ReadWriteBlockstore.resume(path, index_codec=0x0400) as store:
+    before = path.read_bytes()
+    for codec, kept in ((None, True), (0x0400, True), (0x0401, False)):
+        path.write_bytes(before)
+        with ReadWriteBlockstore.resume(path, index_codec=codec) as store:
+            assert store.recovery is not None
+            assert store.recovery.index_kept is kept
+            assert store.put_many([*BLOCKS, MORE]) == 1
+        is_whole(path, [*BLOCKS, MORE])
+        with carv2.open(path) as car:
+            assert car.index is not None
+            assert car.index.codec == (codec or 0x0400)
+            assert car.index.to_bytes() == b"".join(carv2.build_index(path, codec=car.index.codec).chunks())
+
+
+def test_equal_digests_of_two_hash_functions_are_told_apart_in_the_older_format(tmp_path: Path) -> None:
+    """Format 0x0400 keeps digests alone, so what is there already has to be looked at."""
+    path = tmp_path / "a.car"
+    double = CID.of_multihash(b"\x56\x20" + BLOCKS[0][0].digest)  # dbl-sha2-256, by its name
+    with ReadWriteBlockstore.create(path, index_codec=0x0400, verify=False) as store:
+        store.put(*BLOCKS[0])
+    with ReadWriteBlockstore.resume(path, verify=False) as store:
         assert store.recovery is not None
-        assert not store.recovery.index_kept
+        assert store.recovery.index_kept
+        assert double not in store
+        assert store.put(double, b"x") is True
+        assert store.put(*BLOCKS[0]) is False
+
+
+def test_settings_are_gone_on_with_as_the_file_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.car"
+    finished(path, identity=True, index_codec=0x0400, index_padding=64)
+    before = path.read_bytes()
+    with ReadWriteBlockstore.resume(path):
+        pass
+    assert path.read_bytes() == before
+    with ReadWriteBlockstore.resume(path) as store:
+        store.put(*MORE)
+    with carv2.open(path) as car:
+        assert car.header is not None
+        assert car.index is not None
+        assert (car.index.codec, car.header.is_fully_indexed) == (0x0400, True)
+        assert car.header.index_offset - car.header.data_end == 64
+        assert IDENTITY in car.index
+
+
+@pytest.mark.parametrize("leave", ["discard", "close", "exception"])
+def test_a_finished_archive_that_nothing_is_put_into_stays_as_it_is(tmp_path: Path, leave: str) -> None:
+    path = tmp_path / "a.car"
+    finished(path)
+    before = path.read_bytes()
+    store = ReadWriteBlockstore.resume(path)
+    assert store.put(*BLOCKS[0]) is False
+    store.flush()
+    if leave == "exception":
+        with pytest.raises(ZeroDivisionError), store:
+            _ = 1 / 0
+    else:
+        getattr(store, leave)()
+    assert path.read_bytes() == before
+
+
+def test_a_finished_archive_can_be_given_other_roots_and_another_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.car"
+    finished(path)
+    with ReadWriteBlockstore.resume(path) as store:
+        store.finalize([BLOCKS[1][0]])
+    with carv2.open(path) as car:
+        assert car.roots == (BLOCKS[1][0],)
+    is_whole(path, BLOCKS)
+    with ReadWriteBlockstore.resume(path, index_padding=7):
+        pass
+    with carv2.open(path) as car:
+        assert car.header is not None
+        assert car.header.index_offset - car.header.data_end == 7
     is_whole(path, BLOCKS)
 
 

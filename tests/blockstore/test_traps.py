@@ -376,12 +376,16 @@ def test_54_roots_in_another_order_will_do_and_the_file_keeps_its_own(tmp_path: 
         assert_bytes_equal(path.read_bytes(), before)
 
 
-def test_55_resuming_takes_the_index_away_and_back_to_a_checkpoint_before_any_put(tmp_path: Path) -> None:
+def test_55_the_first_put_takes_the_index_away_and_goes_back_to_a_checkpoint(tmp_path: Path) -> None:
     """go-car zeroes the header; here it goes on promising the payload, so that no crash can lose it."""
     path = tmp_path / "x.car"
     store_of(path, [FISH, LOBSTER], index_padding=20, data_padding=2)
+    before = path.read_bytes()
     store = ReadWriteBlockstore.resume(path, ROOTS)
-    assert_bytes_equal(path.read_bytes(), v2(v1(ROOTS, [FISH, LOBSTER]), data_padding=2))
+    assert_bytes_equal(path.read_bytes(), before)
+    store.put(*BARRELEYE)
+    store.flush()
+    assert_bytes_equal(path.read_bytes(), v2(v1(ROOTS, [FISH, LOBSTER, BARRELEYE]), data_padding=2))
     store.discard()
     assert_valid(path)
 

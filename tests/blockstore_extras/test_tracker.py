@@ -15,7 +15,7 @@ import pytest
 import carv2
 from blockstore_extras.stores import FISH, LOBSTER, indexed, pair
 from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore, StoreTracker, examine_file, tracker
-from carv2.errors import ClosedError, LockedError, ResumeError, TruncatedError
+from carv2.errors import ChangedError, ClosedError, LockedError, ResumeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,9 +206,11 @@ def test_stores_for_reading_are_shared_and_any_number_of_keys_may_read_a_file(
     with pytest.raises(ClosedError):
         _ = first[FISH[0]]
     assert other[FISH[0]] == b"fish"
-    assert stores.get_or_create("c", path).put(*LOBSTER) is True
-    with pytest.raises(TruncatedError, match="index"):  # a finished archive has no index while it is written to
-        _ = other[FISH[0]]
+    writer = stores.get_or_create("c", path)
+    assert (writer.put(*LOBSTER), other[FISH[0]]) == (True, b"fish")  # nothing of it is on the file yet
+    writer.flush()
+    with pytest.raises(ChangedError, match="open it again"):
+        _ = other[LOBSTER[0]]
     with pytest.raises(FileNotFoundError):
         stores.get_or_open("d", path.with_name("missing.car"))
     assert "d" not in stores
@@ -353,7 +355,8 @@ def test_who_comes_while_an_archive_is_finished_gets_it_opened_anew(
     begun, go_on = threading.Event(), threading.Event()
     finalize = store.finalize
 
-    def slowly() -> None:
+    def slowly(roots: object) -> None:
+        assert roots is None
         begun.set()
         assert go_on.wait(20)
         finalize()

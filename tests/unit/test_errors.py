@@ -59,6 +59,7 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.BudgetError("bytes", allowed=9, hint="see --max-bytes"), "more than 9 bytes; see --max-bytes"),
     (errors.BlockNotFoundError(FISH_CID), f"could not find {FISH_CID.short()}"),
     (errors.StateError("wrong time"), "wrong time"),
+    (errors.ChangedError("it was changed"), "it was changed"),
     (errors.ClosedError("the file was closed"), "the file was closed"),
     (errors.NoIndexError("x.car has no index"), "x.car has no index"),
     (errors.FinalizedError("it is finished"), "it is finished"),

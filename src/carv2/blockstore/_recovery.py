@@ -54,7 +54,7 @@ class Recovery:
     reason: str | None
     """Why the sections end at ``kept_end``, if something else than an index or nothing follows."""
     index_kept: bool = False
-    """The file's own index was proven right and is gone on with; otherwise a new one comes of the sections."""
+    """The file's own index is proven right and gone on with; otherwise a new one comes of the sections."""
 
     @property
     def cut_bytes(self) -> int:
@@ -204,7 +204,15 @@ class _Examination:
             return end, str(error)
         except CarError as error:
             return end, str(error)
-        return end, None
+        return end, self._behind_padding(end, size) if scanner.ended else None
+
+    def _behind_padding(self, start: int, size: int) -> str | None:
+        """What is wrong with the zeros that end the payload, if they do not reach to the end of the file."""
+        for at in range(start, size, 1 << 20):
+            chunk = self._source.read_exactly(at, min(1 << 20, size - at), "padding")
+            if any(chunk):
+                return f"what follows the zeros at byte {start} is no padding"
+        return None
 
     def _good_entries(self, batch: Batch) -> int:
         constructors = self._checker.constructors

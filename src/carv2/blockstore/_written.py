@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carv2._scan import SectionScanner, batches
 from carv2._source import FileSource, SliceView
 from carv2.blockstore._filter import KeyFilter
 from carv2.cid import CID
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from carv2._scan import Batch
+    from carv2._source import Source
     from carv2.index import Index
+    from carv2.units import Limits
 
 BYTES_PER_KEY = 160
 """Measured: a key of 34 bytes, an offset, and their place in the dict."""
+
+MAX_KINDS = 4096
+"""Layouts of CIDs that are remembered."""
 
 _FAN_IN = 8
 """Runs of a size that are merged to one: a look-up goes through a few runs, not through one for each dict."""
@@ -63,9 +69,16 @@ class Written:
         self._filter = KeyFilter(max_memory // 8) if max_memory is not None else None
         """Of the keys in runs, if it knows all of them."""
         self._key_starts: dict[bytes, int] = {}  # by all of a CID but its last 32 bytes
-        self.count = 0
+        self._in_runs = 0  # sections
+        self.kept_codec = self.kept_size = 0
+        """Of the index that is gone on from."""
         self.is_whole = True
         """False after a failure that lost some keys: forget them all, and add them again."""
+
+    @property
+    def count(self) -> int:
+        """Sections."""
+        return self._in_runs + len(self.recent) + len(self._repeats)
 
     def key_of(self, raw: bytes) -> bytes:
         """The key of a binary CID."""
@@ -75,7 +88,7 @@ class Written:
         if start is None:
             cid = CID.trusted(raw)
             start = len(raw) - len(cid.multihash)
-            if cid.parts.digest_size == 32:
+            if cid.parts.digest_size == 32 and len(self._key_starts) < MAX_KINDS:
                 self._key_starts[raw[:-32]] = start
         return raw[start:] if start else raw
 
@@ -88,16 +101,19 @@ class Written:
             return None
         for run in self.runs:
             for candidate in run.offsets_of(self._cid_of(key)):
-                if not self._whole_cids or self.cid_at(candidate) == key:
+                if self._is_sure(run) or self.key_of(self.cid_at(candidate)) == key:
                     return candidate
         return None
+
+    def _is_sure(self, run: _Run) -> bool:
+        """Whether what the index of a run says is all that a key is."""
+        return not self._whole_cids and run.index.codec == CAR_MULTIHASH_INDEX_SORTED
 
     def _cid_of(self, key: bytes) -> CID:
         return CID.trusted(key) if self._whole_cids or key[:2] == b"\x12\x20" else CID.trusted(b"\x01\x55" + key)
 
     def add(self, key: bytes, offset: int) -> None:
         """Note a block; of a key that is there already, one more."""
-        self.count += 1
         if self.recent.setdefault(key, offset) != offset:
             self._repeats.append((key, offset))
 
@@ -117,19 +133,20 @@ class Written:
 
     def adopt(self, index: Index, count: int) -> None:
         """Go on from an index that lists all ``count`` sections of the file; it is copied, not loaded."""
+        self.kept_codec, self.kept_size = index.codec, index.size
         if self._filter is None:
             self._filter = KeyFilter(_FILTER_BYTES * count)
         for code, bucket in index.buckets():
             digests = (digest for digest, _ in bucket)
             if bucket.digest_size >= KeyFilter.TAIL:
                 self._filter.add(digests)
-            elif not self._whole_cids:
-                self._filter.add(encode_multihash(code or 0, digest) for digest in digests)
+            elif code is not None and not self._whole_cids:
+                self._filter.add(encode_multihash(code, digest) for digest in digests)
             elif len(bucket):  # the filter would want what no index keeps
                 self._filter = None
                 break
         self.runs.append(_Run(index.chunks(), level=_NEVER_MERGED, samples=self._samples))
-        self.count += count
+        self._in_runs += count
 
     def _spill(self) -> None:
         if self._filter is not None:
@@ -137,19 +154,25 @@ class Written:
         builder = IndexBuilder(identity=True)
         builder.add_multihashes(self._multihashes(self.recent.items()))
         builder.add_multihashes(self._multihashes(self._repeats))
-        self.runs.append(_Run(builder.chunks(), level=0, samples=self._samples))
+        run = _Run(builder.chunks(), level=0, samples=self._samples)
+        self.is_whole = False  # an exception from outside, as of Ctrl-C, may come between any two steps
+        self.runs.append(run)
+        self._in_runs += len(self.recent) + len(self._repeats)
         self.recent.clear()  # the dict stays the same, the store has hold of it
         self._repeats.clear()
+        self.is_whole = True
         for level in range(64):
             same = [run for run in self.runs if run.level == level]
             if len(same) < _FAN_IN:
                 return
-            chunks = merged_chunks([run.index for run in same], CAR_MULTIHASH_INDEX_SORTED)
-            merged = _Run(chunks, level=level + 1, samples=self._samples)
-            for run in same:
-                self.runs.remove(run)
-                run.close()
-            self.runs.append(merged)
+            self._merge(same, level + 1)
+
+    def _merge(self, runs: list[_Run], level: int) -> None:
+        chunks = merged_chunks([run.index for run in runs], CAR_MULTIHASH_INDEX_SORTED)
+        merged = _Run(chunks, level=level, samples=self._samples)
+        self.runs = [*(run for run in self.runs if run not in runs), merged]  # one step
+        for run in runs:
+            run.close()
 
     def _drain(self, builder: IndexBuilder) -> None:
         """Move what is in memory to ``builder``, key by key, so that it is never held twice."""
@@ -174,21 +197,26 @@ class Written:
             builder = IndexBuilder(identity=True)
             self._filter = None  # what comes now is read, not put
             self.is_whole = False
+            self._in_runs += len(self.recent) + len(self._repeats)
             self._drain(builder)
             self.runs.append(_Run(builder.chunks(), level=0, samples=self._samples))
             self.is_whole = True
         return merged_chunks([run.index for run in self.runs], codec, identity=identity)
 
-    def forget(self) -> None:
-        """Start anew; what is not added again is not there."""
+    def learn(self, source: Source, start: int, stop: int, *, payload: int, limits: Limits) -> None:
+        """Forget everything, and learn it anew from the sections between two file positions."""
+        self.is_whole = False
         self.close()
-        self.count, self.is_whole = 0, False
+        self._in_runs = 0
+        for batch in batches(source, start, stop, SectionScanner(limits), bodies=False):
+            self.add_sections(batch, payload)
+        self.is_whole = True
 
     def close(self) -> None:
         """Let go of the files."""
-        for run in self.runs:
+        runs, self.runs = self.runs, []
+        for run in runs:
             run.close()
-        self.runs.clear()
         self.recent.clear()
         self._repeats.clear()
 

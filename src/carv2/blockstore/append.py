@@ -6,13 +6,12 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carv2._atomic import draft_name, publish, replace, unlink
 from carv2._storefile import StoreFile
 from carv2.blockstore.read_write import ReadWriteBlockstore
-from carv2.errors import ResumeError, UnfinalizedError
-from carv2.reader import CarReader
+from carv2.errors import ResumeError
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def append_block(
     with contextlib.closing(StoreFile.resume(target)) as original:  # keeps other writers out
         draft = original.copy_beside(target)
         try:
-            store = ReadWriteBlockstore.resume(draft, version=version, limits=limits, **_settings(target, limits))
+            store = ReadWriteBlockstore.resume(draft, version=version, limits=limits)
             found = store.recovery
             with store:
                 if found is not None and found.cut_bytes:
@@ -107,15 +106,3 @@ def _put_into_new(  # noqa: PLR0917
     finally:
         unlink(draft)
     return store
-
-
-def _settings(path: str, limits: Limits) -> dict[str, Any]:
-    """What the archive's index is like, so that the new one is like it."""
-    with contextlib.suppress(UnfinalizedError), CarReader(path, limits=limits) as car:
-        if car.header is not None and car.index is not None:
-            return {
-                "index_codec": car.index.codec,
-                "index_padding": max(0, car.header.index_offset - car.header.data_end),
-                "store_identity": car.header.is_fully_indexed,
-            }
-    return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.cid import CID
@@ -14,6 +14,7 @@ from carv2.section import Block, BlockChecker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import TracebackType
 
     from carv2.blockstore.protocols import Blockstore, WritableBlockstore
     from carv2.cid import CIDLike
@@ -154,13 +155,44 @@ class CachingBlockstore(ReadsOneByOne):
             raise ReadOnlyError("the blockstore is for reading only")
         return cast("WritableBlockstore", self.store)
 
+    def flush(self) -> None:
+        """That of the store, if it has one."""
+        getattr(self._open_store(), "flush", _nothing)()
+
+    def finalize(self, *args: Any, **options: Any) -> None:
+        """That of the store, if it has one."""
+        getattr(self._open_store(), "finalize", _nothing)(*args, **options)
+
+    def discard(self) -> None:
+        """That of the store; one without is closed."""
+        self._forget()
+        getattr(self.store, "discard", self.store.close)()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the store as its own ``with`` would: a read-write one is finalized on success."""
+        self._forget()
+        leave = getattr(self.store, "__exit__", None)
+        if leave is None:
+            self.store.close()
+        else:
+            leave(kind, error, trace)
+
     def close(self) -> None:
         """Forget what is kept and close the store; may be called twice."""
+        self._forget()
+        self.store.close()
+
+    def _forget(self) -> None:
         with self._lock:
             self._closed = True
             self._kept.clear()
             self.kept_bytes = 0
-        self.store.close()
+
+
+def _nothing(*_args: object, **_options: object) -> None:
+    """What a store without states does to make them."""
 
 
 def _cost(cid: bytes, data: bytes) -> int:

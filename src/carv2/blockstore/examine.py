@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carv2._source import FileSource
 from carv2._storefile import StoreFile
+from carv2.blockstore._kept_index import KeptIndex
 from carv2.blockstore._recovery import Recovery, examine
+from carv2.blockstore._settings import header_in
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -55,7 +57,14 @@ def examine_file(
     """
     file = _open(path)
     try:
-        found = examine(file, limits, null_padding=null_padding, check_promised=check_promised)
+        how: Any = {"null_padding": null_padding, "check_promised": check_promised}
+        kept = KeptIndex.of(file)
+        if kept is None:
+            found = examine(file, limits, **how)
+        else:
+            header = header_in(file)
+            identity = header is not None and header.is_fully_indexed
+            found = kept.examine(file, limits, identity=identity, **how)
     finally:
         file.close()
     found.require(None, None, data_padding)

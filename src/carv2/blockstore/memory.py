@@ -55,11 +55,11 @@ class MemoryBlockstore(ReadsOneByOne):
         """Store one block; whether it was new."""
         self._check_open()
         wanted = CID.of(cid)
+        if self._checker is not None:
+            self._checker.check(bytes(wanted), data, position=0)
         key = self._key(wanted)
         if key in self._blocks or wanted.is_identity:
             return False
-        if self._checker is not None:
-            self._checker.check(bytes(wanted), data, position=0)
         block = Block(wanted, bytes(data))
         return self._blocks.setdefault(key, block) is block  # of several threads, one has stored it
 

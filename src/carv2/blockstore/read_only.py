@@ -9,7 +9,15 @@ from carv2._source import REMOTE_CHUNK_SIZE, FileSource, MappedSource, SliceView
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.blockstore._ranges import read_merged
 from carv2.cid import CID
-from carv2.errors import BlockNotFoundError, ClosedError, ReadOnlyError
+from carv2.errors import (
+    BlockNotFoundError,
+    ChangedError,
+    ClosedError,
+    FormatError,
+    IntegrityError,
+    ReadOnlyError,
+)
+from carv2.header import PRAGMA, SIZE
 from carv2.index import Index
 from carv2.index import parse as parse_index
 from carv2.reader import CarReader
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from carv2._finder import Found
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
+    from carv2.errors import CarError
     from carv2.section import Block
 
 __all__ = ["ReadOnlyBlockstore"]
@@ -50,6 +59,9 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         memory_map: map the file at that path: gets cost a little less. Only for a file that nobody makes
             shorter meanwhile, which would kill the interpreter; otherwise that is an error like others.
         limits: upper bounds for what the file may claim.
+
+    A look-up that finds nothing or nothing sound raises :class:`ChangedError`, if a writer has gone on with the
+    file since it was opened.
 
     Raises:
         FormatError: not an archive, or one whose sections are damaged, where they have to be gone through.
@@ -85,6 +97,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         self._closed = False
         self._count: int | None = None
         try:
+            self._mark = self._state()
             self._finder = self._car.finder
             if isinstance(index, Index):
                 self._index = index
@@ -131,14 +144,30 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         if self._closed:
             raise ClosedError("the blockstore was closed")
 
+    def _state(self) -> bytes | int | None:
+        """What a writer who goes on with the file changes; None of what is no file here."""
+        source = self._car.source
+        if not isinstance(source, FileSource):
+            return None
+        return source.read_at(0, len(PRAGMA) + SIZE) if self._car.version == 2 else source.size
+
+    def _unless_changed(self, error: CarError) -> CarError:
+        """``error``, which a look-up ended with; of a file that was changed behind our back, another one."""
+        if self._state() == self._mark:
+            return error
+        return ChangedError("the archive was changed while it was open: open it again")
+
     def _answers_itself(self, wanted: CID) -> bool:
         return wanted.is_identity and not self._store_identity
 
     def _find(self, wanted: CID) -> Found:
         self._check_open()
-        found = self._finder.find(self._index, wanted, whole=self._whole_cids)
+        try:
+            found = self._finder.find(self._index, wanted, whole=self._whole_cids)
+        except (FormatError, IntegrityError) as error:
+            raise self._unless_changed(error) from error.__cause__
         if found is None:
-            raise BlockNotFoundError(wanted)
+            raise self._unless_changed(BlockNotFoundError(wanted))
         return found
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
@@ -147,9 +176,12 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             return wanted.digest
         if self._closed:
             self._check_open()
-        data = self._finder.get(self._index, wanted, whole=self._whole_cids, verify=self._verify)
+        try:
+            data = self._finder.get(self._index, wanted, whole=self._whole_cids, verify=self._verify)
+        except (FormatError, IntegrityError) as error:
+            raise self._unless_changed(error) from error.__cause__
         if data is None:
-            raise BlockNotFoundError(wanted)
+            raise self._unless_changed(BlockNotFoundError(wanted))
         return data
 
     def size_of(self, cid: CIDLike, /) -> int:

@@ -14,9 +14,11 @@ from carv2 import _varint, multihash
 from carv2._finder import BlockFinder, Found
 from carv2._scan import SectionScanner, batches
 from carv2._storefile import StoreFile
-from carv2.blockstore._kept_index import take_over
+from carv2.blockstore._checkpoints import Checkpoints
+from carv2.blockstore._kept_index import is_as_wanted, take_over
 from carv2.blockstore._mapping import ReadsOneByOne
-from carv2.blockstore._settings import Settings
+from carv2.blockstore._settings import Settings, as_in_the_file
+from carv2.blockstore._written import MAX_KINDS
 from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
@@ -25,10 +27,10 @@ from carv2.errors import (
     IndexMismatchError,
     LimitError,
 )
-from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header
+from carv2.header import PRAGMA, SIZE, CarV1Header
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.section import Block, BlockChecker
-from carv2.units import DEFAULT_LIMITS, FilePosition, Limits
+from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from carv2.blockstore._settings import Durability
     from carv2.blockstore._written import Written
     from carv2.cid import CIDLike
+    from carv2.header import CarV2Header
 
     _Kind: TypeAlias = "tuple[int, Callable[[bytes], multihash.HashObject] | None]"
 
@@ -89,10 +92,10 @@ class ReadWriteBlockstore(ReadsOneByOne):
         self._lock = threading.RLock()
         written.cid_at = lambda offset: self._found_at(offset).cid
         self._pending: list[bytes] = []  # written by the caller, not to the file
-        self._finalized = self._closed = self._sync_failed = False
+        self._finalized = self._closed = False
+        self._finished: CarV2Header | None = None  # of a finished archive that nothing was put into yet
         self._begin_at(len(header.to_bytes()), len(header.to_bytes()))
-        self._promised = -1  # payload offset up to which a checkpoint has promised
-        self._synced = 0  # payload offset up to which all is durable
+        self._checkpoints = Checkpoints(file, settings, payload=payload)
 
     def _begin_at(self, first: int, end: int) -> None:
         """Set where the sections start and where the next one goes, as payload offsets."""
@@ -148,6 +151,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             store_identity=store_identity,
             verify=verify,
             durability=durability,
+            max_memory=max_memory,
             limits=limits,
         )
         if version not in {1, 2} or data_padding < 0:
@@ -157,7 +161,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         if len(raw) > limits.header:
             raise LimitError("header", found=len(raw), allowed=limits.header, position=len(front))
         file = StoreFile.create(path, front + raw)
-        return cls(file, header, settings, settings.written(max_memory), payload=len(front))
+        return cls(file, header, settings, settings.written(), payload=len(front))
 
     @classmethod
     def resume(
@@ -167,10 +171,10 @@ class ReadWriteBlockstore(ReadsOneByOne):
         *,
         version: int | None = None,
         data_padding: int | None = None,
-        index_padding: int = 0,
-        index_codec: int = CAR_MULTIHASH_INDEX_SORTED,
+        index_padding: int | None = None,
+        index_codec: int | None = None,
         deduplicate: Literal["multihash", "cid"] | None = "multihash",
-        store_identity: bool = False,
+        store_identity: bool | None = None,
         verify: bool = True,
         durability: Durability = "flush",
         max_memory: int | None = None,
@@ -191,11 +195,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
             roots: must be those of the file, in any order; None takes them as they are.
             version: must be the file's; None takes it as it is.
             data_padding: likewise.
+            index_padding, index_codec, store_identity: None leaves them as the header and the index of the file
+                have them; one that says nothing of them has those of :meth:`create`.
             check_promised: hash what the header promises too.
             verify: if False, whole sections whose hash function is not available here are kept too.
             null_padding: take a zero-length section for the end of the sections; new ones go over the padding.
 
-        The other arguments are those of :meth:`create`; settings of the last time are not kept in the file.
+        The other arguments are those of :meth:`create`; nothing in the file says what they were the last time.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -204,20 +210,19 @@ class ReadWriteBlockstore(ReadsOneByOne):
             FormatError: it is not an archive, or damaged where it promises not to be. Like all of these, that
                 leaves the file as it is: :func:`carv2.salvage` saves what it can.
         """
-        settings = Settings(
-            index_padding=index_padding,
-            index_codec=index_codec,
-            deduplicate=deduplicate,
-            store_identity=store_identity,
-            verify=verify,
-            durability=durability,
-            limits=limits,
-        )
         expected = None if roots is None else tuple(map(CID.of, roots))
         file = StoreFile.resume(path)
         try:
+            settings = Settings(
+                **as_in_the_file(file, index_padding, index_codec, store_identity),
+                deduplicate=deduplicate,
+                verify=verify,
+                durability=durability,
+                max_memory=max_memory,
+                limits=limits,
+            )
             how = {"null_padding": null_padding, "check_promised": check_promised, "keep_unknown": not verify}
-            store, found = cls._over(file, settings, settings.written(max_memory), **how)
+            store, found = cls._over(file, settings, settings.written(), **how)
             found.require(expected, version, data_padding)
             store._go_on(found)
         except BaseException:
@@ -236,15 +241,30 @@ class ReadWriteBlockstore(ReadsOneByOne):
     def _go_on(self, found: Recovery) -> None:
         self.recovery = found
         self._begin_at(found.first_section, found.kept_end - self._payload)
-        if found.header is not None:
-            self._synced = min(found.promised_end, found.kept_end) - self._payload
-            if found.header.has_index or found.kept_end < found.promised_end:
-                self._write_header(0)  # first no longer promise what is about to go
+        header = found.header
+        if header is not None:
+            self._checkpoints.synced = min(found.promised_end, found.kept_end) - self._payload
             if found.kept_end <= found.promised_end:
-                self._promised = self._end
-        if found.kept_end < found.file_size:
-            self._file.truncate(found.kept_end)
-            self._sync()
+                self._checkpoints.promised = self._end
+            if found.index_kept:
+                self._finished = header
+                return
+            if header.has_index or found.kept_end < found.promised_end:
+                self._checkpoints.write_header(self._end, 0)  # no longer promise what is about to go
+        self._cut()
+
+    def _cut(self) -> None:
+        if self._file.size > self._payload + self._end:
+            self._file.truncate(self._payload + self._end)
+            self._checkpoints.sync(self._end)
+
+    def _reopen(self) -> None:
+        """Take the index off a finished archive, the promise of it first."""
+        if self._finished is not None:
+            self._checkpoints.write_header(self._on_file, 0)
+            self._file.truncate(self._payload + self._on_file)
+            self._checkpoints.sync(self._on_file)
+            self._finished = None
 
     # -- putting ----------------------------------------------------------------------------------------------
 
@@ -276,50 +296,58 @@ class ReadWriteBlockstore(ReadsOneByOne):
         return stored
 
     def _flush_each_put(self) -> None:
-        if self._settings.durability == "each-put" and self._promised != self._end and not self._closed:
+        if (
+            self._settings.durability == "each-put"
+            and self._checkpoints.promised != self._end
+            and not self._closed
+        ):
             self.flush()
 
     def _put(self, cid: CIDLike, data: bytes) -> bool:
         if self._closed or self._finalized:
             self._refuse()
         raw = cid.raw if isinstance(cid, CID) else bytes(CID.of(cid))
-        kind = self._kinds.get(raw[:-32]) or self._kind_of(raw)
-        if kind is None:
-            return False
-        key_start, make = kind
+        key_start, make = self._kinds.get(raw[:-32]) or self._kind_of(raw)
         if type(data) is not bytes:
             data = bytes(memoryview(data))
+        if key_start < 0:
+            if self._checker is not None:
+                self._checker.check(raw, data, position=self._payload + self._end)
+            return False
         size = len(raw) + len(data)
         if size > self._limits.section or len(raw) > self._limits.cid:
             raise self._too_large(len(raw), size)
+        if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
+            self._checker.check(raw, data, position=self._payload + self._end)
         key, written = raw[key_start:], self._written
+        if not written.is_whole:
+            self._learn_again()
         if self._settings.deduplicate is not None and (
             key in written.recent or (written.runs and written.find(key) is not None)
         ):
             return False
-        if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
-            self._checker.check(raw, data, position=self._payload + self._end)
         if self._end - self._on_file > _FLUSH_SIZE:
             self._write_pending()
         if written.is_bounded:
             written.make_room()
         head = (bytes((size & 127 | 128, size >> 7)) if 127 < size < 16384 else _varint.encode(size)) + raw
+        end = self._end  # a signal's handler may get in between any two of these steps, and use the store or raise
         if len(data) < _COPY_BELOW:
             self._pending.append(head + data)
         else:
             self._pending += (head, data)
-        written.add(key, self._end)
-        self._end += len(head) + len(data)
+        written.add(key, end)
+        self._end = end + len(head) + len(data)
         return True
 
-    def _kind_of(self, raw: bytes) -> _Kind | None:
-        """Where a CID's key starts and how its hash is made; None if it is not written at all."""
+    def _kind_of(self, raw: bytes) -> _Kind:
+        """Where a CID's key starts, -1 if it is not written at all, and how its hash is made."""
         cid = CID.trusted(raw)
         if cid.is_identity and not self._store_identity:
-            return None
+            return -1, None
         key_start = 0 if self._settings.deduplicate == "cid" else len(raw) - len(cid.multihash)
         make = multihash.constructor(cid.hash_code, cid.parts.digest_size) if len(cid.digest) == 32 else None
-        if make is not None:
+        if make is not None and len(self._kinds) < MAX_KINDS:
             self._kinds[raw[:-32]] = key_start, make
         return key_start, make
 
@@ -336,25 +364,23 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _write_pending(self) -> None:
         if self._pending:
+            self._reopen()
+            self._checkpoints.check_length(self._on_file)
             data = b"".join(self._pending)
             self._file.write_at(self._payload + self._on_file, data)
             self._on_file += len(data)
             self._pending = []
-            if (
-                self._on_file != self._end
-            ):  # an exception from outside, as of Ctrl-C, came between two steps of a put
-                self._end = self._on_file
-                self._learn_again()
+        if self._on_file != self._end:  # something from outside, as Ctrl-C, came between two steps of a put
+            self._written.is_whole = False
+            self._end = self._on_file
+            self._learn_again()
 
     def _learn_again(self) -> None:
         """Find out from the file what has been written."""
-        self._write_pending()
-        self._written.forget()
-        scanner = SectionScanner(self._limits)
-        ends = self._payload + self._first, self._payload + self._on_file
-        for batch in batches(self._file, *ends, scanner, bodies=False):
-            self._written.add_sections(batch, self._payload)
-        self._written.is_whole = True
+        if self._pending:
+            self._write_pending()
+        span = self._payload + self._first, self._payload + self._on_file
+        self._written.learn(self._file, *span, payload=self._payload, limits=self._limits)
 
     # -- making it last -----------------------------------------------------------------------------------------
 
@@ -374,39 +400,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _checkpoint(self) -> None:
         self._write_pending()
-        self._sync()
-        if self._promised != self._end:
-            if self._version == 2:
-                self._write_header(0)
-            self._promised = self._end
-        if self._file.size > self._payload + self._end:  # an index that could not be finished
-            self._file.truncate(self._payload + self._end)
-
-    def _write_header(self, index_position: int) -> None:
-        header = CarV2Header(
-            FilePosition(self._payload),
-            self._end,
-            FilePosition(index_position),
-            FULLY_INDEXED if self._store_identity else 0,
-        )
-        self._file.write_at(len(PRAGMA), header.to_bytes())
-        self._sync()
-
-    def _sync(self) -> None:
-        if self._settings.durability == "none":
-            return
-        if self._sync_failed:
-            self._write_again()
-        self._sync_failed = True
-        self._file.sync()
-        self._sync_failed, self._synced = False, self._on_file
-
-    def _write_again(self) -> None:
-        """A sync that failed may leave pages that are taken for clean and are not on the disk: make them dirty."""
-        for start, stop in ((0, self._payload + self._first), (self._payload + self._synced, self._file.size)):
-            for at in range(start, stop, _FLUSH_SIZE):
-                data = self._file.read_exactly(at, min(_FLUSH_SIZE, stop - at), "section")
-                self._file.write_at(at, data)
+        if self._finished is None:
+            self._checkpoints.promise(self._end)
 
     def finalize(self, roots: Iterable[CIDLike] | None = None) -> None:
         """A checkpoint, then the index, then the header that names it; the store stays readable.
@@ -429,15 +424,17 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 why = f"current header size ({self._first}) must match replacement header size ({len(raw)})"
                 raise ValueError(why)
             self._checkpoint()
-            if roots is not None:
+            if roots is not None and raw != self._header.to_bytes():
                 self._file.write_at(self._payload, raw)
-                self._sync()
                 self._header = header
-            if self._version == 2:
+                self._checkpoints.sync(self._end)
+            as_it_was = is_as_wanted(self._finished, self._settings, self._written, self._file.size)
+            if self._version == 2 and not as_it_was:
+                self._reopen()
                 try:
                     self._write_index()
                 except BaseException:
-                    self._promised = -1
+                    self._checkpoints.promised = -1
                     with contextlib.suppress(OSError):
                         self._checkpoint()
                     raise
@@ -448,13 +445,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
             self._learn_again()
         position = start = self._payload + self._end
         position += self._settings.index_padding
-        self._file.write_at(start, bytes(self._settings.index_padding))
+        self._file.truncate(position)  # with zeros
         for chunk in self._written.index_chunks(self._settings.index_codec, identity=self._store_identity):
             self._file.write_at(position, chunk)
             position += len(chunk)
         self._file.truncate(position)
-        self._sync()
-        self._write_header(start + self._settings.index_padding)
+        self._checkpoints.sync(self._end)
+        self._checkpoints.write_header(self._end, start + self._settings.index_padding)
 
     def close(self) -> None:
         """Flush if there is something to, and let go of the file, which can be resumed; may be called twice.
@@ -467,14 +464,19 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 if not self._closed and not self._finalized:
                     self._checkpoint()
             finally:
-                self.discard()
+                self._let_go()
 
     def discard(self) -> None:
         """Let go of the file as it is: what was flushed stays, the rest may be lost; may be called twice."""
         with self._lock:
-            self._closed = True
-            self._pending = []
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._closed = True
+        self._pending = []
+        try:
             self._written.close()
+        finally:
             self._file.close()
 
     def __exit__(

@@ -119,8 +119,8 @@ class StoreTracker:
     def get_or_open(self, key: Hashable, source: SourceLike, **options: Any) -> ReadOnlyBlockstore:
         """The store of ``key`` for reading, with one holder more; opened for the first one.
 
-        Any number of keys may read the same file. A finished archive has no index while it is written to again:
-        stores that read it raise errors then.
+        Any number of keys may read the same file. Once a finished archive is written to again, stores that read it
+        raise :class:`ChangedError` for what they do not find.
 
         Args:
             key: what the store is for.
@@ -143,13 +143,14 @@ class StoreTracker:
             store = self._settled(key).store
         return cast("Tracked", store)
 
-    def release(self, key: Hashable, *, finalize: bool = True) -> bool:
+    def release(self, key: Hashable, *, finalize: bool = True, roots: Iterable[CIDLike] | None = None) -> bool:
         """One holder of ``key`` less; whether it was the last. That one's ``finalize`` decides, and it waits.
 
         Args:
             key: what was got before.
             finalize: finish the archive; False leaves a file, flushed, that can be resumed. Nothing of that
                 concerns a store for reading.
+            roots: for the archive's header, where it is finished now (:meth:`ReadWriteBlockstore.finalize`).
 
         Raises:
             KeyError: nobody holds it.
@@ -162,7 +163,8 @@ class StoreTracker:
             if entry.holders:
                 return False
             store, entry.store = entry.store, None
-        self._close(key, entry, cast("Tracked", store), finalize=finalize)
+        named = None if roots is None else tuple(map(CID.of, roots))
+        self._close(key, entry, cast("Tracked", store), finalize=finalize, roots=named)
         return True
 
     @contextlib.contextmanager
@@ -262,11 +264,19 @@ class StoreTracker:
             store, entry.store = entry.store, None
         self._close(key, entry, cast("Tracked", store), finalize=finalize)
 
-    def _close(self, key: Hashable, entry: _Entry, store: Tracked, *, finalize: bool) -> None:
+    def _close(
+        self,
+        key: Hashable,
+        entry: _Entry,
+        store: Tracked,
+        *,
+        finalize: bool,
+        roots: tuple[CID, ...] | None = None,
+    ) -> None:
         try:
             if finalize and isinstance(store, ReadWriteBlockstore):
                 with contextlib.suppress(FinalizedError, ClosedError):  # a holder did that
-                    store.finalize()
+                    store.finalize(roots)
             store.close()
         finally:
             if isinstance(store, ReadWriteBlockstore):

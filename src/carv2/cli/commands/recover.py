@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from carv2.blockstore import ReadWriteBlockstore, examine_file
 from carv2.cli import color, streams
-from carv2.header import FULLY_INDEXED
 
 if TYPE_CHECKING:
     import argparse
@@ -42,22 +41,24 @@ def run(args: argparse.Namespace) -> int:
         found = examine_file(args.file, **how)
         applied = args.apply and not _is_finished(found)
         if applied:
-            with ReadWriteBlockstore.resume(args.file, store_identity=_lists_identity(found), **how) as store:
+            with ReadWriteBlockstore.resume(args.file, **how) as store:
                 found = store.recovery or found
     if args.json:
         streams.print_json({"file": args.file, "applied": applied, "cut_bytes": found.cut_bytes, **_fields(found)})
     else:
         for line in _lines(found, applied=applied):
             print(line)
-    return 1 if found.cut_bytes else 0
+    return 1 if found.cut_bytes or (_needs_index(found) and not applied) else 0
 
 
 def _is_finished(found: Recovery) -> bool:
-    return found.state == "finalized" or (found.version == 1 and found.state == "whole")
+    if found.state == "finalized":
+        return found.index_kept
+    return found.version == 1 and found.state == "whole"
 
 
-def _lists_identity(found: Recovery) -> bool:
-    return found.header is not None and bool(found.header.characteristics & FULLY_INDEXED)
+def _needs_index(found: Recovery) -> bool:
+    return found.state == "finalized" and not found.index_kept
 
 
 def _promised(found: Recovery) -> int:
@@ -65,7 +66,7 @@ def _promised(found: Recovery) -> int:
 
 
 def _fields(found: Recovery) -> dict[str, object]:
-    names = ("state", "version", "block_count", "kept_end", "promised_end", "file_size", "reason")
+    names = ("state", "index_kept", "version", "block_count", "kept_end", "promised_end", "file_size", "reason")
     fields = {name: getattr(found, name) for name in names}
     return {**fields, "promised_bytes": _promised(found), "roots": found.payload_header.roots}
 
@@ -75,6 +76,8 @@ def _lines(found: Recovery, *, applied: bool) -> Iterator[str]:
     yield f"Version: {found.version}"
     yield f"Promised: {_promised(found)} bytes of sections"
     yield f"{'Kept' if applied else 'To keep'}: {found.block_count} blocks, up to byte {found.kept_end}"
+    if _needs_index(found):
+        yield f"Index: not that of the sections, {'made' if applied else 'to be made'} anew"
     if found.cut_bytes:
         head = color.paint("Cut:" if applied else "To cut:", "error")
         yield f"{head} {found.cut_bytes} bytes: {color.printable(str(found.reason))}"
