@@ -27,6 +27,14 @@ STRANGE = (archives.cid_v1(b"tree", codec=0x78), b"tree")
 BROKEN = (archives.cid_v1(b"\x82", codec=archives.DAG_CBOR), b"\x82")
 ODD = archives.node(STRANGE[0], BROKEN[0])
 
+FISH_PATCH = """car compile fish.car
+root bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu
+--- bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu
++++ raw (no-end-cr) bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu
+@@ -0,0 +0,0 @@
+fish
+"""
+
 FILES: dict[str, bytes] = {
     "dag.car": archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP]),
     "dag-v2.car": archives.v2(archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP])),
@@ -64,6 +72,7 @@ FILES: dict[str, bytes] = {
     **hostile.FILES,
     "nothing": b"",
     "text": b"not an archive\n",
+    "fish.patch": FISH_PATCH.encode(),
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,14 @@ JSON = {
     "concat": ("concat two.car fish.car -o out", {"roots", "block_count", "duplicate_count"}),
     "split": ("split two.car part --size 200", {"path", "cid", "size", "roots", "slices"}),
     "diff": ("diff fish.car two.car", {"same", "roots", "only_in_a", "only_in_b", "common"}),
+    "create": ("create text -o out", {"root", "file_count", "block_count", "skipped"}),
+    "extract": ("extract folder.car -o out", {"files", "directories", "bytes", "skipped"}),
+    "guess-profile": (
+        "guess-profile text bafkreieqimyhq6lbikh7zm64ov6z6mmxkx5sphnimqj6s7jxvu2wulhyz4",
+        {"profile", "wrap", "root", "matches"},
+    ),
+    "debug": ("debug fish.car -o out", {"inexact"}),
+    "compile": ("compile fish.patch -o out", {"roots", "block_count", "changed"}),
     "get-dag": ("get-dag dag.car out", {"root", "block_count", "block_bytes", "missing", "missing_count"}),
     "sort": ("sort dag.car out", {"roots", "block_count", "repeated_count", "missing_count"}),
     "dot": ("dot dag.car", {"dot"}),
@@ -325,7 +334,8 @@ def test_what_a_terminal_would_obey_is_never_printed(name: str, tmp_path: Path) 
         for words in ([HOSTILE, *rest[1:]], [*[HOSTILE] * 4, *away], [*rest, f"--{HOSTILE}"]):
             ran = run(tmp_path, [*name.split(), *words])
             shown += ran.err + ran.out.decode("utf-8", "replace")
-            (tmp_path / "out").unlink(missing_ok=True)
+            made = tmp_path / "out"
+            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
         (tmp_path / HOSTILE).unlink(missing_ok=True)
     assert "esc" in shown
     assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]

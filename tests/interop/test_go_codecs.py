@@ -53,7 +53,7 @@ def ours(name: str, data: bytes) -> list[bytes] | None:
 
 
 def within_int64(value: Any) -> bool:
-    if isinstance(value, int):
+    if isinstance(value, (int, float)):  # Go writes whole floats as integers
         return -(1 << 63) <= value < 1 << 63
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return all(map(within_int64, items))

@@ -119,8 +119,8 @@ def register(codec: Codec, *, replace: bool = False) -> None:
         ValueError: there is one of that number, and ``replace`` is not set.
 
     >>> import json
-    >>> register(Codec(0x300001, "my-notes", links=lambda data: [], decode=json.loads))
-    >>> decode(CID.of_data(b'{"a": 1}', codec=0x300001), b'{"a": 1}')
+    >>> register(Codec(0x3FFFFF, "my-notes", links=lambda data: [], decode=json.loads))
+    >>> decode(CID.of_data(b'{"a": 1}', codec=0x3FFFFF), b'{"a": 1}')
     {'a': 1}
     """
     global _codecs, _links_by_head  # noqa: PLW0603  (both are replaced, never changed)

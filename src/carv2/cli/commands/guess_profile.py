@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID
-from carv2.cli import progress, streams
+from carv2.cli import color, progress, streams
 from carv2.unixfs.guessing import guess_profile
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(_flags(guess))
     if not found:
-        print(f"carv2 guess-profile: no profile gives {args.path} this CID", file=sys.stderr)
+        print(f"carv2 guess-profile: no profile gives {color.printable(args.path)} this CID", file=sys.stderr)
     return 0 if found else 1
 
 
