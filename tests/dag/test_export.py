@@ -206,7 +206,7 @@ def test_an_archive_without_roots_has_nothing_in_order() -> None:
 
 
 def test_repeats_end_at_a_thousand_times_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("carv2.dag.export"), "MAX_GROWTH", 2)
+    monkeypatch.setattr(importlib.import_module("carv2.dag.exporting"), "MAX_GROWTH", 2)
     with pytest.raises(BudgetError, match=f"more than {2 * len(doubling(9).archive)} bytes"):
         in_order(doubling(9).archive, dups=True)
     monkeypatch.undo()

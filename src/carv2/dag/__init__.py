@@ -1,13 +1,13 @@
 """DAGs: walks along the links, completeness, order, paths, selectors, and archives made of them."""
 
 from carv2.dag.complete import Completeness, Missing, check_complete, verify_deep
-from carv2.dag.export import Exported, Sorted, export, sort
+from carv2.dag.exporting import Exported, Sorted, export, sort
 from carv2.dag.graphviz import dot
 from carv2.dag.order import Order, OrderDetector, detect_order
 from carv2.dag.path import Resolved, resolve
 from carv2.dag.selector import Selector, select
-from carv2.dag.stat import Gaps, Statistics, stat
-from carv2.dag.walk import Visit, walk
+from carv2.dag.statistics import Gaps, Statistics, stat
+from carv2.dag.walking import Visit, walk
 
 __all__ = [
     "Completeness",

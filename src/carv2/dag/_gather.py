@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from carv2.cid import CID
 from carv2.codec import links_of
 from carv2.dag._graph import ROOTS, Graph
-from carv2.dag.walk import followed
+from carv2.dag.walking import followed
 from carv2.errors import BudgetError, CodecError, UnknownCodecError
 from carv2.units import PayloadOffset
 

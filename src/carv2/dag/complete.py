@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carv2.blockstore import Blockstore, ReadOnlyBlockstore
 from carv2.cid import CID
 from carv2.dag._gather import MAX_LISTED, GraphScan, Links
-from carv2.dag.walk import AT_ONCE, Fetch, as_roots
+from carv2.dag.walking import AT_ONCE, Fetch, as_roots
 from carv2.errors import CodecError
 from carv2.operations._tally import require_known_hashes, take
 from carv2.operations.problems import Problem
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from carv2._scan import Batch
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
-    from carv2.dag.walk import Store
+    from carv2.dag.walking import Store
     from carv2.errors import CarError
     from carv2.operations.verify import Verification
 

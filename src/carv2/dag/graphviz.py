@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from carv2.cid import CID, DAG_PB
 from carv2.codec import dag_pb
-from carv2.dag.walk import Fetch, as_roots, followed
+from carv2.dag.walking import Fetch, as_roots, followed
 from carv2.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from carv2.cid import CIDLike
-    from carv2.dag.walk import Store
+    from carv2.dag.walking import Store
 
 __all__ = ["dot"]
 

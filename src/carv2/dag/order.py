@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from carv2.cid import CID
 from carv2.dag._gather import is_identity
-from carv2.dag.walk import as_roots, followed
+from carv2.dag.walking import as_roots, followed
 from carv2.errors import CodecError
 
 if TYPE_CHECKING:

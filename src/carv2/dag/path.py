@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from carv2.cid import CID
 from carv2.codec.dag_pb import PBNode
 from carv2.dag._values import children, data_model, decoded
-from carv2.dag.walk import Fetch
+from carv2.dag.walking import Fetch
 from carv2.errors import BudgetError, PathNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carv2.cid import CIDLike
-    from carv2.dag.walk import Store
+    from carv2.dag.walking import Store
 
 __all__ = ["Resolved", "resolve"]
 

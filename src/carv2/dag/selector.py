@@ -31,7 +31,7 @@ from carv2.dag._selector_forms import (
 )
 from carv2.dag._selector_parse import parse
 from carv2.dag._values import children, data_model, decoded, is_container, segments_of
-from carv2.dag.walk import Budget, Fetch, Visit, walk
+from carv2.dag.walking import Budget, Fetch, Visit, walk
 from carv2.errors import BudgetError, UnknownCodecError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carv2.cid import CIDLike
-    from carv2.dag.walk import OnMissing, OnUnknown, Store
+    from carv2.dag.walking import OnMissing, OnUnknown, Store
 
 __all__ = [
     "EVERYTHING",

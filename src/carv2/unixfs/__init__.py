@@ -4,7 +4,7 @@ from carv2.unixfs._safe_walk import Skipped
 from carv2.unixfs._walk import Missing
 from carv2.unixfs.diff import PathChange, diff_paths
 from carv2.unixfs.entry import Entry, Link, list_directory, list_links, resolve, walk_entries
-from carv2.unixfs.extract import ExtractReport, extract
+from carv2.unixfs.extraction import ExtractReport, extract
 from carv2.unixfs.file import open_file, read
 from carv2.unixfs.guessing import Guess, guess_profile
 from carv2.unixfs.importing import ImportReport, SkippedFile, import_file, import_tree

@@ -1,7 +1,7 @@
 """What stands in a directory, and below it: entries with their kind, read from a store.
 
 Names are given as they stand in the archive, which anybody may have made: ``..``, ``/etc/passwd`` and the empty
-name are names. Whoever makes files of them has to look at them first, as :mod:`carv2.unixfs.extract` does.
+name are names. Whoever makes files of them has to look at them first, as :mod:`carv2.unixfs.extraction` does.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from carv2.errors import BlockNotFoundError
 from carv2.unixfs._budget import Budget
 from carv2.unixfs._safe_walk import Rules, SafeWalk, paths_apart
 from carv2.unixfs.entry import MAX_DEPTH
-from carv2.unixfs.extract import opened, roots_of
+from carv2.unixfs.extraction import opened, roots_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

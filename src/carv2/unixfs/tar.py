@@ -8,7 +8,7 @@ from carv2.errors import UnixFSError
 from carv2.unixfs._budget import Budget
 from carv2.unixfs._safe_walk import ROOT_FILE, Rules, SafeWalk, Step, paths_apart
 from carv2.unixfs.entry import MAX_DEPTH
-from carv2.unixfs.extract import opened, roots_of
+from carv2.unixfs.extraction import opened, roots_of
 from carv2.unixfs.names import check_name
 from carv2.unixfs.path import names_of
 

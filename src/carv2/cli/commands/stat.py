@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from carv2.cli import color, progress, streams
 from carv2.cli.commands.inspect import lines_of
-from carv2.dag.stat import stat
+from carv2.dag.statistics import stat
 from carv2.multicodec import name_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from carv2.dag.stat import Statistics
+    from carv2.dag.statistics import Statistics
 
 HELP = "count everything in an archive: blocks, what its roots reach, order, index, padding"
 EXAMPLES = ("carv2 stat archive.car", "carv2 stat --json --full archive.car")

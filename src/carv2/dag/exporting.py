@@ -13,7 +13,7 @@ from carv2.cid import CID
 from carv2.dag._gather import is_identity
 from carv2.dag.order import multihash_of
 from carv2.dag.selector import EVERYTHING, select
-from carv2.dag.walk import walk
+from carv2.dag.walking import walk
 from carv2.errors import BlockNotFoundError
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.reader import CarReader
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
     from carv2.dag.selector import Selector
-    from carv2.dag.walk import OnMissing, OnUnknown, Store, Visit
+    from carv2.dag.walking import OnMissing, OnUnknown, Store, Visit
 
 __all__ = ["Exported", "Sorted", "export", "sort"]
 
