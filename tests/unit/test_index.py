@@ -415,3 +415,20 @@ def test_look_ups_find_the_same_with_any_number_of_samples(most: int) -> None:
     (bucket,) = (bucket for _, bucket in index.buckets())
     assert bucket._samples is not None
     assert len(bucket._samples) <= most
+
+
+@pytest.mark.parametrize("codes", [True, False])
+def test_an_index_of_next_to_nothing_but_buckets_is_refused(codes: bool) -> None:
+    """Each would take memory many times its twelve bytes."""
+    many = 70_000
+    if codes:
+        groups = (struct.pack("<Qi", code, 0) for code in range(many))
+        raw = bytes.fromhex("8108") + struct.pack("<i", many) + b"".join(groups)
+    else:
+        raw = (
+            bytes.fromhex("8008")
+            + struct.pack("<i", many)
+            + b"".join(struct.pack("<IQ", 8 + n, 0) for n in range(many))
+        )
+    with pytest.raises(IndexFormatError, match="more than 65536 buckets"):
+        parse(raw)

@@ -23,7 +23,7 @@ from carv2.errors import (
 from carv2.section import BlockChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from carv2._scan import Batch
     from carv2._source import Source
@@ -71,8 +71,16 @@ class Recovery:
             why = f"the file has data padding of {padding} bytes, not {data_padding}"
             raise ResumeError(why, expected=data_padding, found=padding)
         if roots is not None and sorted(roots) != sorted(self.payload_header.roots):
-            why = "the roots of the file are not the roots that were named"
+            why = f"the roots of the file are {named(self.payload_header.roots)}, not {named(roots)}"
             raise ResumeError(why, expected=roots, found=self.payload_header.roots)
+
+
+def named(roots: Sequence[CID]) -> str:
+    """Roots for a message; not all of very many."""
+    if not roots:
+        return "none"
+    more = f" and {len(roots) - 3} more" if len(roots) > 3 else ""
+    return ", ".join(root.short() for root in roots[:3]) + more
 
 
 def examine(

@@ -154,8 +154,10 @@ class ReadWriteBlockstore(ReadsOneByOne):
             max_memory=max_memory,
             limits=limits,
         )
-        if version not in {1, 2} or data_padding < 0:
-            raise ValueError(f"CAR version {version} with data padding of {data_padding} bytes")
+        if version not in {1, 2}:
+            raise ValueError(f"CAR version {version}, supported: 1 and 2")
+        if data_padding < 0:
+            raise ValueError(f"data padding of {data_padding} bytes")
         header = CarV1Header(tuple(map(CID.of, roots)))
         front, raw = b"" if version == 1 else PRAGMA + bytes(SIZE + data_padding), header.to_bytes()
         if len(raw) > limits.header:

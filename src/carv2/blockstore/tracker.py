@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from carv2.blockstore._recovery import named
 from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.blockstore.read_write import ReadWriteBlockstore
 from carv2.cid import CID
@@ -112,7 +113,7 @@ class StoreTracker:
         )
         if expected is not None and sorted(expected) != sorted(store.roots):
             self.release(key, finalize=False)
-            why = "the roots of the store are not the roots that were named"
+            why = f"the roots of the store are {named(store.roots)}, not {named(expected)}"
             raise ResumeError(why, expected=expected, found=store.roots)
         return store
 

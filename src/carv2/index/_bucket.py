@@ -20,6 +20,7 @@ OFFSET_SIZE = 8
 COUNT = struct.Struct("<i")
 BUCKET_HEAD = struct.Struct("<IQ")
 MAX_WIDTH = 32 << 20  # go-car's
+MAX_BUCKETS = 1 << 16  # of all hash functions; there is one for each size of digest
 _STEP = 64  # records that one read brings in
 _MAX_SAMPLES = 1 << 16  # each some 75 bytes: up to 4,000,000 records one in 64, beyond that fewer
 _PATIENCE = 16  # look-ups before samples are worth their while
@@ -166,6 +167,11 @@ class Body(NamedTuple):
     end: int
 
 
+def too_many_buckets(position: int, codec: int) -> IndexFormatError:
+    """The error for an index of next to nothing but buckets, each of which takes memory."""
+    return IndexFormatError(f"index of more than {MAX_BUCKETS} buckets", position=position, codec=codec)
+
+
 def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int) -> Body:
     """Take in the buckets at ``buffer[start]``. Of a digest size that comes twice the later counts.
 
@@ -177,7 +183,9 @@ def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int) ->
         raise IndexFormatError(why, position=position + start, codec=codec)
     at = start + COUNT.size
     buckets: dict[int, Bucket] = {}
-    for _ in range(count):
+    for number in range(count):
+        if number == MAX_BUCKETS:
+            raise too_many_buckets(position + at, codec)
         width, size = unpack(BUCKET_HEAD, buffer, at, position=position, field="index bucket")
         if not OFFSET_SIZE <= width <= MAX_WIDTH:
             why = f"index record of {width} bytes, allowed {OFFSET_SIZE} to {MAX_WIDTH}"

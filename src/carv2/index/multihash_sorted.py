@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from carv2 import _varint
 from carv2.errors import IndexFormatError
-from carv2.index._bucket import COUNT, Bucket, IndexBuffer, parse_body, unpack
+from carv2.index._bucket import (
+    COUNT,
+    MAX_BUCKETS,
+    Bucket,
+    IndexBuffer,
+    parse_body,
+    too_many_buckets,
+    unpack,
+)
 from carv2.index.protocol import CAR_MULTIHASH_INDEX_SORTED, Index
 from carv2.index.sorted import body_chunks
 
@@ -39,9 +47,13 @@ class MultihashSortedIndex(Index):
             raise IndexFormatError(why, position=position + start, codec=cls.codec)
         at = start + COUNT.size
         groups: dict[int, dict[int, Bucket]] = {}
+        total = 0
         for _ in range(count):
+            if total > MAX_BUCKETS:
+                raise too_many_buckets(position + at, cls.codec)
             (code,) = unpack(CODE, buffer, at, position=position, field="index hash code")
             groups[code], at = parse_body(buffer, at + CODE.size, position=position, codec=cls.codec)
+            total += 1 + len(groups[code])
         return cls(groups, at)
 
     def buckets(self) -> Iterator[tuple[int | None, Bucket]]:
