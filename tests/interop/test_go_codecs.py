@@ -143,7 +143,9 @@ def test_what_go_reads_of_the_refused_is_known(go: Peer) -> None:
 
 @FEW
 @given(
-    numbers=st.lists(INTEGERS.filter(within_int64) | st.floats(allow_nan=False, allow_infinity=False), min_size=50)
+    numbers=st.lists(
+        (INTEGERS | st.floats(allow_nan=False, allow_infinity=False)).filter(within_int64), min_size=50
+    )
 )
 def test_numbers_are_written_alike(go: Peer, numbers: list[float]) -> None:
     blocks = [dag_json.encode(number) for number in numbers]
