@@ -319,22 +319,35 @@ def test_leaves_are_asked_for_many_at_a_time() -> None:
     assert max(asked) == 2  # not more than some megabytes of them
 
 
-def test_sizes_that_fill_64_bits_are_numbers_like_others() -> None:
+def declaring(*sizes: int) -> tuple[Dag, Made]:
+    """A file that says so of its one-byte parts."""
     dag = Dag()
-    huge = 2**64 - 1
-    made = dag.file([dag.raw(b"x"), dag.raw(b"y")], sizes=[huge, huge], size=None)
-    dag.blocks.clear()
-    block = pb_node(
-        [(archives.cid_v1(b"x"), b"", 1), (archives.cid_v1(b"y"), b"", 1)], unixfs(FILE, sizes=[huge, huge])
-    )
-    made = dag.put(block, codec=archives.DAG_PB)
-    dag.raw(b"x")
-    dag.raw(b"y")
-    with pytest.raises(UnixFSError, match=f"{huge} bytes of payload declared, 1 found"):
+    leaves = [dag.raw(bytes([at])) for at in range(len(sizes))]
+    block = pb_node([(leaf.cid, b"", 1) for leaf in leaves], unixfs(FILE, sizes=list(sizes)))
+    return dag, dag.put(block, codec=archives.DAG_PB)
+
+
+def test_sizes_that_fill_63_bits_are_numbers_like_others() -> None:
+    half = 2**62
+    dag, made = declaring(half, half - 1)
+    with pytest.raises(UnixFSError, match=f"{half} bytes of payload declared, 1 found"):
         payload(dag, made)
-    assert payload(dag, made, 2 * huge) == b""
-    with pytest.raises(UnixFSError):
+    assert payload(dag, made, 2 * half) == b""
+    with pytest.raises(UnixFSError, match=f"{half - 1} bytes of payload declared, 1 found"):
         payload(dag, made, -1)
+    with open_file(store_of(dag), made.cid) as file:
+        assert file.seek(0, io.SEEK_END) == 2**63 - 1
+        assert file.read() == b""
+
+
+@pytest.mark.parametrize("sizes", [(2**63,), (2**62, 2**62), (2**64 - 1,), (2**64 - 1, 2**64 - 1)])
+def test_a_file_of_more_bytes_than_positions_go_is_refused(sizes: tuple[int, ...]) -> None:
+    dag, made = declaring(*sizes)
+    with pytest.raises(UnixFSError, match=f"{sum(sizes)} bytes of payload declared, limit {2**63 - 1}") as caught:
+        open_file(store_of(dag), made.cid)
+    assert caught.value.cid == CID(made.cid)
+    with pytest.raises(UnixFSError, match="limit"):
+        payload(dag, made, 0, 1)
 
 
 def test_a_cycle_ends_in_an_error() -> None:

@@ -30,6 +30,9 @@ __all__ = ["open_file", "read"]
 MAX_DEPTH = 64
 """Nodes above a leaf. A tree that grows by two at each level holds 2**64 leaves then; deeper ones are chains."""
 
+MAX_SIZE = (1 << 63) - 1
+"""Bytes of payload: what positions in files are counted with, here and elsewhere, goes no further."""
+
 _NAMES = {DIRECTORY: "a directory", HAMT: "a directory", SYMLINK: "a symlink"}
 
 _LEAF = 2 << 20
@@ -47,7 +50,8 @@ def read(store: Store, cid: CIDLike, start: int = 0, stop: int | None = None) ->
 
     Raises:
         BlockNotFoundError: a block of the range is missing; pieces before it were given.
-        UnixFSError: it is no file, or its parts are not as large as they are declared.
+        UnixFSError: it is no file, its parts are not as large as they are declared, or it declares 2**63 bytes
+            or more.
         BudgetError: the tree is deeper than 64 nodes.
 
     >>> from carv2.blockstore import MemoryBlockstore
@@ -63,7 +67,7 @@ def open_file(store: Store, cid: CIDLike) -> io.BufferedReader:
 
     Raises:
         BlockNotFoundError: its root block is missing; others are noticed when they are read.
-        UnixFSError: it is no file.
+        UnixFSError: it is no file, or declares 2**63 bytes or more.
 
     >>> from carv2.blockstore import MemoryBlockstore
     >>> cid = CID.of_data(b"lobster")
@@ -132,7 +136,7 @@ def size_of(node: Node) -> int:
     """Bytes of payload of a file's node and all below it, as the node declares them.
 
     Raises:
-        UnixFSError: it is no file, or it contradicts itself.
+        UnixFSError: it is no file, it contradicts itself, or says that there are 2**63 bytes or more.
     """
     data = node.data
     if not node.is_file:
@@ -142,6 +146,8 @@ def size_of(node: Node) -> int:
     size = len(data.data or b"") + sum(data.blocksizes)
     if data.filesize is not None and data.filesize != size:
         raise node.broken(f"{data.filesize} bytes of payload declared, parts of {size}")
+    if size > MAX_SIZE:
+        raise node.broken(f"{size} bytes of payload declared, limit {MAX_SIZE}")
     return size
 
 
