@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from carv2 import CID
 from carv2.codec import cbor, dag_cbor
+from carv2.codec._values import unused_mark
 from carv2.errors import CodecError
 from codec.values import CIDS, RAW_CID, VALUES, canonical, links_in, loose_head
 from helpers.archives import cbor_head, identity, link
@@ -228,15 +229,41 @@ def test_writing_does_not_touch_the_value() -> None:
     assert value == {"a": [CID(RAW_CID), {"b": CID(RAW_CID)}]}
 
 
-def test_bytes_that_look_like_the_stand_ins_of_links_stay_bytes() -> None:
-    from carv2.codec._values import unused_mark
-
-    mark = unused_mark(b"")
-    for bait in (mark + bytes(4), mark, b"\x4c" + mark + bytes(4), unused_mark(mark) + bytes(4)):
+def test_bytes_that_look_like_the_stand_ins_of_links_stay_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, other = b"\xc2" + bytes(7), b"\xc3" + bytes(7)
+    for bait in (mark + bytes(4), mark, b"\x4c" + mark + bytes(4), b"\x4c" + mark + mark):
         value = [CID(RAW_CID), bait, bait.hex(), CID(RAW_CID)]
-        raw = dag_cbor.encode(value)
-        assert raw == canonical(value)
+        raw = canonical(value)
+        draw_next(monkeypatch, mark, other)
+        assert dag_cbor.encode(value) == raw
+        draw_next(monkeypatch, mark, other)
         assert dag_cbor.decode(raw) == value
+
+
+def draw_next(monkeypatch: pytest.MonkeyPatch, *draws: bytes) -> None:
+    """What chance is to give next."""
+    left = iter(draws)
+
+    def draw(size: int) -> bytes:
+        drawn = next(left)
+        assert len(drawn) == size
+        return drawn
+
+    monkeypatch.setattr("carv2.codec._values.urandom", draw)
+
+
+def test_no_data_can_be_full_of_the_stand_ins_that_are_tried() -> None:
+    class Watched(bytes):
+        looks = 0
+
+        def __contains__(self, item: object) -> bool:
+            type(self).looks += 1
+            return isinstance(item, bytes) and super().__contains__(item)
+
+    for first in (0x00, 0xC2):
+        unused_mark(Watched(b"".join(bytes((first,)) + number.to_bytes(7, "big") for number in range(64))))
+    assert Watched.looks == 2
+    assert unused_mark(b"") != unused_mark(b"")
 
 
 def test_plain_cbor_has_no_links() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from os import urandom
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cid import CID
@@ -88,5 +88,8 @@ class Marks:
 
 
 def unused_mark(data: bytes) -> bytes:
-    """Eight bytes that are not in ``data``."""
-    return next(mark for number in count(1) if (mark := bytes((0xC2,)) + number.to_bytes(7, "big")) not in data)
+    """Eight bytes that are not in ``data``: drawn anew, so that nobody can have put them there."""
+    mark = urandom(8)
+    while mark in data:
+        mark = urandom(8)
+    return mark
