@@ -146,9 +146,7 @@ class Folder:
             return ENTER
         return SYMLINK if stat.S_ISLNK(mode) else SPECIAL
 
-    def enter(
-        self, name: bytes, *, follow: bool, hidden: bool, symlinks: Symlinks, skip: Collection[Inode]
-    ) -> Folder:
+    def enter(self, name: bytes, choice: Choice, *, follow: bool) -> Folder:
         """The folder ``name``, its entries listed; :meth:`close` it afterwards."""
         flags = os.O_RDONLY | os.O_DIRECTORY
         fd = self._open(name, flags if follow else flags | os.O_NOFOLLOW)
@@ -157,7 +155,7 @@ class Folder:
         try:
             status = os.fstat(fd)
             child.inode = status.st_dev, status.st_ino
-            child._list(hidden, symlinks, skip)
+            child._list(choice)
         except BaseException:
             child.close()
             raise
@@ -173,13 +171,15 @@ class Folder:
             os.close(self._fd)
         self._owns = False
 
-    def _list(self, hidden: bool, symlinks: Symlinks, skip: Collection[Inode]) -> None:
+    def _list(self, choice: Choice) -> None:
+        hidden, symlinks, skip, left_out = choice
         numbers = {number for _, number in skip}
         entries = self.entries
         with os.scandir(self._fd) as found:  # its errors are of the descriptor just opened: there are none
             for entry in found:
                 name = os.fsencode(entry.name)
                 if name.startswith(b".") and not hidden:
+                    left_out[HIDDEN] = left_out.get(HIDDEN, 0) + 1
                     continue
                 if entry.is_file(follow_symlinks=False):
                     kind = FILE
@@ -188,6 +188,7 @@ class Folder:
                 elif not entry.is_symlink():
                     kind = SPECIAL
                 elif symlinks == "skip":
+                    left_out[SYMLINKS] = left_out.get(SYMLINKS, 0) + 1
                     continue
                 else:
                     kind = SYMLINK if symlinks == "keep" else self.kind_of(name, follow=True)
@@ -213,6 +214,19 @@ class Folder:
             raise _naming(error, self.path_of(name)) from None
 
 
+HIDDEN, SYMLINKS = "hidden entries", "symlinks"
+"""What a walk may leave out."""
+
+
+class Choice(NamedTuple):
+    """What of the folders is taken."""
+
+    hidden: bool
+    symlinks: Symlinks
+    skip: Collection[Inode]
+    left_out: dict[str, int]
+
+
 class Item(NamedTuple):
     """Something that :func:`walk` met: an entry of ``folder``."""
 
@@ -228,6 +242,7 @@ def walk(
     hidden: bool = True,
     symlinks: Symlinks = "keep",
     skip: Collection[Inode] = (),
+    left_out: dict[str, int] | None = None,
 ) -> Iterator[Item]:
     """Walk the file or folder at ``path``: entries in the order of their names' bytes, each folder around its own.
 
@@ -237,11 +252,13 @@ def walk(
         symlinks: ``keep`` gives them as they are; ``follow`` what they lead to; ``skip`` leaves out those in
             folders and follows ``path``.
         skip: files to leave out.
+        left_out: counts what is, by :data:`HIDDEN` and :data:`SYMLINKS`; what is below a hidden folder is not.
 
     Raises:
         OSError: something cannot be read, with its whole path; or a symlink that is followed leads back up.
     """
     start = os.fsencode(path)
+    choice = Choice(hidden, symlinks, skip, {} if left_out is None else left_out)
     follow = symlinks == "follow"
     folder = Folder(None, b"", None, b"")
     first = folder.kind_of(start, follow=symlinks != "keep")
@@ -261,7 +278,7 @@ def walk(
             yield Item(kind, name, folder)
             if kind == ENTER:
                 through = follow or (len(stack) == 1 and symlinks == "skip")
-                child = folder.enter(name, follow=through, hidden=hidden, symlinks=symlinks, skip=skip)
+                child = folder.enter(name, choice, follow=through)
                 stack.append(child)
                 if follow and any(child.inode == above.inode for above in stack[:-1]):
                     raise OSError(errno.ELOOP, "a symlink leads back to a folder around it", folder.path_of(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -304,12 +305,43 @@ def test_missing_shards_are_counted_for_their_directory(into: Path) -> None:
         unixfs.extract(dag.archive(root, without=gone), into / "strict", on_missing="raise")
 
 
-def test_a_block_that_is_not_what_its_cid_says_ends_it(into: Path) -> None:
+def test_a_file_of_a_block_that_is_not_what_its_cid_says_is_left_out_or_ends_it(into: Path) -> None:
     dag, root = small()
+    whole = unixfs.extract(dag.archive(root), into.with_name("whole"))
     dag.blocks[archives.cid_v1(b"lobster\n")] = b"lobs7er\n"
+    report = unixfs.extract(dag.archive(root), into)
+    damaged = [skipped for skipped in report.skipped if skipped.reason == "damaged"]
+    assert damaged
+    assert report.files == whole.files - len(damaged)
+    assert not (into / damaged[0].path[1:]).exists()
+    assert "lobs7er" not in str(snapshot(into))
+    streamed = b"".join(unixfs.payload_stream(dag.archive(root)))
+    assert b"lobs7er" not in streamed
     with pytest.raises(IntegrityError):
-        unixfs.extract(dag.archive(root), into)
-    assert snapshot(into) == {}
+        unixfs.extract(dag.archive(root), into.with_name("strict"), on_missing="raise")
+
+
+@pytest.mark.parametrize("paths", [["docs", "docs/nothing"], ["", "nothing"], "nothing"])
+def test_each_path_that_is_asked_for_must_be_there(into: Path, paths: str | list[str]) -> None:
+    dag, root = small()
+    with pytest.raises(PathNotFoundError, match="nothing"):
+        unixfs.extract(dag.archive(root), into, paths=paths)
+
+
+def test_the_size_of_a_raw_file_is_a_guess_of_its_link_for_a_tar_file_too() -> None:
+    dag = Dag()
+    raw = dag.raw(b"fish")
+    root = dag.directory({"small": raw._replace(total=1 << 30)})
+    with tarfile.open(fileobj=io.BytesIO(b"".join(unixfs.tar_stream(dag.archive(root))))) as tar:
+        (member,) = [member for member in tar.getmembers() if member.isfile()]
+        assert member.size == 4
+
+
+def test_one_path_may_be_a_text(into: Path) -> None:
+    dag = Dag()
+    root = dag.directory({"a": dag.directory({"b": dag.raw(b"1"), "c": dag.raw(b"2")})})
+    assert unixfs.extract(dag.archive(root), into, paths="a/b").files == 1
+    assert b"".join(unixfs.payload_stream(dag.archive(root), paths="a/c")) == b"2"
 
 
 def test_sizes_that_lie_end_it_and_leave_no_file(into: Path) -> None:

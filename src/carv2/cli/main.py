@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from carv2.cli import color, progress, registry
-from carv2.errors import CarError
+from carv2.errors import BudgetError, CarError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,10 @@ def _report(error: CarError | OSError, code: int) -> int:
         return OK
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
-    print(color.paint(prefix, "error") + color.printable(str(error)), file=sys.stderr)
+    text = str(error)
+    if isinstance(error, BudgetError):  # which names the arguments of a call
+        text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
+    print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)
     return code
 
 

@@ -24,7 +24,7 @@ _MAX_BYTES = 1 << 40
 _MAX_ENTRIES = 10_000_000
 """For stores whose size nobody knows."""
 
-_FEW_ENTRIES = 10_000
+_FEW_ENTRIES = 50_000
 _BYTES_OF_AN_ENTRY = 4
 """A link takes ten times as much; so the entries of a tree may be there ten times on average."""
 

@@ -15,7 +15,7 @@ class TreeBuilder:
 
     def __init__(self, maker: BlockMaker) -> None:
         self.maker = maker
-        self.file_count = self.directory_count = self.symlink_count = 0
+        self.file_count = self.directory_count = self.symlink_count = self.empty_count = 0
         self._open: list[list[tuple[bytes, Link]]] = [
             []
         ]  # entries of the folders that are open; first, of the top
@@ -30,6 +30,8 @@ class TreeBuilder:
         if entries or self.maker.profile.empty_directories:
             self.directory_count += 1
             self._open[-1].append((name, put_directory(self.maker, entries)))
+        else:
+            self.empty_count += 1
 
     def add_file(self, name: bytes, link: Link) -> None:
         """A file whose blocks are handed out."""

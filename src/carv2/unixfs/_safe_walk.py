@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from carv2.cid import CID, RAW
-from carv2.errors import BlockNotFoundError, BudgetError, PathNotFoundError, UnsafePathError
+from carv2.errors import BlockNotFoundError, BudgetError, IntegrityError, PathNotFoundError, UnsafePathError
 from carv2.unixfs._budget import MeteredStore
 from carv2.unixfs.entry import MAX_DEPTH, Entry, list_directory, resolve
 from carv2.unixfs.file import read
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from carv2.unixfs._walk import Missing, Store
 
     Reason: TypeAlias = Literal[
-        "missing", "unsafe name", "symlink", "unsafe symlink", "exists", "collision", "not UnixFS"
+        "missing", "damaged", "unsafe name", "symlink", "unsafe symlink", "exists", "collision", "not UnixFS"
     ]
     OnMissing: TypeAlias = Literal["skip", "raise"]
     OnUnsafe: TypeAlias = Literal["skip", "raise"]
@@ -60,9 +60,9 @@ class Skipped:
     path: str
     """From the root, with a slash in front."""
     reason: Reason
-    """``missing``: a block is not there; ``unsafe name``; ``symlink``: they are not wanted; ``unsafe symlink``: it
-    leads outside; ``exists``: a file was there already; ``collision``: the file system takes two names for one, or
-    could; ``not UnixFS``."""
+    """``missing``: a block is not there; ``damaged``: one is not what its hash says; ``unsafe name``; ``symlink``:
+    they are not wanted; ``unsafe symlink``: it leads outside; ``exists``: a file was there already; ``collision``:
+    the file system takes two names for one, or could; ``not UnixFS``."""
     count: int = 1
     """How many: more than one only of missing shards of the sharded directory ``path``, with entries unknown."""
     shard: bool = False
@@ -153,14 +153,29 @@ class SafeWalk:
         """
         entry = step.entry
         assert entry is not None  # only directories on the way have none
-        if entry.size is not None and entry.size > _HELD:
+        if entry.size is not None and entry.size > _HELD and entry.cid.codec != RAW:  # of raw ones it is a guess
             return entry.size, self._budget.paid(self.pieces(entry))
         try:
             pieces = list(self._budget.paid(self.pieces(entry)))
         except BlockNotFoundError as error:
             self.missing(step.path, error.cid)
             return None
+        except IntegrityError as error:
+            self.damaged(step.path, error)
+            return None
         return sum(map(len, pieces)), pieces
+
+    def take(self, roots: Sequence[CID], paths: Paths) -> Iterator[tuple[CID, Iterator[Step]]]:
+        """The steps to all of ``paths``, each once; to be taken before the next are asked for.
+
+        Raises:
+            PathNotFoundError: at one of them there is nothing. Others: as :meth:`steps`.
+        """
+        for path in paths.covered:  # they come with others, if they are there
+            for _ in self.walks(roots, path):
+                break
+        for path in paths.apart:
+            yield from self.walks(roots, path)
 
     def walks(self, roots: Sequence[CID], path: str) -> Iterator[tuple[CID, Iterator[Step]]]:
         """The steps from each root that has something at ``path``; to be taken before the next are asked for.
@@ -262,6 +277,12 @@ class SafeWalk:
         level.entries = list_directory(self._store, directory.cid, on_missing=on_missing)
         return level
 
+    def damaged(self, path: str, error: IntegrityError) -> None:
+        """Say that a block of what is at ``path`` is not what its hash says, or raise."""
+        if self._rules.on_missing == "raise":
+            raise error
+        self.skip(path, "damaged", detail=str(error))
+
     def missing(self, path: str, cid: CID) -> None:
         """Say that a block of what is at ``path`` is not there, or raise."""
         if self._rules.on_missing == "raise":
@@ -338,13 +359,27 @@ class Remembered(Generic[Item]):
             self.items.append(item)
 
 
-def paths_apart(paths: Iterable[str]) -> list[str]:
-    """The paths without those that lie below another one of them, in their order; ``""`` if there are none.
+class Paths(NamedTuple):
+    """What is asked for."""
+
+    apart: list[str]
+    """None of them below another one; ``""`` if nothing in particular is."""
+    covered: list[str]
+    """Below one of those."""
+
+
+def paths_apart(paths: str | Iterable[str]) -> Paths:
+    """The paths, in their order.
+
+    Raises:
+        ValueError: one of them leads out of the root.
 
     >>> paths_apart(["a/b", "c", "/a/", "a/b/d"])
-    ['c', 'a']
+    Paths(apart=['c', 'a'], covered=['a/b', 'a/b/d'])
     """
-    wanted = list(dict.fromkeys(names_of(path) for path in paths))
+    given = [paths] if isinstance(paths, str) else paths
+    wanted = list(dict.fromkeys(names_of(path) for path in given))
     kept = set(wanted)
-    found = [names for names in wanted if not any(names[:at] in kept for at in range(len(names)))]
-    return ["/".join(names) for names in found] or [""]
+    covered = {names for names in wanted if any(names[:at] in kept for at in range(len(names)))}
+    apart = ["/".join(names) for names in wanted if names not in covered]
+    return Paths(apart or [""], ["/".join(names) for names in wanted if names in covered])

@@ -15,7 +15,7 @@ from carv2._folder import Folder
 from carv2._source import open_source
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import CID
-from carv2.errors import BlockNotFoundError
+from carv2.errors import BlockNotFoundError, IntegrityError
 from carv2.unixfs._ahead import ahead
 from carv2.unixfs._budget import Budget
 from carv2.unixfs._safe_walk import ROOT_FILE, Remembered, Rules, SafeWalk, Skipped, paths_apart
@@ -62,7 +62,7 @@ def extract(
     into: str | os.PathLike[str],
     *,
     roots: Iterable[CIDLike] | None = None,
-    paths: Iterable[str] = (),
+    paths: str | Iterable[str] = (),
     existing: Existing = "error",
     symlinks: Symlinks = "skip",
     on_missing: OnMissing = "skip",
@@ -88,7 +88,7 @@ def extract(
             ``replace`` replaces it. Of several roots with the same path the first counts, except with ``replace``.
         symlinks: ``skip`` them, or make those that are ``safe``: that lead to something inside the folder, with no
             ``..`` behind another name. The others are reported.
-        on_missing: ``skip`` what has no block in the archive, and report it; or ``raise`` BlockNotFoundError.
+        on_missing: ``skip`` a file of which a block is missing or damaged, and report it; or ``raise`` the error.
         on_unsafe: ``raise`` UnsafePathError for a name that cannot be a file's; or ``skip`` and report it.
         portable: refuse also names that Windows cannot have, and the second of two that differ only by case.
         root_file: name for a root that is a file and has none; a second one is called by its CID.
@@ -103,7 +103,7 @@ def extract(
         UnsafePathError: see ``on_unsafe``. What was written before stays, here and in other cases.
         BudgetError: the tree is larger or deeper than allowed.
         PathNotFoundError: nothing at one of ``paths``.
-        FormatError, IntegrityError: the archive, or one of its files or directories, is broken.
+        FormatError, IntegrityError: the archive, or one of its directories, is broken.
         OSError: the system refuses, or something is in the way; FileExistsError: see ``existing``.
         ValueError: one of ``paths`` leads out of the root; a store without roots, and none given.
 
@@ -123,9 +123,8 @@ def extract(
         walk = SafeWalk(store, budget, rules, log.skip)
         with Folder(into, existing=existing) as folder:
             maker = _Maker(folder, walk, budget, log, on_bytes)
-            for path in wanted:
-                for root, steps in walk.walks(starts, path):
-                    maker.make(steps, is_first=root == starts[0])
+            for root, steps in walk.take(starts, wanted):
+                maker.make(steps, is_first=root == starts[0])
         return log.report(budget.spent)
 
 
@@ -240,6 +239,9 @@ class _Maker:
             made = self._folder.write(step.name, paid, mode=entry.mode, mtime=entry.mtime)
         except BlockNotFoundError as error:
             self._walk.missing(step.path, error.cid)
+            return
+        except IntegrityError as error:
+            self._walk.damaged(step.path, error)
             return
         except FileExistsError:
             if self._is_first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -35,6 +35,9 @@ __all__ = ["ImportReport", "SkippedFile", "import_file", "import_tree"]
 _SMALL = 32 << 10  # bytes of a file that is read in one go
 
 
+EMPTY = "empty folders"
+
+
 class SkippedFile(NamedTuple):
     """Something in a folder that has no place in a DAG."""
 
@@ -61,6 +64,8 @@ class ImportReport:
     """Blocks that came again and were not written again."""
     skipped: tuple[SkippedFile, ...] = ()
     """Devices, sockets and named pipes."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """What the profile or ``hidden`` leaves out, and how much of it: hidden entries, symlinks, empty folders."""
     changed: tuple[str, ...] = ()
     """Files that were written to while they were read: what is in the DAG is what was read."""
 
@@ -81,6 +86,7 @@ class Importer:
         self.tree = TreeBuilder(self.maker)
         self.skipped: list[SkippedFile] = []
         self.changed: list[str] = []
+        self._left_out: dict[str, int] = {}
         self._on_progress = on_progress
         self._follow = profile.symlinks == "follow"
         self._head, self._tail = self.maker.leaf_frame(profile.chunk_size)
@@ -120,6 +126,7 @@ class Importer:
             block_count=block_count,
             duplicate_count=duplicate_count,
             skipped=tuple(self.skipped),
+            left_out={**self._left_out, **({EMPTY: self.tree.empty_count} if self.tree.empty_count else {})},
             changed=tuple(self.changed),
         )
 
@@ -129,7 +136,9 @@ class Importer:
         """Take in the file or folder at ``path``, under ``name``."""
         tree, call = self.tree, self.line.call
         depth = 0
-        for kind, own_name, folder in _tree.walk(path, hidden=hidden, symlinks=self.profile.symlinks, skip=skip):
+        symlinks, left_out = self.profile.symlinks, self._left_out
+        walk = _tree.walk(path, hidden=hidden, symlinks=symlinks, skip=skip, left_out=left_out)
+        for kind, own_name, folder in walk:
             shown = own_name if depth else name
             if kind == _tree.FILE:
                 with folder.open(own_name, follow=self._follow or not depth) as file:

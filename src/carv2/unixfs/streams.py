@@ -25,7 +25,7 @@ def payload_stream(
     source: Store | SourceLike,
     *,
     roots: Iterable[CIDLike] | None = None,
-    paths: Iterable[str] = (),
+    paths: str | Iterable[str] = (),
     on_missing: OnMissing = "skip",
     max_bytes: int | None = None,
     max_entries: int | None = None,
@@ -54,11 +54,10 @@ def payload_stream(
     with opened(source) as (store, archive_size):
         starts = roots_of(store, roots)
         walk = SafeWalk(store, Budget(archive_size, max_bytes, max_entries), rules, on_skip)
-        for path in paths_apart(paths):
-            for _, steps in walk.walks(starts, path):
-                for step in steps:
-                    if step.do == "file":
-                        yield from _content(walk, step, on_path)
+        for _, steps in walk.take(starts, paths_apart(paths)):
+            for step in steps:
+                if step.do == "file":
+                    yield from _content(walk, step, on_path)
 
 
 def _content(walk: SafeWalk, step: Step, on_path: Callable[[str], object] | None) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ def tar_stream(
     source: Store | SourceLike,
     *,
     roots: Iterable[CIDLike] | None = None,
-    paths: Iterable[str] = (),
+    paths: str | Iterable[str] = (),
     prefix: str = "",
     mtime: int = 0,
     symlinks: Symlinks = "skip",
@@ -81,10 +81,9 @@ def tar_stream(
         tar = _Tar(walk, "".join(f"{name}/" for name in above), mtime, on_path, may_repeat=len(starts) > 1)
         for at in range(len(above)):
             yield tar.head("/".join(above[: at + 1]), _FOLDER)
-        for path in paths_apart(paths):
-            for _, steps in walk.walks(starts, path):
-                for step in steps:
-                    yield from tar.entry(step)
+        for _, steps in walk.take(starts, paths_apart(paths)):
+            for step in steps:
+                yield from tar.entry(step)
         yield tar.end()
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.paths:
         raise argparse.ArgumentTypeError("name a file or folder to pack")
-    if args.output is None:
+    if not args.output:
         raise argparse.ArgumentTypeError("name the archive to write: -o OUT")
     with _sink(args.output) as out, progress.bar("packing") as tick:
         report = pack(
@@ -105,6 +105,9 @@ def _sink(name: str) -> Generator[str | BinaryIO]:
 def _tell(report: ImportReport, args: argparse.Namespace) -> None:
     for skipped in report.skipped:
         _warn(skipped.path, f"{skipped.reason}, left out")
+    if report.left_out and not args.json:
+        counts = ", ".join(f"{what} ({count})" for what, count in report.left_out.items())
+        print(f"left out, as the profile has it: {counts}", file=sys.stderr)
     for path in report.changed:
         _warn(path, "changed while it was read; the archive has what was read")
     if args.json:

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         lines = list(dot(store, args.roots or store.roots, max_nodes=args.max_nodes))
     if args.json:
         streams.print_json({"dot": "\n".join(lines)})
-        return 0
+        if args.out == "-":
+            return 0
     with writing(streams.destination(args.out)) as sink:
         sink.write("".join(f"{line}\n" for line in lines).encode())
     sys.stdout.flush()

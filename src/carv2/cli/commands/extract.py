@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"extracted {found['files'] + found['symlinks']} file(s)", file=sys.stderr)
     else:
         print("no files extracted", file=sys.stderr)
-    return 0 if found["files"] or found["symlinks"] else 1
+    damaged = any(skipped["reason"] == "damaged" for skipped in found["skipped"])
+    return 0 if (found["files"] or found["symlinks"]) and not damaged else 1
 
 
 def _archive_and_paths(args: argparse.Namespace) -> tuple[str, list[str]]:
@@ -242,6 +243,7 @@ def _missing(skipped: Skipped) -> str:
 _FIELDS = ("files", "directories", "symlinks", "bytes", "skipped", "collisions")
 _LINES: dict[str, Callable[[Skipped], str]] = {
     "missing": _missing,
+    "damaged": lambda skipped: f"damaged: {skipped.path}: {skipped.detail} (skipping...)",
     "unsafe name": lambda skipped: f"unsafe name: {skipped.path} (skipping...)",
     "symlink": lambda skipped: f"symlink: {skipped.path} -> {skipped.detail} (skipping...)",
     "unsafe symlink": lambda skipped: f"unsafe symlink: {skipped.path}: {skipped.detail} (skipping...)",
