@@ -136,6 +136,32 @@ def test_128_levels_are_read_with_bytes_in_the_innermost() -> None:
     assert dag_json.encode(dag_json.decode(raw)) == raw
 
 
+def test_128_levels_are_read_with_a_link_in_the_innermost() -> None:
+    raw = b'{"k":' * 128 + LINK.encode() + b"}" * 128
+    assert dag_json.encode(dag_json.decode(raw)) == raw
+    assert dag_json.links(raw) == [CID.of(LEAF).raw]
+
+
+@pytest.mark.parametrize("depth", [129, 130, 131, 10_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"/":', b"}"), (b'{"k":', b"}")])
+@pytest.mark.parametrize("inside", [b"1", b'{"/":{"bytes":""}}', b'{"/":{"bytes":"","x":1}}'])
+def test_no_value_is_deeper_than_128(depth: int, opening: bytes, closing: bytes, inside: bytes) -> None:
+    for read in (dag_json.decode, json.decode):
+        with pytest.raises(CodecError, match="deeper than 128") as caught:
+            read(opening * depth + inside + closing * depth)
+        assert len(opening) * 128 <= caught.value.position <= len(opening) * 130 + 5
+
+
+@pytest.mark.parametrize("inside", [b"{}", b"[]", b'{"/":1}', b'{"/":{"bytes":1}}', b'{"/":{"byte":""}}'])
+def test_what_is_no_leaf_counts_as_a_level(inside: bytes) -> None:
+    dag_json.decode(b"[" * 126 + inside + b"]" * 126)
+    with pytest.raises(CodecError, match="deeper than 128") as caught:
+        dag_json.decode(b"[" * 128 + inside + b"]" * 128)
+    assert caught.value.position == 128
+    with pytest.raises(CodecError, match="deeper than 128"):
+        json.decode(b"[" * 128 + inside + b"]" * 128)
+
+
 def test_errors_name_the_byte_and_not_the_character() -> None:
     with pytest.raises(CodecError) as caught:
         dag_json.decode('["é", nothing]'.encode())

@@ -293,6 +293,15 @@ def test_what_is_wrong_in_a_text_is_shown_where_it_is(text: bytes, position: int
     assert caught.value.position == position
 
 
+@pytest.mark.parametrize("depth", [129, 130, 131])
+def test_a_value_that_is_too_deep_is_shown_where_it_is(depth: int) -> None:
+    value = b"[" * depth + b"]" * depth
+    head = HEAD + BLOCK.replace(b"+++ raw", b"+++ dag-json").removesuffix(b"leaf\n\n")
+    with pytest.raises(FormatError, match="deeper than 128") as caught:
+        made_of(head + value + b"\n")
+    assert caught.value.position == len(head) + (130 if depth > 130 else 128)
+
+
 def test_blocks_that_link_in_a_circle_are_refused() -> None:
     text = text_of(archives.v1([], [TOP, MIDDLE, LEAF]))
     text = text.replace(f'"/": "{CID(LEAF[0])}"'.encode(), f'"/": "{CID(TOP[0])}"'.encode())

@@ -28,6 +28,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
 _CLOSING = {"{": "}", "[": "]"}
+_MAPS_OF_BYTES = 2  # {"/": {"bytes": "..."}}
 _MAX_DIGITS = 21  # of a whole number, its sign included: more are out of range, and slow to read
 
 
@@ -44,8 +45,8 @@ def tokens(data: bytes) -> Iterator[Token]:
     """What stands in a JSON text.
 
     Raises:
-        CodecError: no JSON, something behind it, nested deeper than 128 (and the two maps of dag-json's bytes), or
-            a number out of range.
+        CodecError: no JSON, something behind it, a number out of range, or nested deeper than 130: a value may be
+            of 128 levels, and the bytes in the innermost are two maps more.
     """
     try:
         text = data.decode()
@@ -58,7 +59,7 @@ def tokens(data: bytes) -> Iterator[Token]:
         yield token
         opened = token.kind in _CLOSING
         if opened:
-            if len(closing) == MAX_DEPTH + 2:
+            if len(closing) == MAX_DEPTH + _MAPS_OF_BYTES:
                 fail(f"nested deeper than {MAX_DEPTH}", text, token.at)
             closing.append(_CLOSING[token.kind])
         at = _space(text, at)
@@ -76,8 +77,12 @@ def tokens(data: bytes) -> Iterator[Token]:
 
 
 def build(data: bytes, finish: Callable[[dict[str, Any]], object]) -> Any:
-    """The value of a JSON text; ``finish`` makes of each map what it is to be, or raises a ValueError."""
-    stack: list[tuple[Any, str]] = []
+    """The value of a JSON text; ``finish`` makes of each map what it is to be, or raises a ValueError.
+
+    Raises:
+        CodecError: no JSON, or what is made is nested deeper than 128.
+    """
+    stack: list[tuple[Any, str, int]] = []
     holder: Any = []
     key = ""
     for kind, value, at in tokens(data):
@@ -87,12 +92,14 @@ def build(data: bytes, finish: Callable[[dict[str, Any]], object]) -> Any:
                 fail(f"the key {value!r} comes twice", data.decode(), at)
             key = value
         elif kind in _CLOSING:
-            stack.append((cast("Any", holder), key))
+            stack.append((cast("Any", holder), key, at))
             holder = {} if kind == "{" else []
         else:
             if kind != "value":
                 done = _finished(holder, finish, data, at)
-                holder, key = stack.pop()
+                holder, key, opened_at = stack.pop()
+                if len(stack) == MAX_DEPTH and isinstance(done, (dict, list)):
+                    fail(f"nested deeper than {MAX_DEPTH}", data.decode(), opened_at)
             if isinstance(holder, dict):
                 holder[key] = done
             else:

@@ -33,7 +33,8 @@ def links(data: bytes) -> list[bytes]:
     """Binary CIDs in the order they stand; no values are built.
 
     Raises:
-        CodecError: no JSON, nested deeper than 128, or a map that is a link, of something that is no CID.
+        CodecError: no JSON, nested deeper than 130 (of the levels of a value 128, and the two maps of bytes), or a
+            map that is a link, of something that is no CID.
     """
     found: list[bytes] = []
     text = ""
