@@ -37,5 +37,17 @@ class CountingMany(Counting):
             yield bytes(CID.of(cid)), self[cid]
 
 
+class Bounded(Counting):
+    """The same, for walks that might not end: a test fails where more is read than is ``enough``."""
+
+    def __init__(self, blocks: Mapping[bytes, bytes], *, enough: int) -> None:
+        super().__init__(blocks)
+        self._enough = enough
+
+    def __getitem__(self, cid: CIDLike, /) -> bytes:
+        assert len(self.read) < self._enough, "more is read than is enough"
+        return super().__getitem__(cid)
+
+
 def store_of(dag: Dag) -> CountingMany:
     return CountingMany(dag.blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ from helpers.unixfs import (
     text,
     unixfs,
 )
-from unixfs_read.stores import Counting, store_of
+from unixfs_read.stores import Bounded, Counting, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -360,6 +360,39 @@ def test_a_shard_in_two_places_is_refused_before_it_multiplies() -> None:
     assert len(store.read) < 20
 
 
+def bomb_of_missing_shards(dag: Dag, fanout: int = 256, levels: int = 5) -> Made:
+    """Shards that lead nowhere but to each other, and the lowest ones to one that is not there."""
+    made, width = dag.leaf(b"lost"), len(f"{fanout - 1:X}")
+    del dag.blocks[made.cid]
+    for _ in range(levels):
+        links = [(f"{at:0{width}X}".encode(), made) for at in range(fanout)]
+        made = dag.shard(links, b"\xff" * (fanout // 8), fanout=fanout)
+    return made
+
+
+@pytest.mark.parametrize("list_them", [list_links, list_directory, walk_entries])
+@pytest.mark.parametrize("fanout", [8, 256, 1024])
+def test_a_missing_shard_in_two_places_is_refused_before_it_multiplies(list_them: Any, fanout: int) -> None:
+    dag = Dag()
+    made = bomb_of_missing_shards(dag, fanout)
+    store = Bounded(dag.blocks, enough=20)
+    told: list[Missing] = []
+    with pytest.raises(UnixFSError, match="at two places"):
+        list(list_them(store, made.cid, on_missing=told.append))
+    assert len(told) == 1
+
+
+def test_a_shard_may_be_part_of_several_directories() -> None:
+    dag = Dag()
+    slot_zero = (name for name in map(str, itertools.count()) if hash_of(name) >> 56 == 0)
+    common = {name: dag.raw(b"x") for name in itertools.islice(slot_zero, 2)}
+    one, other = dag.hamt(common), dag.hamt({**common, FIVE: dag.raw(b"y")})
+    root = dag.directory({"one": one, "other": other})
+    assert len(dag.blocks) == 2 + 3 + 1  # of the files, the two directories, the root
+    entries = [entry.name for entry in walk_entries(store_of(dag), root.cid) if entry.kind == "file"]
+    assert sorted(entries) == sorted([*common, *common, FIVE])
+
+
 def test_fanouts_may_differ_from_level_to_level() -> None:
     """boxo takes that; each level just uses up its own bits."""
     dag = Dag()
@@ -437,6 +470,19 @@ def test_a_huge_tree_in_a_few_blocks_is_given_entry_by_entry_up_to_a_budget() ->
     with pytest.raises(BudgetError, match="more than 500 entries"):
         list(walk_entries(store, made.cid, max_entries=500))
     assert len(list(walk_entries(store_of(dag), nested(dag, 4).cid, max_entries=5))) == 5
+
+
+def test_what_is_missing_counts_as_entries_do() -> None:
+    dag = Dag()
+    made = dag.leaf(b"lost")
+    del dag.blocks[made.cid]
+    made = dag.directory({f"{at:02}": made for at in range(64)})
+    for _ in range(3):
+        made = dag.directory({f"{at:02}": made for at in range(64)})
+    told: list[Missing] = []
+    with pytest.raises(BudgetError, match="more than 500 entries"):
+        list(walk_entries(store_of(dag), made.cid, max_entries=500, on_missing=told.append))
+    assert 400 < len(told) < 500
 
 
 def test_a_cycle_ends_in_an_error() -> None:

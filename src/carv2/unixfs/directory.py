@@ -1,18 +1,20 @@
 """The links of directories, plain and sharded (HAMT), each shard checked before its links are believed.
 
 Sources: the UnixFS specification; what of it boxo enforces since CVE-2023-23625. A name that stands where its hash
-does not lead is refused: looking it up would not find it, and a shard in two places could not be told from many.
+does not lead is refused: looking it up would not find it. So is a shard that stands at two places of a directory,
+whose entries could be right at one of them only: otherwise few shards would be many, even with none of them there.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2.errors import BlockNotFoundError
+from carv2.cid import CID
+from carv2.errors import BlockNotFoundError, UnixFSError
 from carv2.multihash import MURMUR3_X64_64
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._hamt_bits import HASH_BITS, bits_of, name_hash, prefix, slot
-from carv2.unixfs._node import parse
+from carv2.unixfs._node import key_of, parse
 from carv2.unixfs._walk import Missing, Want
 
 if TYPE_CHECKING:
@@ -127,6 +129,19 @@ def _bits_in(number: int) -> list[int]:
     return found
 
 
+def note_shard(cid_bytes: bytes, seen: set[bytes]) -> None:
+    """Put the shard that a link leads to into ``seen``, which holds all those of one directory so far.
+
+    Raises:
+        UnixFSError: it stands there already.
+    """
+    key = key_of(cid_bytes)
+    if key in seen:
+        why = "a shard that stands at two places of a directory"
+        raise UnixFSError(why, position=0, cid=CID.trusted(cid_bytes))
+    seen.add(key)
+
+
 def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, None]:
     """The entries of the directory ``node``, through all its shards; their own blocks are not wanted.
 
@@ -136,6 +151,7 @@ def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, 
         depth: the same, links from the walk's root to ``node``.
     """
     stack = [links_in(node)]
+    seen: set[bytes] = set()
     while stack:
         link = next(stack[-1], None)
         if link is None:
@@ -143,6 +159,7 @@ def walk_links(node: Node, *, path: str, depth: int) -> Walk[DirLink | Missing, 
         elif link.place is None:
             yield link
         else:
+            note_shard(link.cid, seen)
             try:
                 shard = parse(link.cid, (yield Want(link.cid, path, depth + len(stack))))
             except BlockNotFoundError as error:

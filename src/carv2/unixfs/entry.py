@@ -14,7 +14,7 @@ from carv2.errors import BlockNotFoundError, BudgetError, CodecError
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs._node import Node, codec_of, parse
 from carv2.unixfs._walk import Missing, Want, finish, run
-from carv2.unixfs.directory import ROOT, DirLink, links_in, walk_links
+from carv2.unixfs.directory import DirLink, links_in, note_shard, walk_links
 from carv2.unixfs.path import names_of, walk_path
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def walk_entries(
         store: where blocks come from.
         root: where ``path`` begins.
         path: where to begin; paths of entries begin with it.
-        max_entries: entries to give at most.
+        max_entries: entries to give at most; what is missing counts as well.
         max_depth: directories inside each other, at most.
         on_missing: as in :func:`list_directory`.
 
@@ -158,7 +158,7 @@ def walk_entries(
         PathNotFoundError, BlockNotFoundError, CodecError, ValueError: as in :func:`resolve`.
     """
     walk = _walk_tree(bytes(CID.of(root)), names_of(path), max_depth)
-    return _within(_reported(run(store, walk), on_missing), max_entries)
+    return _reported(_within(run(store, walk), max_entries), on_missing)
 
 
 def _reported(found: Iterator[Entry | Missing], on_missing: OnMissing) -> Iterator[Entry]:
@@ -175,11 +175,11 @@ def _report(missing: Missing, on_missing: OnMissing) -> None:
     on_missing(missing)
 
 
-def _within(entries: Iterator[Entry], allowed: int | None) -> Iterator[Entry]:
-    for count, entry in enumerate(entries, 1):
+def _within(found: Iterator[Entry | Missing], allowed: int | None) -> Iterator[Entry | Missing]:
+    for count, item in enumerate(found, 1):
         if allowed is not None and count > allowed:
-            raise BudgetError("entries", allowed=allowed)
-        yield entry
+            raise BudgetError("entries", allowed=allowed, hint="allow more with max_entries")
+        yield item
 
 
 # -- the walks ----------------------------------------------------------------------------------------------
@@ -241,15 +241,17 @@ def _walk_tree(root: bytes, names: tuple[str, ...], max_depth: int) -> Walk[Entr
 class _Level:
     """The links of one block that are still to be looked at, and what they are part of."""
 
-    __slots__ = ("depth", "level", "links", "path")
+    __slots__ = ("depth", "level", "links", "path", "shards")
 
-    def __init__(self, links: Iterator[DirLink], path: str, depth: int, level: int) -> None:
+    def __init__(self, links: Iterator[DirLink], path: str, depth: int, level: int, shards: set[bytes]) -> None:
         self.links, self.path, self.depth, self.level = links, path, depth, level
+        self.shards = shards
+        """Those of the same directory that were met so far."""
 
 
 def _walk_below(node: Node, path: str, depth: int, *, max_depth: int) -> Walk[Entry | Missing, None]:
     """The entries of a directory; with a ``max_depth`` also what they hold, that many directories down."""
-    stack = [_Level(links_in(node, ROOT), path, depth, 1)]
+    stack = [_Level(links_in(node), path, depth, 1, set())]
     while stack:
         top = stack[-1]
         link = next(top.links, None)
@@ -259,8 +261,10 @@ def _walk_below(node: Node, path: str, depth: int, *, max_depth: int) -> Walk[En
         path = top.path if link.place else f"{top.path}/{link.name}" if top.path else link.name
         try:
             if link.place:
+                note_shard(link.cid, top.shards)
                 shard = parse(link.cid, (yield Want(link.cid, path, top.depth + 1)))
-                stack.append(_Level(links_in(shard, link.place), path, top.depth + 1, top.level))
+                links = links_in(shard, link.place)
+                stack.append(_Level(links, path, top.depth + 1, top.level, top.shards))
                 continue
             entry, below = yield from _look_at(link.cid, path, link.name, link.size, top.depth + 1)
         except BlockNotFoundError as error:
@@ -270,4 +274,4 @@ def _walk_below(node: Node, path: str, depth: int, *, max_depth: int) -> Walk[En
         if max_depth and below is not None and below.is_directory:
             if top.level == max_depth:
                 raise BudgetError("directories inside each other", allowed=max_depth)
-            stack.append(_Level(links_in(below), path, top.depth + 1, top.level + 1))
+            stack.append(_Level(links_in(below), path, top.depth + 1, top.level + 1, set()))
