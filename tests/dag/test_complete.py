@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import carv2
 from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore
+from carv2.codec import links_of as codec_links_of
 from carv2.dag import Completeness, check_complete, detect_order, dot, select, sort, verify_deep
+from carv2.dag import _gather as gather_module
 from carv2.dag import _graph as graph_module
 from carv2.dag.selector import EVERYTHING
 from carv2.errors import CarError, IntegrityError, TruncatedError, UnknownHashError
@@ -179,7 +181,7 @@ def test_digests_of_every_size_are_told_apart() -> None:
     node = archives.node(*(cid for cid, _ in [*blocks[::2], *odd]))
     archive = archives.v1([node[0]], [node, *reversed(odd), *blocks])
     found = check_complete(archive, check_hashes=False)
-    assert (found.missing_count, found.unreachable_count) == (0, len(blocks) // 2)
+    assert (found.missing_count, found.unreachable_count) == (0, 0)  # each is reached by one of its codecs
     holes = archives.v1([node[0]], [node, *odd[::2], *blocks[::4]])
     found = check_complete(holes, check_hashes=False)
     assert found.missing_count == len(blocks) // 2 - len(blocks[::4]) + 30
@@ -204,6 +206,57 @@ def test_more_than_a_thousand_missing_blocks_are_counted() -> None:
         found = check_complete(source, [node[0]])
         assert found.missing_count == 1100
         assert [bytes(lost.cid) for lost in found.missing] == leaves[:1000]
+
+
+def test_a_block_is_read_again_once_for_all_that_is_missing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [archives.node(*(cid_v1(b"%d" % (at + many)) for at in range(50))) for many in (0, 100)]
+    top = archives.node(*(cid for cid, _ in nodes))
+    read: list[bytes] = []
+
+    def links_of(cid: bytes, data: bytes) -> list[bytes]:
+        read.append(cid)
+        return codec_links_of(cid, data)
+
+    monkeypatch.setattr(gather_module, "links_of", links_of)
+    found = check_complete(archives.v1([top[0]], [top, *nodes]))
+    assert len(found.missing) == found.missing_count == 100
+    assert sorted(read) == sorted([top[0], *(cid for cid, _ in nodes), *(cid for cid, _ in nodes)])
+
+
+def test_faults_are_those_of_what_is_reached() -> None:
+    data = [b"\x82\x19" + at.to_bytes(2, "big") for at in range(1010)]  # a list of two, with one
+    broken = [(cid_v1(each, codec=DAG_CBOR), each) for each in data]
+    node = archives.node(broken[-1][0], broken[-2][0])
+    archive = archives.v1([node[0]], [*broken, broken[-1], node])
+    for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
+        assert {bytes(fault.cid or b"") for fault in found.faults} == {cid for cid, _ in broken[-2:]}
+        assert (found.fault_count, found.unreachable_count) == (2, 1008)
+    unreached = archives.v1([FISH[0]], [*broken, FISH])
+    for found in (check_complete(unreached), check_complete(ReadOnlyBlockstore(unreached))):
+        assert (found.complete, found.fault_count, found.faults) == (True, 0, ())
+
+
+def test_a_root_that_makes_no_sense_is_one_fault() -> None:
+    root = identity(b"\x82", codec=DAG_CBOR)
+    node = archives.node(LOBSTER[0])
+    archive = archives.v1([root, LOBSTER[0], node[0]], [node, FISH])
+    for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
+        assert (found.fault_count, len(found.faults), found.missing_count) == (1, 1, 1)
+
+
+def test_what_is_missing_or_not_reached_is_counted_by_multihash() -> None:
+    node, other = archives.node(FISH[0]), archives.node(FISH[0], extra=b"\x01")
+    as_raw, other_as_raw = (cid_v1(node[1]), node[1]), (cid_v1(other[1]), other[1])
+    stored = [node, as_raw, other, other_as_raw, FISH]
+    for root, unreached in ((node, 1), (as_raw, 2), (FISH, 2), (other, 1)):
+        archive = archives.v1([root[0]], stored)
+        for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
+            assert (found.unreachable_count, found.missing_count) == (unreached, 0)
+    top = archives.node(node[0], as_raw[0])
+    archive = archives.v1([top[0]], [top, FISH])
+    for found in (check_complete(archive), check_complete(ReadOnlyBlockstore(archive))):
+        assert [bytes(lost.cid) for lost in found.missing] == [node[0]]
+        assert (found.missing_count, found.unreachable_count) == (1, 1)
 
 
 def test_long_chains_and_many_ways_are_no_trouble() -> None:

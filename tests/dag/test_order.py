@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import carv2
 from carv2.blockstore import MemoryBlockstore
-from carv2.dag import Order, OrderDetector, detect_order, walk
+from carv2.dag import Order, OrderDetector, detect_order, stat, walk
 from dag.dags import Dag, chain, dags, doubling, is_identity
 from helpers import archives
 from helpers.archives import DAG_CBOR, FISH, LOBSTER, cid_v0, cid_v1, identity
@@ -157,6 +157,13 @@ def test_the_result_may_be_asked_for_at_any_time() -> None:
         detector.add(cid, data)
     assert [*told, detector.result().order] == ["unknown", "dfs", "dfs", "dfs", "dfs", "dfs", "unknown"]
     assert detector.result().dups
+
+
+def test_an_identity_cid_that_holds_too_much_is_passed_over() -> None:
+    padded = b"\x82" + archives.link(LOBSTER[0]) + archives.cbor_head(2, 70_000) + bytes(70_000)
+    top = archives.node(identity(padded, codec=DAG_CBOR), FISH[0])
+    assert order_of([top, FISH], top[:1]) == ("dfs", False)
+    assert stat(archives.v1([top[0]], [top, FISH])).order == Order(order="dfs", dups=False, gaps=False)
 
 
 def test_an_order_that_needs_too_much_memory_is_given_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID
@@ -13,7 +14,7 @@ from carv2.errors import BudgetError, CodecError, UnknownCodecError
 from carv2.units import PayloadOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from carv2._scan import Batch
     from carv2.reader import CarReader
@@ -60,6 +61,10 @@ class Links:
                 self._note(error)
         return found
 
+    def forget_faults(self) -> None:
+        """Begin anew with what could not be read."""
+        self.faults, self.fault_count = [], 0
+
     def _note(self, error: CodecError | BudgetError) -> None:
         self.fault_count += 1
         if len(self.faults) < MAX_LISTED:
@@ -77,10 +82,18 @@ class GraphScan:
     def __init__(self, car: CarReader, roots: Sequence[CID]) -> None:
         self.car, self.roots = car, roots
         self.links = Links()
-        self.graph = Graph(self._first_links())
+        self._faulty = array("I")  # nodes whose links cannot be read, once for each reason
+        self.graph = Graph(self._first_links(self.links))
+        self._note_faults(ROOTS)
 
-    def _first_links(self) -> Sequence[bytes]:
-        return self.links.expanded([bytes(root) for root in self.roots])
+    def _first_links(self, links: Links) -> Sequence[bytes]:
+        return links.expanded([bytes(root) for root in self.roots])
+
+    def _note_faults(self, node: int) -> None:
+        """Keep what went wrong with the links of ``node``: whether that counts is known when all is in."""
+        if self.links.fault_count:
+            self._faulty.extend([node] * self.links.fault_count)
+            self.links.forget_faults()
 
     def add(self, batch: Batch) -> None:
         """Take in the sections of ``batch``, whose bodies need not be there."""
@@ -92,6 +105,8 @@ class GraphScan:
                     add(cid, stop - start, position, ())
             elif not is_identity(cid):
                 add(cid, stop - start, position, self.links.of(cid, self.data_of(batch, start, stop)))
+                if self.links.fault_count:
+                    self._note_faults(len(self.graph) - 1)
             position = shift + stop
 
     def data_of(self, batch: Batch, start: int, stop: int) -> bytes:
@@ -121,13 +136,30 @@ class GraphScan:
         found.depth = max(0, depth - 1)
         return found
 
-    def missing(self, node: int, at: int) -> tuple[CID, CID | None]:
-        """The link number ``at`` of ``node``, and whose it is: read again, since the graph has no CIDs."""
+    def missing(self, found: Reached) -> Iterator[tuple[CID, CID | None]]:
+        """The first links that lead to nothing, and whose they are."""
+        for node, places in groupby(found.missing, key=lambda where: where[0]):
+            links, parent = self._read_again(node, Links())
+            for _, at in places:
+                yield CID.trusted(links[at]), parent
+
+    def faults(self, found: Reached) -> tuple[list[CodecError | BudgetError], int]:
+        """The first blocks that are reached and whose links cannot be read, and how many there are."""
+        faulty = [node for node in self._faulty if node == ROOTS or found.nodes[node]]
+        links = Links()
+        for node in dict.fromkeys(faulty):
+            if len(links.faults) == MAX_LISTED:
+                break
+            self._read_again(node, links)
+        return links.faults, len(faulty)
+
+    def _read_again(self, node: int, links: Links) -> tuple[Sequence[bytes], CID | None]:
+        """The links of a block, and its CID: the graph has no CIDs."""
         if node == ROOTS:
-            return CID.trusted(self._first_links()[at]), None
+            return self._first_links(links), None
         section = self.car.section_at(PayloadOffset(self.graph.positions[node]))
         data = self.car.read(section, verify=False).data
-        return CID.trusted(Links().of(bytes(section.cid), data)[at]), section.cid
+        return links.of(bytes(section.cid), data), section.cid
 
 
 class Reached:

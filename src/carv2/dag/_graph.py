@@ -64,6 +64,7 @@ class Graph:
         self._edge_kinds = array("H")
         self._targets = array("I")
         self._copies = bytearray()
+        self._twins: dict[int, int] = {}  # first block of the multihash, for those with another codec than it
         self._groups: dict[tuple[bytes, int], _Group] = {}
         self._numbers: dict[tuple[int, int], int] = {}  # of codecs and groups, these by their address
         self._kinds: dict[bytes, _Kind] = {}
@@ -167,6 +168,7 @@ class Graph:
             first = known.setdefault(multihash, node)
             if first != node:
                 if kinds[first] != kinds[node]:
+                    self._twins[node] = first
                     first = others.setdefault((multihash, kinds[node]), node)
                 copies[node] = first != node
         return known, others
@@ -202,6 +204,13 @@ class Graph:
     def is_copy(self, node: int) -> bool:
         """Whether the block was there before, by CID."""
         return bool(self._copies[node])
+
+    def unreached(self, reached: bytearray) -> Iterator[int]:
+        """The first block of each multihash of which no block is ``reached``."""
+        with_twin = {first for node, first in self._twins.items() if reached[node]}
+        for node in range(1, len(self)):
+            if not (reached[node] or self._copies[node] or node in self._twins or node in with_twin):
+                yield node
 
     def codec_counts(self, nodes: Iterable[int]) -> Counter[int]:
         """How many of ``nodes`` have each codec, by its multicodec number."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from carv2.cid import CID
 from carv2.dag._gather import is_identity
 from carv2.dag.walking import as_roots, followed
-from carv2.errors import CodecError
+from carv2.errors import BudgetError, CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +48,7 @@ class OrderDetector:
     """Takes blocks as they come, and tells at any time in which order they came so far.
 
     Blocks are compared by multihash. Blocks of identity CIDs are passed over. A block whose links cannot be read
-    is taken for one without links.
+    is taken for one without links, as is an identity CID that is too long to be looked into.
 
     Args:
         roots: where the walk starts: one CID or several; with none, the first block is taken for the root.
@@ -153,7 +153,7 @@ class _Links:
 def _links_or_none(cid: bytes, data: bytes) -> list[bytes]:
     try:
         return followed(cid, data, on_unknown="leaf")
-    except CodecError:
+    except (CodecError, BudgetError):  # the latter for an identity CID that is too long
         return []
 
 
