@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -199,3 +201,17 @@ def test_a_node_of_many_links_is_read_whole() -> None:
     assert dag_pb.decode(dag_pb.encode(many)) == many
     with pytest.raises(CarError):
         dag_pb.decode(dag_pb.encode(many)[:-1])
+
+
+@pytest.mark.parametrize("form", [CID, str, bytearray, memoryview])
+def test_the_cid_of_a_link_may_be_in_any_form(form: Any) -> None:
+    cid = form(str(CID(RAW_CID)) if form is str else RAW_CID)
+    made, usual = (PBNode([PBLink(given, "n", 5)]) for given in (cid, RAW_CID))
+    assert dag_pb.encode(made) == dag_pb.encode(usual)
+    assert dag_pb.to_map(made) == dag_pb.to_map(usual)
+
+
+@pytest.mark.parametrize(("bad", "kind"), [(5, TypeError), (None, TypeError), ("bafy", ValueError)])
+def test_a_link_to_what_is_no_cid_is_named(bad: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="'n'"):
+        dag_pb.encode(PBNode([PBLink(bad, "n")]))

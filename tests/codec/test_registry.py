@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carv2 import CID, Block, codec
+from carv2.codec import dag_pb
 from carv2.errors import CodecError, UnknownCodecError
 from codec.values import RAW_CID
 from helpers.archives import cid_v0, cid_v1, identity, link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NODE = bytes.fromhex("12260a24") + RAW_CID
 
@@ -113,6 +118,38 @@ def test_users_add_codecs(code: int) -> None:
     codec.register(mine._replace(decode=lambda data: data.hex(), encode=bytes.fromhex), replace=True)
     assert codec.decode(raw, b"a") == "61"
     assert codec.encode("fours", "61") == b"a"
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("code", [0x7F, 0x300002])
+@pytest.mark.parametrize("form", [CID, str, bytes, bytearray])
+def test_the_links_of_a_users_codec_may_be_any_form_of_a_cid(code: int, form: Any) -> None:
+    def found(_data: bytes) -> Iterator[Any]:
+        yield form(str(CID(RAW_CID)) if form is str else RAW_CID)
+
+    codec.register(codec.Codec(code, "one-link", found, len))
+    raw = cid_v1(b"data", codec=code)
+    assert codec.links_of(raw, b"data") == [RAW_CID]
+    assert codec.links(raw, b"data") == Block(raw, b"data").links() == [CID(RAW_CID)]
+
+
+@pytest.mark.usefixtures("table")
+def test_what_is_no_link_is_said_with_the_codecs_name() -> None:
+    bad: Any = [5]
+    codec.register(codec.Codec(0x300002, "one-link", lambda _data: bad, len))
+    with pytest.raises(TypeError, match=r"one-link \(0x300002\).*int"):
+        Block(cid_v1(b"data", codec=0x300002), b"data").links()
+
+
+def test_a_dag_pb_node_is_encoded_from_its_map_too() -> None:
+    value = dag_pb.to_map(codec.decode(cid_v0(NODE), NODE))
+    assert codec.encode("dag-pb", value) == dag_pb.encode(value) == NODE
+    with pytest.raises(ValueError, match="Linx"):
+        codec.encode("dag-pb", {"Linx": []})
+    others: list[Any] = [5, b"data", None, []]
+    for bad in others:
+        with pytest.raises(TypeError, match="PBNode"):
+            codec.encode("dag-pb", bad)
 
 
 @pytest.mark.usefixtures("table")

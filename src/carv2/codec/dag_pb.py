@@ -39,7 +39,7 @@ class PBLink(NamedTuple):
     """A link of a dag-pb node."""
 
     cid: bytes
-    """The binary CID."""
+    """The binary CID. :func:`encode` and :func:`to_map` also take what :meth:`carv2.CID.of` takes."""
     name: str | None = None
     """Bytes that are no UTF-8 are there as lone surrogates (``surrogateescape``); None is a name that is not
     there, ``""`` one that is there and empty."""
@@ -93,17 +93,25 @@ def links(data: bytes) -> list[bytes]:
     ]
 
 
-def encode(node: PBNode) -> bytes:
+def encode(node: PBNode | dict[str, Any]) -> bytes:
     """Encode in the strict form: links, in the order of their names' bytes, then data; shortest varints.
 
-    Links of the same name, or without one, keep their order among themselves.
+    Links of the same name, or without one, keep their order among themselves. Their CIDs may be anything that
+    :meth:`carv2.CID.of` takes, and the node what :func:`to_map` makes of it.
 
     Raises:
-        ValueError: a CID that is none, or a size that is not of 0 to 2**64 - 1.
+        ValueError: a CID that is none, or a size that is not of 0 to 2**64 - 1; a map that is no node.
+        TypeError: neither a node nor a map, or the CID of a link is something else altogether.
 
     >>> encode(PBNode([], b"fish")).hex()
     '0a0466697368'
+    >>> encode({"Links": [], "Data": b"fish"}).hex()
+    '0a0466697368'
     """
+    if isinstance(node, dict):
+        node = from_map(node)
+    if not isinstance(node, PBNode):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a dag-pb block is made of a PBNode or its map, not of {type(node).__name__}")
     names = [(link.name or "").encode("utf-8", "surrogateescape") for link in node.links]
     order = sorted(range(len(names)), key=names.__getitem__)
     out = bytearray()
@@ -125,7 +133,7 @@ def to_map(node: PBNode) -> dict[str, Any]:
     """
     links: list[dict[str, object]] = []
     for link in node.links:
-        fields = {"Hash": CID.trusted(link.cid), "Name": link.name, "Tsize": link.size}
+        fields = {"Hash": CID.trusted(_cid_of(link)), "Name": link.name, "Tsize": link.size}
         links.append({key: value for key, value in fields.items() if value is not None})
     return {"Links": links} if node.data is None else {"Data": node.data, "Links": links}
 
@@ -160,14 +168,27 @@ def _checked_map(value: object, types: dict[str, type]) -> dict[str, Any]:
 
 
 def _encode_link(link: PBLink, name: bytes) -> bytes:
-    if parse_parts(link.cid, 0, len(link.cid), position=0).size != len(link.cid):
+    cid = _cid_of(link)
+    if parse_parts(cid, 0, len(cid), position=0).size != len(cid):
         raise ValueError(f"bytes behind the CID of the link {link.name!r}")
-    message = b"\x0a" + _varint(len(link.cid)) + link.cid
+    message = b"\x0a" + _varint(len(cid)) + cid
     if link.name is not None:
         message += b"\x12" + _varint(len(name)) + name
     if link.size is not None:
         message += b"\x18" + _varint(link.size)
     return message
+
+
+def _cid_of(link: PBLink) -> bytes:
+    """The binary CID of a link that somebody made, perhaps with a CID in another form."""
+    given: Any = link.cid
+    if isinstance(given, bytes):
+        return given
+    try:
+        return CID.of(given).raw
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"the CID of the link {link.name!r}: {error}") from error
 
 
 def _varint(value: int) -> bytes:

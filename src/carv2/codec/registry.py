@@ -6,7 +6,7 @@ The table is replaced as a whole by :func:`register`, so that calls in other thr
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from carv2 import _varint, multicodec
 from carv2.cid import CID, DAG_PB
@@ -14,9 +14,12 @@ from carv2.codec import cbor, dag_cbor, dag_json, dag_pb, json
 from carv2.errors import CodecError, UnknownCodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
 
     from carv2.cid import CIDLike
+
+    _FindLinks: TypeAlias = Callable[[bytes], list[bytes]]
 
 __all__ = ["Codec", "decode", "encode", "links", "links_of", "register"]
 
@@ -27,8 +30,9 @@ class Codec(NamedTuple):
     code: int
     """The multicodec number that stands in CIDs."""
     name: str
-    links: Callable[[bytes], list[bytes]]
-    """Binary CIDs in the order they stand, repeats kept; raises :class:`carv2.errors.CodecError`."""
+    links: Callable[[bytes], Iterable[CIDLike]]
+    """Binary CIDs in the order they stand, repeats kept; raises :class:`carv2.errors.CodecError`. Of a codec that
+    is registered, they may be anything that :meth:`carv2.CID.of` takes."""
     decode: Callable[[bytes], Any]
     """The value, links as :class:`carv2.CID`; raises :class:`carv2.errors.CodecError`."""
     encode: Callable[[Any], bytes] | None = None
@@ -48,7 +52,7 @@ def links_of(cid_bytes: bytes, data: bytes) -> list[bytes]:
     >>> links_of(CID.of_data(b"fish").raw, b"fish")
     []
     """
-    find = _links_by_head.get(cid_bytes[:2]) or _codec_of(CID(cid_bytes)).links
+    find = _links_by_head.get(cid_bytes[:2]) or _finder(_codec_of(CID(cid_bytes)))
     try:
         return find(data)
     except CodecError as error:
@@ -96,12 +100,17 @@ def encode(codec: str | int, value: object) -> bytes:
     """The data of a block for ``value``, by the codec of that multicodec name or number.
 
     Raises:
-        ValueError: the codec cannot hold ``value``, or there is no such name.
-        TypeError: the same, by the value's type.
-        UnknownCodecError: no codec is registered for it, or it only reads.
+        ValueError: the codec cannot hold ``value``; or the name is neither a registered codec's nor in the table
+            of multicodec.
+        TypeError: the codec cannot hold ``value``, by its type.
+        UnknownCodecError: multicodec knows the name, or has room for the number, but no codec is registered for
+            it, or one that only reads.
 
     >>> encode("raw", b"fish")
     b'fish'
+    >>> encode("git-raw", b"fish")
+    Traceback (most recent call last):
+    carv2.errors.UnknownCodecError: no codec here for git-raw (0x78); carv2.codec.register() takes one
     """
     code = codec if isinstance(codec, int) else _code_of(codec)
     known = _codecs.get(code)
@@ -127,8 +136,28 @@ def register(codec: Codec, *, replace: bool = False) -> None:
     with _lock:
         if codec.code in _codecs and not replace:
             raise ValueError(f"there is a codec {_codecs[codec.code].name} with the number {codec.code:#x}")
-        _codecs = {**_codecs, codec.code: codec}
+        _codecs = {**_codecs, codec.code: _converted(codec)}
         _links_by_head = _heads(_codecs)
+
+
+def _converted(codec: Codec) -> Codec:
+    """The codec with ``links`` that give binary CIDs, as :func:`links_of` does, whatever its own give."""
+
+    def find(data: bytes) -> list[bytes]:
+        return [link if isinstance(link, bytes) else _raw_of(link, codec) for link in codec.links(data)]
+
+    return codec._replace(links=find)
+
+
+def _raw_of(link: CIDLike, codec: Codec) -> bytes:
+    try:
+        return CID.of(link).raw
+    except TypeError as error:
+        raise TypeError(f"a link by the codec {codec.name} ({codec.code:#x}): {error}") from error
+
+
+def _finder(codec: Codec) -> _FindLinks:
+    return cast("_FindLinks", codec.links)  # of those in the table; see _converted
 
 
 def _codec_of(cid: CID) -> Codec:
@@ -150,11 +179,11 @@ def _unknown(code: int, cid: CID | None = None) -> UnknownCodecError:
     return UnknownCodecError(why, code=code, cid=cid)
 
 
-def _heads(codecs: Mapping[int, Codec]) -> dict[bytes, Callable[[bytes], list[bytes]]]:
+def _heads(codecs: Mapping[int, Codec]) -> dict[bytes, _FindLinks]:
     """What finds links by the first two bytes of a CID, where these say the codec."""
-    heads = {b"\x01" + _varint.encode(code): codec.links for code, codec in codecs.items() if code < 128}
+    heads = {b"\x01" + _varint.encode(code): _finder(codec) for code, codec in codecs.items() if code < 128}
     if DAG_PB in codecs:
-        heads[b"\x12\x20"] = codecs[DAG_PB].links  # of a CIDv0
+        heads[b"\x12\x20"] = _finder(codecs[DAG_PB])  # of a CIDv0
     return heads
 
 
