@@ -30,6 +30,25 @@ def _sharded() -> tuple[Dag, Made]:
     return dag, dag.hamt({f"{at}.txt": dag.raw(b"%d\n" % at) for at in range(30)}, fanout=16)
 
 
+def _lost() -> bytes:
+    """A file that is missing, and shards that lead to each other and nowhere, as if they were 8**10 of them."""
+    dag = Dag()
+    gone = [dag.leaf(b"a file"), dag.leaf(b"a shard")]
+    made = gone[1]
+    for _ in range(10):
+        made = dag.shard([(b"%X" % at, made) for at in range(8)], b"\xff", fanout=8)
+    entries = {"a.txt": dag.raw(b"a\n"), "gone": gone[0], "shards": made, "z.txt": dag.raw(b"z\n")}
+    return dag.archive(dag.directory(entries), without=[made.cid for made in gone])
+
+
+def _bomb(leaf: bytes) -> bytes:
+    dag = Dag()
+    made = dag.raw(leaf)
+    for _ in range(10):
+        made = dag.directory({f"{at:02}": made for at in range(64)})
+    return dag.archive(made)
+
+
 def _files() -> dict[str, bytes]:
     dag, root, lost = _folder()
     sharded, shards = _sharded()
@@ -53,6 +72,9 @@ def _files() -> dict[str, bytes]:
         "some-shards.car": sharded.archive(shards, without=[a_shard]),
         "lying-size.car": liar.archive(lying),
         "bad-fanout.car": liar.archive(bad),
+        "lost-shards.car": _lost(),
+        "bomb-a.car": _bomb(b"a"),
+        "bomb-b.car": _bomb(b"b"),
         "values.car": values.archive(value),
     }
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carv2 import CID, unixfs
+from carv2.blockstore import ReadOnlyBlockstore
 from carv2.errors import BlockNotFoundError, BudgetError, UnixFSError
+from carv2.unixfs import _budget
 from helpers.unixfs import Dag, Made
 from unixfs_read.stores import Counting, store_of
 
@@ -176,15 +178,51 @@ def test_depth_is_bounded_and_nothing_recurses(depth: int) -> None:
         assert len(told(deep)) == 1
 
 
+def bomb(dag: Dag, leaf: bytes) -> Made:
+    """13 blocks with 10**12 files."""
+    made = dag.raw(leaf)
+    for _ in range(12):
+        made = dag.directory({f"{at}": made for at in range(10)})
+    return made
+
+
 def test_a_small_archive_that_holds_a_huge_tree_comes_to_the_end_of_the_budget() -> None:
     dag = Dag()
-    one, other = dag.raw(b"1"), dag.raw(b"2")
-    for _ in range(12):
-        one, other = (dag.directory({f"{at}": made for at in range(10)}) for made in (one, other))
+    one, other = bomb(dag, b"1"), bomb(dag, b"2")
     assert len(dag.blocks) == 26
     store = store_of(dag)
     with pytest.raises(BudgetError, match="5000 entries"):
         list(unixfs.diff_paths(store, one.cid, store, other.cid, max_entries=5000))
+
+
+def test_the_budget_for_archives_follows_from_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_budget, "_FEW_ENTRIES", 100)
+    one, other = (dag.archive(bomb(dag, leaf)) for dag, leaf in ((Dag(), b"1"), (Dag(), b"2")))
+    with ReadOnlyBlockstore(one) as a, ReadOnlyBlockstore(other) as b:
+        with pytest.raises(BudgetError, match="allow more with max_entries") as caught:
+            list(unixfs.diff_paths(a, a.roots[0], b, b.roots[0]))
+        assert caught.value.allowed == (len(one) + len(other)) // 4
+        with pytest.raises(BudgetError) as caught:
+            list(unixfs.diff_paths(a, a.roots[0], b, b.roots[0], max_entries=50))
+        assert caught.value.allowed == 50
+    both = Dag()
+    archive = both.archive(bomb(both, b"1"), bomb(both, b"2"))
+    with ReadOnlyBlockstore(archive) as store, pytest.raises(BudgetError) as caught:
+        list(unixfs.diff_paths(store, store.roots[0], store, store.roots[1]))
+    assert caught.value.allowed == len(archive) // 4
+
+
+def test_missing_shards_count_as_entries_do() -> None:
+    dag = Dag()
+    gone = [dag.leaf(b"%d" % at) for at in range(512)]
+    one, other = (
+        dag.shard([(b"%02X" % at, made) for at, made in enumerate(half)], b"\xff" * 32)
+        for half in (gone[:256], gone[256:])
+    )
+    store = Counting({made.cid: dag.blocks[made.cid] for made in (one, other)})
+    assert told(unixfs.diff_paths(store, one.cid, store, other.cid, max_entries=512)) == [("incomplete", "")]
+    with pytest.raises(BudgetError, match="511 entries"):
+        list(unixfs.diff_paths(store, one.cid, store, other.cid, max_entries=511))
 
 
 def test_a_broken_directory_is_an_error() -> None:

@@ -74,10 +74,12 @@ class _Level:
 
     def count(self) -> tuple[int, int]:
         """How many links there are still, and missing shards; they are gone then."""
-        left = [self.next, *self.links] if self.next is not None else []
-        self.next = None
-        shards = sum(item for item in left if isinstance(item, int))
-        return sum(isinstance(item, Link) for item in left), shards
+        many = shards = 0
+        while self.next is not None:
+            many += isinstance(self.next, Link)
+            shards += self.next if isinstance(self.next, int) else 0
+            self.next = next(self.links, None)
+        return many, shards
 
 
 class Drawing:
@@ -181,13 +183,18 @@ def _parts(count: int) -> str:
 
 
 def _links_of_directory(store: Blockstore, cid: CID) -> Iterator[Found]:
-    missing: list[Missing] = []
+    missing = 0
+
+    def on_missing(_: Missing) -> None:
+        nonlocal missing
+        missing += 1
+
     try:
-        yield from list_links(store, cid, on_missing=missing.append)
+        yield from list_links(store, cid, on_missing=on_missing)
     except CarError as error:
         yield error
     if missing:
-        yield len(missing)
+        yield missing
 
 
 def _links_of_block(cid: CID, block: bytes) -> Iterator[Found]:

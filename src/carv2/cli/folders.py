@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cli import color, streams
 from carv2.errors import PathNotFoundError
-from carv2.unixfs import Missing, resolve, walk_entries
+from carv2.unixfs import resolve, walk_entries
+from carv2.unixfs._budget import Budget
 from carv2.unixfs.path import split_path
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from carv2.blockstore.protocols import Blockstore
     from carv2.cid import CID
-    from carv2.unixfs import Entry
+    from carv2.unixfs import Entry, Missing
 
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
@@ -95,28 +96,27 @@ def print_paths(args: argparse.Namespace) -> int:
 
     A missing block ends go-car's listing; here, what can be reached is listed, and the exit code is 1.
     """
-    missing: list[Missing] = []
-    told = 0
+    missing = 0
     with opened(args) as store:
+        budget = Budget(store.archive_size, None, args.max_entries)
+
+        def on_missing(item: Missing) -> None:
+            nonlocal missing
+            missing += 1
+            budget.entry()
+            if not item.shard:
+                _print_path(args, item.cid, item.path, {"path": item.path, "cid": item.cid, "kind": "missing"})
+
         for root in store.roots:
-            entries = walk_entries(store, root, on_missing=missing.append)
+            entries = walk_entries(store, root, on_missing=on_missing)
             next(entries)  # the root itself has no path
             for entry in entries:
-                told = _print_missing(args, missing, told)
+                budget.entry()
                 _print_path(args, entry.cid, entry.path, entry)
-            told = _print_missing(args, missing, told)
     if missing:
-        blocks = "1 block is" if len(missing) == 1 else f"{len(missing)} blocks are"
+        blocks = "1 block is" if missing == 1 else f"{missing} blocks are"
         print(f"carv2: {color.printable(args.file)}: {blocks} missing, and what is below", file=sys.stderr)
     return 1 if missing else 0
-
-
-def _print_missing(args: argparse.Namespace, missing: list[Missing], told: int) -> int:
-    """Print the entries whose blocks are missing, but not the first ``told`` of them; how many there are now."""
-    for item in missing[told:]:
-        if not item.shard:
-            _print_path(args, item.cid, item.path, {"path": item.path, "cid": item.cid, "kind": "missing"})
-    return len(missing)
 
 
 def _print_path(args: argparse.Namespace, cid: CID, path: str, fields: object) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from carv2.cid import CID
 from carv2.errors import BlockNotFoundError, BudgetError
+from carv2.unixfs._budget import Budget
 from carv2.unixfs.entry import MAX_DEPTH, Entry, list_links, resolve
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from carv2.unixfs.entry import Link
 
 __all__ = ["PathChange", "diff_paths"]
-
-MAX_ENTRIES = 10_000_000
-"""Entries that are compared unless told otherwise: a small archive can hold a tree of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def diff_paths(
     b: Store,
     root_b: CIDLike,
     *,
-    max_entries: int = MAX_ENTRIES,
+    max_entries: int | None = None,
     max_depth: int = MAX_DEPTH,
 ) -> Iterator[PathChange]:
     """Compare two trees, directory by directory, each in the order of its names.
@@ -61,7 +59,9 @@ def diff_paths(
         root_a: its root.
         b: the store of the other tree, maybe the same one.
         root_b: its root.
-        max_entries: entries of directories to compare at most.
+        max_entries: entries of directories to compare at most, and blocks of directories that are missing. By
+            default as many as ``extract`` gives for an archive of the size of both, if the stores are archives,
+            otherwise 10 millions: a small archive can hold a tree of any size.
         max_depth: directories inside each other, at most.
 
     Raises:
@@ -80,14 +80,22 @@ def diff_paths(
     >>> [(change.change, change.path) for change in diff_paths(store, old, store, new)]
     [('removed', 'a'), ('changed', 'b'), ('added', 'c')]
     """
-    return _Comparison(a, b, max_entries, max_depth).changes(CID.of(root_a), CID.of(root_b))
+    budget = Budget(_size_of(a, b), None, max_entries)
+    return _Comparison(a, b, budget, max_depth).changes(CID.of(root_a), CID.of(root_b))
+
+
+def _size_of(a: Store, b: Store) -> int | None:
+    """Bytes of the archives behind two stores; None if one of them is no archive."""
+    sizes: list[int | None] = [getattr(store, "archive_size", None) for store in ((a,) if a is b else (a, b))]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 class _Tree:
     """One of the two trees."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, budget: Budget) -> None:
+        self._store, self._budget = store, budget
 
     def entry(self, path: str, name: str, link: Link) -> Entry:
         """What a link leads to; of kind ``unknown`` where its block is missing."""
@@ -104,15 +112,20 @@ class _Tree:
 
     def links(self, directory: Entry) -> tuple[dict[str, Link], bool]:
         """The entries of a directory by name, and whether that is all of them."""
-        missing: list[Missing] = []
-        found = {link.name: link for link in list_links(self._store, directory.cid, on_missing=missing.append)}
-        return found, not missing
+        is_whole = True
+
+        def on_missing(_: Missing) -> None:
+            nonlocal is_whole
+            is_whole = False
+            self._budget.entry()
+
+        found = {link.name: link for link in list_links(self._store, directory.cid, on_missing=on_missing)}
+        return found, is_whole
 
 
 class _Comparison:
-    def __init__(self, a: Store, b: Store, max_entries: int, max_depth: int) -> None:
-        self._a, self._b = _Tree(a), _Tree(b)
-        self._allowed = self._left = max_entries
+    def __init__(self, a: Store, b: Store, budget: Budget, max_depth: int) -> None:
+        self._a, self._b, self._budget = _Tree(a, budget), _Tree(b, budget), budget
         self._max_depth = max_depth
 
     def changes(self, root_a: CID, root_b: CID) -> Iterator[PathChange]:
@@ -142,7 +155,7 @@ class _Comparison:
         if not (old_is_whole and new_is_whole):
             yield PathChange("incomplete", before, after)
         for name in sorted(old.keys() | new.keys()):
-            self._spend()
+            self._budget.entry()
             one, other = old.get(name), new.get(name)
             path = f"{after.path}/{name}" if after.path else name
             if one is None:
@@ -157,11 +170,6 @@ class _Comparison:
                     yield pair
                 else:
                     yield from _replaced(*pair)
-
-    def _spend(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise BudgetError("entries", allowed=self._allowed)
 
 
 def _replaced(before: Entry, after: Entry) -> Iterator[PathChange]:

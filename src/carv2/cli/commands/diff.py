@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="an archive, - for standard input")
     parser.add_argument("b", metavar="B", help="the other one")
     parser.add_argument("--paths", action="store_true", help="compare files and directories, not blocks")
+    parser.add_argument(
+        "--max-entries",
+        metavar="N",
+        type=streams.positive,
+        help="with --paths: files and folders to compare (default: a fourth of the archives' bytes)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing, only give the exit code")
     streams.add_checking(parser)
     streams.add_null_padding(parser)
@@ -70,7 +76,7 @@ def _diff_paths(a: SourceLike, b: SourceLike, args: argparse.Namespace) -> int:
                 )
             stack.enter_context(store)
             trees.append((store, _only_root(store, name)))
-        return _print_changes(diff_paths(*trees[0], *trees[1]), args)
+        return _print_changes(diff_paths(*trees[0], *trees[1], max_entries=args.max_entries), args)
 
 
 def _only_root(store: ReadOnlyBlockstore, name: str) -> CID:

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("-v", "--verbose", action="store_true", help="say what each block is and links to")
     form.add_argument("--unixfs", action="store_true", help="list the paths of files and directories instead")
     form.add_argument("--unixfs-blocks", action="store_true", help="the same, with the CID before each path")
+    parser.add_argument(
+        "--max-entries",
+        metavar="N",
+        type=streams.positive,
+        help="files and folders to list (default: a fourth of the archive's bytes)",
+    )
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 

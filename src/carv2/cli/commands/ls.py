@@ -10,7 +10,6 @@ from carv2.unixfs import Missing, list_directory, list_links
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from carv2.blockstore.protocols import Blockstore
     from carv2.unixfs import Entry
@@ -36,43 +35,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    shards: list[Missing] = []
     with folders.opened(args) as store:
         found = folders.found(store, store.roots, args.path)
+        shards = 0
         for root, entry in found:
             if len(found) > 1 and not args.json:
                 print(f"{root}:")
-            for line in _lines(args, store, entry, shards):
-                print(line)
-    folders.tell_of_shards(args.file, len(shards))
+            shards += _print_entries(args, store, entry)
+    folders.tell_of_shards(args.file, shards)
     return 1 if shards else 0
 
 
-def _lines(args: argparse.Namespace, store: Blockstore, entry: Entry, shards: list[Missing]) -> Iterator[str]:
-    """The lines for what stands at the path; shards that are not there are put into ``shards``."""
+def _print_entries(args: argparse.Namespace, store: Blockstore, entry: Entry) -> int:
+    """Print what stands at the path; how many shards of it are not there."""
+    shards, is_directory = 0, entry.kind == "directory"
+
+    def on_missing(missing: Missing) -> None:
+        nonlocal shards
+        if missing.shard:
+            shards += 1
+        else:
+            print(line_of(missing))
+
+    def line_of(item: Entry | Missing) -> str:
+        return _json(item, entry.path) if args.json else _long(item)
+
     if args.json or args.long:
-        for item in _entries(store, entry):
-            if isinstance(item, Missing) and item.shard:
-                shards.append(item)
-            else:
-                yield _json(item, entry.path) if args.json else _long(item)
-    elif entry.kind == "directory":
-        for link in list_links(store, entry.cid, on_missing=shards.append):
-            yield folders.shown(link.name)
+        for item in list_directory(store, entry.cid, on_missing=on_missing) if is_directory else [entry]:
+            print(line_of(item))
+    elif is_directory:
+        for link in list_links(store, entry.cid, on_missing=on_missing):
+            print(folders.shown(link.name))
     else:
-        yield folders.shown(entry.name or str(entry.cid))
-
-
-def _entries(store: Blockstore, entry: Entry) -> Iterator[Entry | Missing]:
-    if entry.kind != "directory":
-        yield entry
-        return
-    missing: list[Missing] = []
-    for found in list_directory(store, entry.cid, on_missing=missing.append):
-        yield from missing
-        missing.clear()
-        yield found
-    yield from missing
+        print(folders.shown(entry.name or str(entry.cid)))
+    return shards
 
 
 def _json(item: Entry | Missing, base: str) -> str:
