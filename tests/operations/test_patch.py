@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,7 @@ def text_of(archive: Any, **options: Any) -> bytes:
     return b"".join(to_patch(archive, **options))
 
 
-def made_of(text: bytes, **options: Any) -> tuple[PatchReport, bytes]:
+def made_of(text: Any, **options: Any) -> tuple[PatchReport, bytes]:
     sink = io.BytesIO()
     return from_patch(text, sink, **options), sink.getvalue()
 
@@ -144,6 +145,37 @@ def test_other_programs_archives_come_back(name: str) -> None:
         assert (old.version, tuple(old.roots)) == (new.version, tuple(new.roots)) == (report.version, report.roots)
         assert list(old) == list(new)
     assert inexact == []
+
+
+@pytest.mark.parametrize("form", [iter, list, io.BytesIO, bytes.decode, bytearray, memoryview])
+def test_the_text_may_come_in_any_form(form: Any) -> None:
+    pieces = list(to_patch(DAG, name="ß\udcff.car"))
+    whole = b"".join(pieces).replace(b"\xff", b"")
+    assert made_of(form(pieces if form in {iter, list} else whole))[1] == DAG
+
+
+def test_a_name_that_is_no_utf_8_does_not_keep_a_str_from_being_read() -> None:
+    whole = text_of(DAG, name="\udcff.car")
+    assert made_of(whole.decode("utf-8", "surrogateescape"))[1] == DAG
+
+
+@pytest.mark.parametrize("bad", [5, None, ["text"], [1]])
+def test_what_is_no_text_is_said_to_be_none(bad: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="str, bytes, or pieces"):
+        from_patch(bad, tmp_path / "out.car")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_text_is_let_go_of_before_the_archive_is_written(tmp_path: Path) -> None:
+    leaves = [bytes((65 + number,)) * 100_000 for number in range(10)]
+    whole = text_of(archives.v1([], [(cid_v1(leaf), leaf) for leaf in leaves]))
+    tracemalloc.start()
+    try:
+        from_patch((whole[at : at + 50_000] for at in range(0, len(whole), 50_000)), tmp_path / "out", version=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.6 * len(whole)  # the text and its blocks, or the blocks and the archive, and one block more
 
 
 def test_an_edit_changes_the_cids_above_it_and_the_roots() -> None:

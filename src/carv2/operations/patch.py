@@ -32,7 +32,7 @@ from carv2.writer import CarWriter
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from carv2._source import SourceLike
@@ -176,7 +176,7 @@ def _encoded(cid: CID, value: object) -> bytes:
 
 
 def from_patch(
-    text: bytes,
+    text: str | bytes | Iterable[bytes],
     destination: str | os.PathLike[str] | BinaryIO,
     *,
     version: int | None = None,
@@ -187,12 +187,13 @@ def from_patch(
     Blocks keep their order. A CARv2 gets an index.
 
     Args:
-        text: the whole of it.
+        text: the whole of it, or pieces of bytes, as :func:`to_patch` gives them and a file opened for bytes does.
         destination: a path, which is replaced whole or not at all, or any sink.
         version: of the archive, 1 or 2; None for what the text says.
         limits: what a reader with the same limits could not read is refused.
 
     Raises:
+        TypeError: ``text`` is something else.
         FormatError: the text is none, its blocks link in a circle, one of them comes twice and differs, or cannot
             be encoded or hashed. ``position`` counts from the start of the text.
 
@@ -205,8 +206,14 @@ def from_patch(
     ... ''', archive)
     >>> [block.data for block in CarReader(archive.getvalue())], len(report.changed)
     ([b'lobster'], 1)
+
+    Unedited, it comes back as it was:
+
+    >>> copy = io.BytesIO()
+    >>> from_patch(to_patch(archive.getvalue()), copy).block_count, copy.getvalue() == archive.getvalue()
+    (1, True)
     """
-    patch = parse(text)
+    patch = parse(_whole(text))  # nothing here keeps the text from now on
     builder = _Builder(patch.blocks)
     blocks = [builder.block(index) for index in range(len(patch.blocks))]
     roots = tuple(CID.trusted(builder.renamed.get(root.raw, root.raw)) for root in patch.roots)
@@ -214,6 +221,17 @@ def from_patch(
     _write(blocks, roots, destination, version, limits)
     changed = {CID.trusted(old): CID.trusted(new) for old, new in builder.renamed.items() if old != new}
     return PatchReport(version=version, roots=roots, block_count=len(blocks), changed=changed)
+
+
+def _whole(text: str | bytes | Iterable[bytes]) -> bytes:
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        return bytes(text)
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return b"".join(text)
+    except TypeError as error:
+        raise TypeError(f"the text is to be str, bytes, or pieces that are bytes: {error}") from error
 
 
 def _write(

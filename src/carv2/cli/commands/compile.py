@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with streams.blame(args.file):
-        text = b"".join(streams.chunks(args.file))
+        text = streams.chunks(args.file)  # of which nobody keeps the whole
         out = streams.destination(args.output)
         report = from_patch(text, out, version=args.version, limits=streams.limits_of(args))
     if args.json:
