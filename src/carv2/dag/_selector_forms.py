@@ -6,7 +6,8 @@ a walk could make them grow without end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from carv2.dag._values import Segment, index_of, list_length
@@ -27,14 +28,28 @@ MAX_MEMBERS = 4096
 class Selector:
     """What all forms have in common; one that says nothing else leads nowhere."""
 
-    __slots__ = ()
+    __slots__ = ("_hash",)
+    __match_args__: tuple[str, ...]
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:  # made once: a walk asks often, and what is within may be large
+            made = hash((type(self), *(getattr(self, name) for name in self.__match_args__)))
+            object.__setattr__(self, "_hash", made)
+            return made
 
     def enter(self) -> None:
         """Called when a map or list is about to be explored; raises where that cannot be done here."""
 
     def interests(self, _value: Any) -> Iterable[Segment] | None:
-        """Segments to look at, in that order; None for all."""
+        """Segments to look at, in that order, some of them repeatedly; None for all."""
         return ()
+
+    def cost(self, _segment: Segment | None) -> int:
+        """Selectors that :meth:`explore` asks about a segment; with None, those that are asked about all."""
+        return 1
 
     def explore(self, _value: Any, _segment: Segment, _child: Any) -> Selector | None:
         """The selector for the child behind a segment."""
@@ -46,6 +61,7 @@ class Matcher(Selector):
     """``.``: the value is wanted, and nothing below it. ``subset`` is a range of its bytes or characters."""
 
     subset: tuple[int, int] | None = None
+    __hash__ = Selector.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class ExploreAll(Selector):
     """``a``: every child of a map or list."""
 
     next: Selector
+    __hash__ = Selector.__hash__
 
     def interests(self, _value: Any) -> None:
         return None
@@ -66,13 +83,22 @@ class ExploreFields(Selector):
     """``f``: some children by name; in a list, a number in text is a name."""
 
     fields: tuple[tuple[str, Selector], ...]
+    _by_name: dict[str, Selector] = field(init=False, repr=False, compare=False)
+    __hash__ = Selector.__hash__
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", dict(reversed(self.fields)))  # of the same name, the first
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of the children, each once."""
+        return self._by_name
 
     def interests(self, _value: Any) -> Iterable[Segment]:
-        return [name for name, _ in self.fields]
+        return (name for name, _ in self.fields)
 
     def explore(self, _value: Any, segment: Segment, _child: Any) -> Selector | None:
-        name = str(segment)
-        return next((selector for field, selector in self.fields if field == name), None)
+        return self._by_name.get(str(segment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,7 @@ class ExploreIndex(Selector):
 
     index: int
     next: Selector
+    __hash__ = Selector.__hash__
 
     def interests(self, _value: Any) -> Iterable[Segment]:
         return (self.index,)
@@ -96,6 +123,7 @@ class ExploreRange(Selector):
     start: int
     end: int
     next: Selector
+    __hash__ = Selector.__hash__
 
     def interests(self, value: Any) -> Iterable[Segment]:
         return range(max(0, self.start), min(self.end, list_length(value)))
@@ -109,28 +137,58 @@ class ExploreRange(Selector):
 class RecursiveEdge(Selector):
     """``@``: from here, go on with the sequence of the recursion around."""
 
+    __hash__ = Selector.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class ExploreUnion(Selector):
     """``|``: what any of its members wants. Made by :func:`union`."""
 
     members: tuple[Selector, ...]
+    _named: dict[str, list[int]] = field(init=False, repr=False, compare=False)
+    """Places of the members that know a field, by its name."""
+    _others: list[int] = field(init=False, repr=False, compare=False)
+    """Places of the members that must be asked about everything."""
+    _wanting: list[int] = field(init=False, repr=False, compare=False)
+    """Places of all these."""
+    __hash__ = Selector.__hash__
+
+    def __post_init__(self) -> None:
+        named: dict[str, list[int]] = {}
+        others: list[int] = []
+        for at, member in enumerate(self.members):
+            if isinstance(member, ExploreFields):
+                for name in member.names:
+                    named.setdefault(name, []).append(at)
+            elif not isinstance(member, (Matcher, RecursiveEdge)):
+                others.append(at)
+        object.__setattr__(self, "_named", named)
+        object.__setattr__(self, "_others", others)
+        object.__setattr__(self, "_wanting", sorted({*others, *chain.from_iterable(named.values())}))
 
     def enter(self) -> None:
-        for member in self.members:
-            member.enter()
+        for at in self._others:
+            self.members[at].enter()
 
     def interests(self, value: Any) -> Iterable[Segment] | None:
-        found: dict[Segment, None] = {}
-        for member in self.members:
-            wanted = member.interests(value)
-            if wanted is None:
-                return None
-            found.update(dict.fromkeys(wanted))
-        return found
+        found = {at: self.members[at].interests(value) for at in self._others}
+        if None in found.values():
+            return None
+        return chain.from_iterable(
+            found.get(at) or self.members[at].interests(value) or () for at in self._wanting
+        )
+
+    def _asked(self, segment: Segment | None) -> Sequence[Selector]:
+        """The members that may know ``segment``, in their order."""
+        named = None if segment is None else self._named.get(str(segment))
+        places = sorted(self._others + named) if named else self._others
+        return [self.members[at] for at in places]
+
+    def cost(self, segment: Segment | None) -> int:
+        return 1 + sum(member.cost(segment) for member in self._asked(segment))
 
     def explore(self, value: Any, segment: Segment, child: Any) -> Selector | None:
-        return union([member.explore(value, segment, child) for member in self.members])
+        return union([member.explore(value, segment, child) for member in self._asked(segment)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +203,7 @@ class ExploreRecursive(Selector):
     limit: int | None = None
     stop_at: CID | None = None
     current: Selector | None = None
+    __hash__ = Selector.__hash__
 
     def enter(self) -> None:
         self._now.enter()
@@ -155,6 +214,9 @@ class ExploreRecursive(Selector):
 
     def interests(self, value: Any) -> Iterable[Segment] | None:
         return self._now.interests(value)
+
+    def cost(self, segment: Segment | None) -> int:
+        return self._now.cost(segment)
 
     def explore(self, value: Any, segment: Segment, child: Any) -> Selector | None:
         if self.stop_at is not None and child == self.stop_at:
@@ -177,6 +239,7 @@ class ExploreInterpretAs(Selector):
 
     form: str
     next: Selector
+    __hash__ = Selector.__hash__
 
     def enter(self) -> None:
         raise SelectorError(f"values cannot be interpreted as {self.form!r} here", place="~")
@@ -184,11 +247,14 @@ class ExploreInterpretAs(Selector):
 
 def union(members: Sequence[Selector | None]) -> Selector | None:
     """A selector for what any of ``members`` wants: flat, each of them once; None where there is none."""
+    found = [member for member in members if member is not None]
+    if len(found) == 1:
+        return found[0]
     flat: dict[Selector, None] = {}
-    for member in members:
+    for member in found:
         if isinstance(member, ExploreUnion):
             flat.update(dict.fromkeys(member.members))
-        elif member is not None:
+        else:
             flat[member] = None
     if len(flat) > MAX_MEMBERS:
         raise BudgetError("selectors at once", allowed=MAX_MEMBERS)

@@ -69,11 +69,15 @@ class Sorted:
 class _Missing:
     """Keeps count of what a walk passes over."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: CID | None = None) -> None:
+        self._needed = needed
         self._seen: set[bytes] = set()
         self.first: list[CID] = []
 
     def note(self, cid: CID) -> None:
+        """Count a block; one that is needed must not be missing."""
+        if cid == self._needed:
+            raise BlockNotFoundError(cid)
         if bytes(cid) not in self._seen:
             self._seen.add(bytes(cid))
             self.first += [cid] if len(self.first) < MAX_LISTED else []
@@ -95,6 +99,7 @@ def export(
     max_depth: int | None = None,
     max_blocks: int | None = None,
     max_bytes: int | None = None,
+    max_steps: int | None = None,
     on_unknown: OnUnknown = "raise",
     limits: Limits = DEFAULT_LIMITS,
 ) -> Exported:
@@ -113,6 +118,8 @@ def export(
         max_depth: links between the root and a block; None for as many as there are.
         max_blocks: blocks that may be written.
         max_bytes: bytes of data that may be written.
+        max_steps: children of values that ``selector`` may look at; None for 10,000,000 and more for large DAGs.
+            See :func:`carv2.dag.select`.
         on_unknown: ``"leaf"`` takes a block whose codec is not known here for one without links.
         limits: upper bounds for what an archive may claim.
 
@@ -130,11 +137,12 @@ def export(
     >>> export(archive, io.BytesIO()).block_count
     1
     """
-    missing = _Missing()
     with _opened(source_or_store, limits) as (store, trusted):
         first = _only_root(store) if root is None else CID.of(root)
+        missing = _Missing(first)
         on_missing: OnMissing = "raise" if strict else missing.note
         budget = {"max_depth": max_depth, "max_blocks": max_blocks, "max_bytes": max_bytes}
+        budget["max_steps"] = max_steps
         visits = select(
             store, first, selector, repeats=False, on_missing=on_missing, on_unknown=on_unknown, **budget
         )
@@ -145,8 +153,6 @@ def export(
             ) as writer,
         ):
             count, size = _write(writer, visits, identity=identity)
-            if missing.first and missing.first[0] == first:
-                raise BlockNotFoundError(first)
     return Exported(
         root=first,
         block_count=count,

@@ -31,7 +31,7 @@ from carv2.dag._selector_forms import (
 )
 from carv2.dag._selector_parse import parse
 from carv2.dag._values import children, data_model, decoded, is_container, segments_of
-from carv2.dag.walking import Budget, Fetch, Visit, walk
+from carv2.dag.walking import Budget, Fetch, Visit, depth_first, followed
 from carv2.errors import BudgetError, UnknownCodecError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carv2.cid import CIDLike
+    from carv2.dag._values import Segment
     from carv2.dag.walking import OnMissing, OnUnknown, Store
 
 __all__ = [
@@ -59,6 +60,14 @@ __all__ = [
     "select",
     "selector_for_path",
 ]
+
+MAX_STEPS = 10_000_000
+"""Steps of a walk unless told otherwise, not counting those that the size of its blocks allows."""
+
+_STEPS_PER_BYTE = 10
+_STEPS_OF_LOADING = 20
+_BYTES_PER_STEP = 16
+_MAX_AROUND_LINK = 64  # bytes of a block that is nothing but a link
 
 
 def select(
@@ -87,7 +96,9 @@ def select(
         max_depth: links between the root and a block; None for as many as there are.
         max_blocks: blocks that may come out.
         max_bytes: bytes of data that may come out.
-        max_steps: values that may be looked at within the blocks.
+        max_steps: children of values that may be looked at within the blocks, once for each member of a union
+            that is asked about them, and more for blocks that are loaded again. None for 10,000,000, and 10 more
+            for each byte of the blocks; none are counted where the selector takes everything.
         on_missing: ``"raise"``, or what is called with each CID that the store does not have.
         on_unknown: ``"leaf"`` takes a block whose codec is not known here for one without links.
 
@@ -108,38 +119,53 @@ def select(
     [b'lobster']
     """
     chosen = parse(selector) if isinstance(selector, str) else selector
+    first, fetch, budget = bytes(CID.of(root)), Fetch(store, on_missing), Budget(max_depth, max_blocks, max_bytes)
     if chosen in {EVERYTHING, MATCH_EVERYTHING} and max_steps is None:  # no need to decode anything
-        return walk(
-            store,
-            CID.of(root),
-            repeats=repeats,
-            max_depth=max_depth,
-            max_blocks=max_blocks,
-            max_bytes=max_bytes,
-            on_missing=on_missing,
-            on_unknown=on_unknown,
-        )
-    evaluation = _Evaluation(
-        Fetch(store, on_missing),
-        Budget(max_depth, max_blocks, max_bytes),
-        max_steps,
-        repeats=repeats,
-        on_unknown=on_unknown,
-    )
-    return evaluation.run(bytes(CID.of(root)), chosen)
+        return depth_first(fetch, [first], budget, repeats=repeats, on_unknown=on_unknown, follow=_followed_within)
+    steps = _Steps(max_steps)
+    return _Evaluation(fetch, budget, steps, repeats=repeats, on_unknown=on_unknown).run(first, chosen)
+
+
+def _followed_within(cid: bytes, data: bytes, *, on_unknown: OnUnknown) -> list[bytes]:
+    """The links within the value of a block. One that is the whole value leads nowhere, as in go-ipld-prime."""
+    links = followed(cid, data, on_unknown=on_unknown)
+    if len(links) == 1 and len(data) <= 2 * len(links[0]) + _MAX_AROUND_LINK:
+        return [] if isinstance(decoded(CID.trusted(cid), data), CID) else links
+    return links
+
+
+class _Steps:
+    """Counts what a walk does within blocks, so that a selector cannot keep it busy without end."""
+
+    def __init__(self, allowed: int | None) -> None:
+        self._by_bytes = allowed is None
+        self._allowed = MAX_STEPS if allowed is None else allowed
+        self._done = 0
+
+    def count(self, steps: int) -> None:
+        """Count explorations."""
+        self._done += steps
+        if self._done > self._allowed:
+            raise BudgetError("steps of a selector", allowed=self._allowed)
+
+    def load(self, size: int, *, again: bool) -> None:
+        """Count a block. One that comes again is decoded again; the others make for more steps."""
+        if again:
+            self.count(_STEPS_OF_LOADING + size // _BYTES_PER_STEP)
+        elif self._by_bytes:
+            self._allowed += _STEPS_PER_BYTE * size
 
 
 class _Evaluation:
     """One walk: a stack of values, each with the children that are still to be looked at."""
 
     def __init__(
-        self, fetch: Fetch, budget: Budget, max_steps: int | None, *, repeats: bool, on_unknown: OnUnknown
+        self, fetch: Fetch, budget: Budget, steps: _Steps, *, repeats: bool, on_unknown: OnUnknown
     ) -> None:
-        self._fetch, self._budget, self._max_steps = fetch, budget, max_steps
+        self._fetch, self._budget, self._steps = fetch, budget, steps
         self._repeats, self._on_unknown = repeats, on_unknown
         self._out: set[bytes] = set()
         self._explored: set[tuple[bytes, Selector]] = set()
-        self._steps = 0
 
     def run(self, root: bytes, selector: Selector) -> Iterator[Visit]:
         """Walk; the order is that of a depth-first walk over values."""
@@ -154,12 +180,13 @@ class _Evaluation:
                 visit = self._load(bytes(value), wanted, depth + 1)
                 if visit is None:
                     continue
-                if self._is_due(visit.cid_bytes):
+                self._steps.load(len(visit.data), again=visit.cid_bytes in self._out)
+                if self._repeats or visit.cid_bytes not in self._out:
+                    self._out.add(visit.cid_bytes)
                     self._budget.take(len(visit.data))
                     yield visit
                 value, depth = self._decoded(visit), visit.depth
-            self._count_step()
-            pending.append(_children_of(value, wanted, depth))
+            pending.append(self._children_of(value, wanted, depth))
 
     def _load(self, cid: bytes, selector: Selector, depth: int) -> Visit | None:
         """The block, unless the same selector was there before: it would find the same again."""
@@ -172,13 +199,6 @@ class _Evaluation:
         data = self._fetch.one(cid)
         return None if data is None else Visit(cid, data, depth)
 
-    def _is_due(self, cid: bytes) -> bool:
-        if self._repeats:
-            return True
-        new = cid not in self._out
-        self._out.add(cid)
-        return new
-
     def _decoded(self, visit: Visit) -> Any:
         try:
             value = decoded(visit.cid, visit.data)
@@ -188,22 +208,24 @@ class _Evaluation:
             return None
         return data_model(value) if visit.cid.codec == DAG_PB else value
 
-    def _count_step(self) -> None:
-        self._steps += 1
-        if self._max_steps is not None and self._steps > self._max_steps:
-            raise BudgetError("values looked at", allowed=self._max_steps)
-
-
-def _children_of(value: Any, selector: Selector, depth: int) -> Iterator[tuple[Any, Selector, int]]:
-    """The children of ``value`` that ``selector`` leads to, each with the selector for it."""
-    if not is_container(value):
-        return
-    selector.enter()
-    interests = selector.interests(value)
-    for segment in segments_of(value) if interests is None else interests:
-        found = children(value, segment)
-        if not found:
-            continue
-        following = selector.explore(value, segment, found[0])
-        if following is not None:
-            yield found[0], following, depth
+    def _children_of(self, value: Any, selector: Selector, depth: int) -> Iterator[tuple[Any, Selector, int]]:
+        """The children of ``value`` that ``selector`` leads to, each with the selector for it."""
+        if not is_container(value):
+            return
+        selector.enter()
+        self._steps.count(selector.cost(None) - 1)
+        interests = selector.interests(value)
+        looked_at: set[Segment] = set()
+        for segment in segments_of(value) if interests is None else interests:
+            self._steps.count(1)
+            if interests is not None:
+                if segment in looked_at:
+                    continue
+                looked_at.add(segment)
+            found = children(value, segment)
+            if not found:
+                continue
+            self._steps.count(selector.cost(segment) - 1)
+            following = selector.explore(value, segment, found[0])
+            if following is not None:
+                yield found[0], following, depth

@@ -110,7 +110,7 @@ def walk(
     budget = Budget(max_depth, max_blocks, max_bytes)
     fetch = Fetch(store, on_missing)
     if order == "dfs":
-        return _depth_first(fetch, first, budget, repeats=repeats, on_unknown=on_unknown)
+        return depth_first(fetch, first, budget, repeats=repeats, on_unknown=on_unknown)
     return _breadth_first(fetch, first, budget, repeats=repeats, on_unknown=on_unknown)
 
 
@@ -196,9 +196,16 @@ def followed(cid_bytes: bytes, data: bytes, *, on_unknown: OnUnknown) -> list[by
         return []
 
 
-def _depth_first(
-    fetch: Fetch, roots: list[bytes], budget: Budget, *, repeats: bool, on_unknown: OnUnknown
+def depth_first(
+    fetch: Fetch,
+    roots: list[bytes],
+    budget: Budget,
+    *,
+    repeats: bool,
+    on_unknown: OnUnknown,
+    follow: Callable[..., list[bytes]] = followed,
 ) -> Iterator[Visit]:
+    """The visits of a depth-first walk; ``follow`` gives the links of a block, as :func:`followed` does."""
     seen: set[bytes] = set()
     levels = [roots[::-1]]  # of links yet to be followed, the next one last: what is done is let go of
     while levels:
@@ -218,7 +225,7 @@ def _depth_first(
             continue
         budget.take(len(data))
         yield Visit(cid, data, depth)
-        links = followed(cid, data, on_unknown=on_unknown)
+        links = follow(cid, data, on_unknown=on_unknown)
         if links:
             links.reverse()
             levels.append(links)

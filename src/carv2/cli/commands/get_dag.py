@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which of its blocks: an IPLD selector in DAG-JSON (default: all)",
     )
     parser.add_argument(
+        "--max-steps",
+        type=_as_count,
+        metavar="N",
+        help="that the selector may take within blocks (default 10,000,000 and 10 for each byte)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="a missing block is an error, as always with --version 1"
     )
     parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the new archive (default 2)")
@@ -49,6 +55,12 @@ def _as_selector(text: str) -> Selector:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _as_count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number of steps")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     with streams.watched(args.file, "reading", passes=2) as source:
         found = export(
@@ -59,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             strict=args.strict or args.version == 1,
             version=args.version,
             identity=args.version == 1,
+            max_steps=args.max_steps,
             limits=streams.limits_of(args),
         )
     if args.json:
