@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from typing import TYPE_CHECKING
 
 from carv2._atomic import writing
-from carv2.cli import folders, streams
+from carv2.cli import folders, progress, streams
 from carv2.unixfs import read
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 HELP = "write a file of an archive to standard output"
 EXAMPLES = (
@@ -54,14 +59,22 @@ def run(args: argparse.Namespace) -> int:
     with folders.opened(args) as store:
         _, entry = folders.found(store, store.roots, args.path)[0]
         size = 0
-        with writing(streams.destination(args.output)) as sink:
+        with _bar(args, entry.size) as tick, writing(streams.destination(args.output)) as sink:
             for piece in read(store, entry.cid, start, stop):
                 sink.write(piece)
                 size += len(piece)
+                tick(len(piece))
     if args.json:
         sys.stdout.flush()
         streams.print_json({"cid": entry.cid, "size": size}, beside=args.output)
     return 0
+
+
+def _bar(args: argparse.Namespace, size: int | None) -> AbstractContextManager[progress.Tick]:
+    """A bar, unless the file goes to a terminal."""
+    if args.output == "-" and sys.stdout.isatty():
+        return contextlib.nullcontext(lambda _: None)
+    return progress.bar("reading", None if args.range or args.length is not None else size)
 
 
 def _span(args: argparse.Namespace) -> tuple[int, int | None]:
