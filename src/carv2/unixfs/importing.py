@@ -64,7 +64,7 @@ class ImportReport:
     """Blocks that came again and were not written again."""
     skipped: tuple[SkippedFile, ...] = ()
     """Devices, sockets and named pipes."""
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
     """What the profile or ``hidden`` leaves out, and how much of it: hidden entries, symlinks, empty folders."""
     changed: tuple[str, ...] = ()
     """Files that were written to while they were read: what is in the DAG is what was read."""
