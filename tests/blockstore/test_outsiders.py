@@ -290,8 +290,8 @@ def test_a_cache_around_a_writer_finalizes_as_the_writer_would(path: Path) -> No
 class Positional:
     """The least that can be read from."""
 
-    def __init__(self, data: bytes, *, deaf: bool = False) -> None:
-        self.data, self.size, self.deaf = data, len(data), deaf
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
 
     def read_at(self, position: int, size: int) -> bytes:
         return self.data[position : position + size]

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from carv2.cid import CID, parse_parts
+from carv2.codec._protobuf import read_varint, varint
 from carv2.errors import CodecError, FormatError
 
 __all__ = ["PBLink", "PBNode", "decode", "encode", "from_map", "links", "to_map"]
@@ -29,7 +30,6 @@ __all__ = ["PBLink", "PBNode", "decode", "encode", "from_map", "links", "to_map"
 _DATA, _LINK = 0x0A, 0x12  # keys of a node's fields: number << 3 | wire type
 _HASH, _NAME, _TSIZE = 0x0A, 0x12, 0x18  # and of a link's
 _NUMBER_MASK = 0x1FFFFFFF  # of a field
-_MAX_VARINT_SIZE = 10
 _PLAIN_V1 = frozenset(bytes.fromhex(f"0a24{cid}") for cid in ("01701220", "01551220", "01711220"))
 _PLAIN_V0 = b"\x0a\x22\x12\x20"
 """How a Hash field with a CID of the usual kinds begins."""
@@ -117,9 +117,9 @@ def encode(node: PBNode | dict[str, Any]) -> bytes:
     out = bytearray()
     for index in order:
         message = _encode_link(node.links[index], names[index])
-        out += b"\x12" + _varint(len(message)) + message
+        out += b"\x12" + varint(len(message)) + message
     if node.data is not None:
-        out += b"\x0a" + _varint(len(node.data)) + node.data
+        out += b"\x0a" + varint(len(node.data)) + node.data
     return bytes(out)
 
 
@@ -171,11 +171,11 @@ def _encode_link(link: PBLink, name: bytes) -> bytes:
     cid = _cid_of(link)
     if parse_parts(cid, 0, len(cid), position=0).size != len(cid):
         raise ValueError(f"bytes behind the CID of the link {link.name!r}")
-    message = b"\x0a" + _varint(len(cid)) + cid
+    message = b"\x0a" + varint(len(cid)) + cid
     if link.name is not None:
-        message += b"\x12" + _varint(len(name)) + name
+        message += b"\x12" + varint(len(name)) + name
     if link.size is not None:
-        message += b"\x18" + _varint(link.size)
+        message += b"\x18" + varint(link.size)
     return message
 
 
@@ -189,19 +189,6 @@ def _cid_of(link: PBLink) -> bytes:
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"the CID of the link {link.name!r}: {error}") from error
-
-
-def _varint(value: int) -> bytes:
-    if 0 <= value < 128:
-        return bytes((value,))
-    if not 0 <= value < 1 << 64:
-        raise ValueError(f"dag-pb varint of {value}, allowed 0 to 2**64 - 1")
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _fields(data: bytes) -> list[tuple[int, int, int]]:
@@ -265,7 +252,7 @@ def _plain_link(data: bytes, at: int, end: int) -> PBLink | None:
         at += 2 + data[at + 1]
         name = data[stop + 2 : at].decode("utf-8", "surrogateescape")
     if at < end and data[at] == _TSIZE:
-        size, at = _read_varint(data, at + 1, end)
+        size, at = read_varint(data, at + 1, end, CodecError)
     return PBLink(data[start:stop], name, size) if at == end else None
 
 
@@ -280,7 +267,7 @@ def _read_link(data: bytes, at: int, end: int) -> PBLink:
             raise CodecError("fields of a dag-pb link out of order, or twice", position=at)
         seen = key
         if key == _TSIZE:
-            size, at = _read_varint(data, start, end)
+            size, at = read_varint(data, start, end, CodecError)
             continue
         start, at = _read_size(data, start, end)
         if key == _HASH:
@@ -300,29 +287,15 @@ def _checked_cid(data: bytes, start: int, end: int) -> bytes:
 
 
 def _read_key(data: bytes, at: int, end: int) -> tuple[int, int]:
-    return (data[at], at + 1) if data[at] < 128 else _read_varint(data, at, end)
+    return (data[at], at + 1) if data[at] < 128 else read_varint(data, at, end, CodecError)
 
 
 def _read_size(data: bytes, at: int, end: int) -> tuple[int, int]:
     """Start and end of a field's bytes, of which the size stands at ``at``."""
-    size, start = _read_varint(data, at, end)
+    size, start = read_varint(data, at, end, CodecError)
     if size > end - start:
         raise CodecError(f"dag-pb field: wanted {size} bytes, got {end - start}", position=start)
     return start, start + size
-
-
-def _read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The value and the offset behind it."""
-    value = shift = 0
-    for position in range(at, min(end, at + _MAX_VARINT_SIZE)):
-        byte = data[position]
-        value |= (byte & 127) << shift
-        if byte < 128:
-            if value >> 64:
-                break
-            return value, position + 1
-        shift += 7
-    raise CodecError("a protobuf varint that is cut off, or of more than 64 bits", position=at)
 
 
 def _unknown(where: str, key: int, at: int) -> CodecError:

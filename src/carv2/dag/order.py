@@ -18,12 +18,11 @@ from carv2.dag.walking import as_roots, followed
 from carv2.errors import BudgetError, CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Literal, TypeAlias
+    from collections.abc import Iterable
+    from typing import Literal
 
     from carv2.cid import CIDLike
 
-    LinksOf: TypeAlias = Callable[[bytes], "list[bytes]"]
 
 __all__ = ["Order", "OrderDetector", "detect_order"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from carv2.codec._protobuf import read_varint, varint
 from carv2.errors import UnixFSError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ RAW, DIRECTORY, FILE, METADATA, SYMLINK, HAMT = range(6)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE, _MTIME = range(1, 9)  # field numbers
 _SECONDS, _NANOSECONDS = 1, 2
-_MAX_VARINT_SIZE = 10  # protobuf's: 64 bits, not necessarily the shortest form
 _MAX_NANOSECONDS = 999_999_999
 
 
@@ -97,17 +97,17 @@ def encode(value: UnixFSData) -> bytes:
     """
     out = bytearray((_TYPE << 3, _checked_type(value.type)))
     if value.data is not None:
-        out += b"\x12" + _varint(len(value.data)) + value.data
+        out += b"\x12" + varint(len(value.data)) + value.data
     if value.filesize is not None:
-        out += b"\x18" + _varint(value.filesize)
+        out += b"\x18" + varint(value.filesize)
     for size in value.blocksizes:
-        out += b"\x20" + _varint(size)
+        out += b"\x20" + varint(size)
     for number, field in ((_HASH_TYPE, value.hash_type), (_FANOUT, value.fanout), (_MODE, value.mode)):
         if field is not None:
-            out += bytes((number << 3,)) + _varint(field)
+            out += bytes((number << 3,)) + varint(field)
     if value.mtime is not None:
         message = _encode_mtime(*value.mtime)
-        out += b"\x42" + _varint(len(message)) + message
+        out += b"\x42" + varint(len(message)) + message
     return bytes(out)
 
 
@@ -126,13 +126,13 @@ def _low_32_bits(value: int | None) -> int | None:
 def _fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Field number, wire type, value (of a varint), start and end of the value; in the order of the bytes."""
     while at < end:
-        key, start = _read_varint(raw, at, end)
+        key, start = read_varint(raw, at, end, UnixFSError)
         number, wire = key >> 3, key & 7
         value = 0
         if wire == _VARINT:
-            value, at = _read_varint(raw, start, end)
+            value, at = read_varint(raw, start, end, UnixFSError)
         elif wire == _BYTES:
-            size, start = _read_varint(raw, start, end)
+            size, start = read_varint(raw, start, end, UnixFSError)
             at = start + size
         elif wire in {_FIXED64, _FIXED32}:
             at = start + (8 if wire == _FIXED64 else 4)
@@ -147,23 +147,9 @@ def _fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int,
         yield number, wire, value, start, at
 
 
-def _read_varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
-    """The value and the offset behind it."""
-    value = shift = 0
-    for position in range(at, min(end, at + _MAX_VARINT_SIZE)):
-        byte = raw[position]
-        value |= (byte & 127) << shift
-        if byte < 128:
-            if value >> 64:
-                break
-            return value, position + 1
-        shift += 7
-    raise UnixFSError("a protobuf varint that is cut off, or of more than 64 bits", position=at)
-
-
 def _packed(raw: bytes, at: int, end: int) -> Iterator[int]:
     while at < end:
-        value, at = _read_varint(raw, at, end)
+        value, at = read_varint(raw, at, end, UnixFSError)
         yield value
 
 
@@ -186,16 +172,5 @@ def _decode_mtime(raw: bytes, at: int, end: int) -> tuple[int, int]:
 def _encode_mtime(seconds: int, nanoseconds: int) -> bytes:
     if not -1 << 63 <= seconds < 1 << 63 or not 0 <= nanoseconds <= _MAX_NANOSECONDS:
         raise ValueError(f"mtime of {seconds} s and {nanoseconds} ns")
-    message = b"\x08" + _varint(seconds & (1 << 64) - 1)
+    message = b"\x08" + varint(seconds & (1 << 64) - 1)
     return message + b"\x15" + nanoseconds.to_bytes(4, "little") if nanoseconds else message
-
-
-def _varint(value: int) -> bytes:
-    if not 0 <= value < 1 << 64:
-        raise ValueError(f"protobuf varint of {value}, allowed 0 to 2**64 - 1")
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
