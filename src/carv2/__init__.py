@@ -70,7 +70,18 @@ _HOMES = {
     "verify": "operations.verify",
     "wrap": "operations.wrap",
 }
-_SUBMODULES = {"blockstore", "codec", "dag", "errors", "index", "operations", "testing", "unixfs"}
+_SUBMODULES = {
+    "blockstore",
+    "codec",
+    "dag",
+    "errors",
+    "filestore",
+    "imports",
+    "index",
+    "operations",
+    "testing",
+    "unixfs",
+}
 
 __all__ = [  # spelled out, for readers and type checkers
     "CID",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carv2.cid import CID
+    from carv2.filestore.record import FileReference
+    from carv2.filestore.status import Status
 
 __all__ = [
     "BlockNotFoundError",
@@ -30,6 +32,7 @@ __all__ = [
     "ChangedError",
     "ClosedError",
     "CodecError",
+    "CorruptReferenceError",
     "FinalizedError",
     "FormatError",
     "GatewayTruncatedError",
@@ -183,6 +186,19 @@ class UnexpectedBlockError(IntegrityError):
 
 class IndexMismatchError(IntegrityError):
     """The index says that the block ``cid`` is at ``position``, and it is not."""
+
+
+class CorruptReferenceError(IntegrityError):
+    """The bytes that ``reference`` names cannot be had, or are not the block ``cid``; ``status`` says which.
+
+    ``position`` is that of the record in the archive, or in the block the record was read from.
+    """
+
+    def __init__(
+        self, message: str, *, cid: CID, position: int, status: Status, reference: FileReference | None
+    ) -> None:
+        super().__init__(message, cid=cid, position=position)
+        self.status, self.reference = status, reference
 
 
 class BlockNotFoundError(CarError, KeyError):

@@ -9,6 +9,8 @@ import pytest
 
 from carv2 import errors
 from carv2.cid import CID
+from carv2.filestore.record import FileReference
+from carv2.filestore.status import Status
 from helpers.archives import FISH
 
 FISH_CID = CID(FISH[0])
@@ -37,6 +39,16 @@ GALLERY: list[tuple[errors.CarError, str]] = [
         "no such hash (at byte 55)",
     ),
     (errors.IndexMismatchError("not there", cid=FISH_CID, position=55), "not there (at byte 55)"),
+    (
+        errors.CorruptReferenceError(
+            "data/input.bin is gone",
+            cid=FISH_CID,
+            position=59,
+            status=Status.FILE_NOT_FOUND,
+            reference=FileReference("data/input.bin", 0, 10),
+        ),
+        "data/input.bin is gone (at byte 59)",
+    ),
     (errors.UnexpectedBlockError("not asked for", cid=FISH_CID, position=55), "not asked for (at byte 55)"),
     (errors.CodecError("no dag-pb", position=3), "no dag-pb (at byte 3 of the block)"),
     (

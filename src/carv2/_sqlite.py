@@ -1,0 +1,79 @@
+"""Opening a SQLite database that belongs to a folder: write-ahead log, and a schema that knows its version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.errors import StateError
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import Sequence
+
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for another process that is writing."""
+
+
+def open_database(
+    path: str | os.PathLike[str], versions: Sequence[str], *, timeout: float = LOCK_TIMEOUT
+) -> sqlite3.Connection:
+    """The database at ``path``, made or brought up to the last of ``versions`` if need be; in autocommit mode.
+
+    The connection may be used from any thread, by one at a time. What is committed survives a crash of the
+    process; with ``synchronous=FULL``, which is set, that of the machine too.
+
+    Args:
+        path: of the file; its folder exists.
+        versions: SQL scripts, each of which makes the schema's next version of the one before it.
+        timeout: seconds to wait for a lock.
+
+    Raises:
+        StateError: a newer program has been there.
+        OSError: it cannot be opened (as sqlite3.Error says it).
+
+    >>> open_database(":memory:", ["CREATE TABLE fish (name TEXT)"]).execute("PRAGMA user_version").fetchone()
+    (1,)
+    """
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    try:
+        database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("PRAGMA foreign_keys=ON")
+        _bring_up(database, versions)
+    except sqlite3.Error as error:
+        database.close()
+        raise OSError(f"{path}: {error}") from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _bring_up(database: sqlite3.Connection, versions: Sequence[str]) -> None:
+    if _version_of(database) == len(versions):
+        return
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version_of(database)  # again, now that nobody else can change it
+        if found > len(versions):
+            raise StateError(f"a newer carv2 made this database: version {found}, known up to {len(versions)}")
+        for script in versions[found:]:
+            for statement in filter(str.strip, script.split(";")):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version={len(versions)}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _version_of(database: sqlite3.Connection) -> int:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return int(version)

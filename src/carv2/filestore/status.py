@@ -1,0 +1,39 @@
+"""What becomes of a positional reference when it is followed: go-ipfs-filestore's codes and words."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Status"]
+
+
+class Status(enum.IntEnum):
+    """How a reference fared. Source: boxo's ``filestore`` (``util.go``), whose numbers and words these are.
+
+    >>> Status.FILE_CHANGED.value, str(Status.FILE_CHANGED)
+    (12, 'changed')
+    """
+
+    OK = 0
+    FILE_ERROR = 10
+    """The file is there and cannot be read, or may not be."""
+    FILE_NOT_FOUND = 11
+    FILE_CHANGED = 12
+    """It is shorter than the reference needs, or holds other bytes."""
+    OTHER_ERROR = 20
+    """The record itself is damaged, most likely."""
+    KEY_NOT_FOUND = 30
+    """The DAG links to the leaf, and there is neither a block nor a record of it."""
+
+    def __str__(self) -> str:
+        return _WORDS[self]
+
+
+_WORDS = {
+    Status.OK: "ok",
+    Status.FILE_ERROR: "error",
+    Status.FILE_NOT_FOUND: "no-file",
+    Status.FILE_CHANGED: "changed",
+    Status.OTHER_ERROR: "ERROR",
+    Status.KEY_NOT_FOUND: "missing",
+}

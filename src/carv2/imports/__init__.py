@@ -1,0 +1,1 @@
+"""Imports by reference and retrievals: what a client of storage deals keeps, and where."""
