@@ -74,6 +74,7 @@ _SUBMODULES = {
     "blockstore",
     "codec",
     "dag",
+    "dagstore",
     "errors",
     "filestore",
     "imports",

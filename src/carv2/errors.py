@@ -41,11 +41,17 @@ __all__ = [
     "IntegrityError",
     "LimitError",
     "LockedError",
+    "MountError",
     "NoIndexError",
     "PathNotFoundError",
+    "QuotaError",
     "ReadOnlyError",
     "ResumeError",
     "SelectorError",
+    "ShardErroredError",
+    "ShardExistsError",
+    "ShardInUseError",
+    "ShardNotFoundError",
     "StateError",
     "TruncatedError",
     "UnexpectedBlockError",
@@ -53,8 +59,10 @@ __all__ = [
     "UnixFSError",
     "UnknownCodecError",
     "UnknownHashError",
+    "UnknownMountError",
     "UnsafePathError",
     "VersionError",
+    "WaitTimeoutError",
 ]
 
 
@@ -285,3 +293,70 @@ class ResumeError(CarError, ValueError):
     def __init__(self, message: str, *, expected: object, found: object) -> None:
         super().__init__(message)
         self.expected, self.found = expected, found
+
+
+class ShardNotFoundError(CarError, KeyError):
+    """The store has no shard of the key ``key``."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:  # KeyError's own shows a repr
+        return f"{self.key}: shard not found"
+
+
+class ShardExistsError(CarError, ValueError):
+    """The store has a shard of the key ``key`` already."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key}: shard already exists")
+        self.key = key
+
+
+class ShardInUseError(StateError):
+    """The shard ``key`` cannot go: ``references`` readers have it open."""
+
+    def __init__(self, key: str, *, references: int) -> None:
+        super().__init__(f"{key}: shard in use, active references: {references}")
+        self.key, self.references = key, references
+
+
+class ShardErroredError(CarError):
+    """The shard ``key`` failed before, with ``cause``, and waits to be recovered; ``error_type`` is its class."""
+
+    def __init__(self, key: str, *, cause: str, error_type: str = "") -> None:
+        super().__init__(f"{key}: shard is in errored state; err: {cause}")
+        self.key, self.cause, self.error_type = key, cause, error_type
+
+
+class MountError(CarError):
+    """The bytes behind ``url`` cannot be had, or are not what they were."""
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(f"{message} ({url})" if url else message)
+        self.url = url
+
+
+class UnknownMountError(CarError, LookupError):
+    """No mount is registered for the URL scheme ``scheme``."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(f"unrecognized mount scheme: {scheme}")
+        self.scheme = scheme
+
+
+class QuotaError(CarError):
+    """Local copies of ``wanted`` bytes do not fit into the ``quota``, whatever unused ones go."""
+
+    def __init__(self, *, wanted: int, quota: int) -> None:
+        super().__init__(f"a local copy of {wanted} bytes does not fit: quota {quota}, the rest is in use")
+        self.wanted, self.quota = wanted, quota
+
+
+class WaitTimeoutError(CarError, TimeoutError):
+    """Waiting for ``what`` took longer than ``seconds``; the work itself goes on."""
+
+    def __init__(self, what: str, *, seconds: float) -> None:
+        super().__init__(f"{what}: not done within {seconds:g} s")
+        self.what, self.seconds = what, seconds

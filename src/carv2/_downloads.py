@@ -1,0 +1,1 @@
+"""Files that come in piece by piece and may be gone on with: partial downloads."""

@@ -1,0 +1,1 @@
+"""The DAG store: thousands of archives as one."""
