@@ -77,7 +77,8 @@ class CarError(Exception):
 
 
 def _rebuild(cls: type[CarError], args: tuple[object, ...], state: dict[str, object]) -> CarError:
-    error = cls.__new__(cls, *args)  # stores args; __init__ (and its keywords) is skipped
+    error = cls.__new__(cls, *args)  # __init__ (and its keywords) is skipped
+    error.args = args
     error.__dict__.update(state)
     return error
 
