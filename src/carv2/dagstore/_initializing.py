@@ -1,0 +1,143 @@
+"""Making a shard available: bytes fetched, index built or adopted, multihashes entered, the catalogue told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from carv2.dagstore._opening import facts_of
+from carv2.dagstore.catalogue import DurableState
+from carv2.dagstore.indexing import IndexTask, multihashes_of, run_index_task
+from carv2.dagstore.mounts import FileMount
+from carv2.errors import CarError, ShardErroredError, ShardNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from concurrent.futures import Executor
+
+    from carv2.dagstore._leases import LeaseKeeper
+    from carv2.dagstore._opening import Opener
+    from carv2.dagstore.catalogue import Catalogue, ShardRow
+    from carv2.dagstore.counters import Counters
+    from carv2.dagstore.indexing import IndexResult
+    from carv2.dagstore.indices import IndexFolder, OpenIndex
+    from carv2.dagstore.mounts import Mount, MountRegistry
+    from carv2.dagstore.throttles import Throttles
+    from carv2.dagstore.transients import Transients
+
+
+class Initializer:
+    """Indexes one shard at a call; any number of calls at once, for different shards."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        mounts: MountRegistry,
+        transients: Transients,
+        indices: IndexFolder,
+        throttles: Throttles,
+        opener: Opener,
+        leases: LeaseKeeper,
+        counters: Counters,
+        executor: Executor | None,
+    ) -> None:
+        self._catalogue, self._mounts, self._transients, self._indices = catalogue, mounts, transients, indices
+        self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
+        self._executor = executor
+
+    def run(self, key: str, generation: int, *, recover: bool, give_up: Callable[[], bool]) -> ShardRow:
+        """Make the shard available; its row as it is then.
+
+        Args:
+            key: of the shard.
+            generation: of the index that it has, which will not do; where another process made a newer one
+                meanwhile, there is nothing to do.
+            recover: begin with nothing of before: no local copy, no index.
+            give_up: whether the store is being closed.
+
+        Raises:
+            ShardErroredError: it failed; the catalogue knows why.
+            ShardNotFoundError: it was destroyed meanwhile.
+        """
+        with self._leases.holding(key, give_up=give_up):
+            row = self._catalogue.find(key)
+            if row.state is DurableState.AVAILABLE and row.generation > generation:
+                return row
+            try:
+                self._index(row, recover=recover)
+            except ShardNotFoundError:
+                raise
+            except Exception as error:
+                raise self._failed(key, error) from error
+            return self._catalogue.find(key)
+
+    def _failed(self, key: str, error: Exception) -> ShardErroredError:
+        if isinstance(error, ShardErroredError):  # as another process told it
+            kind, text = error.error_type, error.cause
+        else:
+            kind, text = type(error).__name__, str(error)
+        self._counters.add("failed")
+        self._catalogue.set_error(key, kind, text)
+        return ShardErroredError(key, cause=text, error_type=kind)
+
+    def _index(self, row: ShardRow, *, recover: bool) -> None:
+        with contextlib.ExitStack() as held:
+            before = self._index_of_before(row, held)
+            if recover:
+                self._transients.drop(row.key)
+            result = self._built(row)
+            self._leases.check(row.key)
+            if row.generation and result.facts.digest != row.index_digest:
+                old = None if before is None else multihashes_of(before.index)
+                self._catalogue.remove_multihashes(row.key, old)
+            with self._indices.open(row.key, result.facts) as made:
+                self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
+        self._catalogue.set_available(
+            row.key,
+            index=result.facts,
+            source_size=result.source_size,
+            source_tag=result.source_tag,
+            inverted=True,
+            holder=self._leases.holder,
+        )
+        if result.adopted:
+            self._counters.add("adopted")
+
+    def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
+        """The index that is about to be replaced, which stays readable while it is held."""
+        if not row.generation:
+            return None
+        with contextlib.suppress(CarError, OSError):
+            return held.enter_context(self._indices.open(row.key, facts_of(row)))
+        return None
+
+    def _built(self, row: ShardRow) -> IndexResult:
+        with self._mount_for(row) as mount:
+            task = IndexTask(key=row.key, mount=mount, index_folder=self._indices.path)
+            with self._throttles.indexing:
+                if self._executor is None:
+                    result = run_index_task(task)
+                else:
+                    result = self._executor.submit(run_index_task, task).result()
+        if result.error:
+            raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
+        return result
+
+    @contextlib.contextmanager
+    def _mount_for(self, row: ShardRow) -> Generator[Mount]:
+        """A mount that can be read anywhere: a file of the caller's, the shard's own, or its local copy."""
+        if row.local_copy:
+            yield FileMount(row.local_copy)
+            return
+        mount = self._mounts.instantiate(row.url)
+        stat = self._opener.stat(mount)
+        with self._throttles.fetching(ready=stat.ready):
+            if mount.random_access:
+                yield mount
+                return
+            path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
+        try:
+            yield FileMount(path)
+        finally:
+            self._transients.unpin(row.key)

@@ -1,0 +1,170 @@
+"""Opening an available shard: its bytes, wherever they are, joined with the index that the store keeps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from carv2._source import FileSource
+from carv2.blockstore.read_only import ReadOnlyBlockstore
+from carv2.dagstore.catalogue import IndexFacts
+from carv2.errors import ChangedError, FormatError, IntegrityError, MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carv2._source import Source
+    from carv2.dagstore.catalogue import ShardRow
+    from carv2.dagstore.indices import IndexFolder, OpenIndex
+    from carv2.dagstore.mounts import Mount, MountRegistry, MountStat
+    from carv2.dagstore.throttles import Throttles
+    from carv2.dagstore.transients import Transients
+
+
+class IndexLostError(Exception):
+    """The index file is not there, or not the one that the catalogue knows; it can be made again."""
+
+
+class StaleError(MountError):
+    """The bytes behind a mount are not those that were indexed."""
+
+
+class OpenShard:
+    """An open shard, which all its readers share. It is closed when it is retired and the last of them left."""
+
+    def __init__(
+        self,
+        generation: int,
+        store: ReadOnlyBlockstore,
+        index: OpenIndex,
+        source: Source,
+        let_go: Callable[[], object],
+    ) -> None:
+        self.generation, self.blockstore = generation, store
+        self._index, self._source, self._let_go = index, source, let_go
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._is_retired = self._is_closed = False
+
+    def enter(self) -> bool:
+        """One reader more; False if it is too late for that."""
+        with self._lock:
+            if self._is_retired:
+                return False
+            self._readers += 1
+            return True
+
+    def leave(self) -> None:
+        """One reader less."""
+        with self._lock:
+            self._readers -= 1
+            is_over = self._is_retired and not self._readers
+        if is_over:
+            self.close()
+
+    def retire(self) -> None:
+        """Take no more readers."""
+        with self._lock:
+            self._is_retired = True
+            is_over = not self._readers
+        if is_over:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of files and of the local copy; reads end with ClosedError. May be called twice."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = self._is_retired = True
+        self.blockstore.close()
+        self._source.close()
+        self._index.close()
+        self._let_go()
+
+
+class Opener:
+    """Finds the bytes of shards and opens them."""
+
+    def __init__(
+        self, mounts: MountRegistry, transients: Transients, indices: IndexFolder, throttles: Throttles
+    ) -> None:
+        self._mounts, self._transients, self._indices, self._throttles = mounts, transients, indices, throttles
+
+    def open(self, row: ShardRow) -> OpenShard:
+        """The shard of ``row``, which is available.
+
+        Raises:
+            IndexLostError: its index has to be made again.
+            StaleError: its bytes changed since they were indexed.
+            MountError: its bytes cannot be had now.
+        """
+        index = self._open_index(row)
+        try:
+            source, let_go = self.source_of(row)
+        except BaseException:
+            index.close()
+            raise
+        try:
+            store = ReadOnlyBlockstore(source, index=index.index, null_padding=True)
+        except BaseException as error:
+            source.close()
+            let_go()
+            index.close()
+            if isinstance(error, (FormatError, IntegrityError)):
+                raise StaleError(f"its bytes are no archive any more: {error}", url=row.url) from error
+            raise
+        return OpenShard(row.generation, store, index, source, let_go)
+
+    def _open_index(self, row: ShardRow) -> OpenIndex:
+        try:
+            return self._indices.open(row.key, facts_of(row))
+        except (FileNotFoundError, FormatError, IntegrityError, ChangedError) as error:
+            raise IndexLostError(str(error)) from error
+
+    def source_of(self, row: ShardRow) -> tuple[Source, Callable[[], object]]:
+        """The bytes of a shard, and what to call when they are needed no more."""
+        if row.local_copy and os.path.isfile(row.local_copy):
+            return FileSource.open(row.local_copy), _nothing
+        mount = self._mounts.instantiate(row.url)
+        stat = self.check(row, mount)
+        with self._throttles.fetching(ready=stat.ready):
+            if mount.random_access:
+                with self._throttles.storage_calls:
+                    return mount.open(), _nothing
+            path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
+        try:
+            source = FileSource.open(path)
+        except BaseException:
+            self._transients.unpin(row.key)
+            raise
+        return source, lambda: self._transients.unpin(row.key)
+
+    def stat(self, mount: Mount) -> MountStat:
+        """What the mount says of its bytes, which must be there."""
+        with self._throttles.storage_calls:
+            stat = mount.stat()
+        if not stat.exists:
+            raise MountError("underlying mount no longer exists", url=mount.url)
+        return stat
+
+    def check(self, row: ShardRow, mount: Mount) -> MountStat:
+        """What the mount says of its bytes, which must be there, and be those that were indexed."""
+        stat = self.stat(mount)
+        if row.source_size is not None and stat.size is not None and stat.size != row.source_size:
+            why = f"it has {stat.size} bytes, and had {row.source_size} when it was indexed"
+            raise StaleError(why, url=row.url)
+        if row.source_tag and stat.tag and stat.tag != row.source_tag:
+            raise StaleError("it was written to since it was indexed", url=row.url)
+        return stat
+
+
+def facts_of(row: ShardRow) -> IndexFacts:
+    """What the catalogue knows of the shard's index file."""
+    return IndexFacts(
+        size=row.index_size, digest=row.index_digest, codec=row.index_codec, block_count=row.block_count
+    )
+
+
+def _nothing() -> None:
+    """Nothing to let go of."""

@@ -1,0 +1,181 @@
+"""What can be set about a store, and the TOML file that says it: Lotus' section ``[DAGStore]``, and some more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+__all__ = ["DagStoreConfig", "parse_duration", "parse_size", "read_config"]
+
+_SECTION = "DAGStore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagStoreConfig:
+    """Everything that can be set. In a file, ``max_concurrent_index`` is ``MaxConcurrentIndex``, as in Lotus.
+
+    Durations are seconds, and in a file texts such as ``"1m30s"``; sizes are bytes, and texts such as ``"10GiB"``.
+
+    Raises:
+        ValueError: a value that cannot be; with its name.
+
+    >>> DagStoreConfig(max_concurrent_index=2).max_concurrent_index
+    2
+    """
+
+    root_dir: str = ""
+    """Folder of the store; ``""`` is ``dagstore`` in the repo."""
+    max_concurrent_index: int = 5
+    """Shards that are indexed at the same time; 0 for no limit."""
+    max_concurrent_ready_fetches: int = 0
+    """Shards whose bytes are fetched at the same time, where the origin has them ready; 0 for no limit."""
+    max_concurrent_unseals: int = 5
+    """The same, where the origin has to work first; 0 for no limit."""
+    max_concurrency_storage_calls: int = 100
+    """Calls to mounts at the same time; 0 for no limit."""
+    gc_interval: float = 60.0
+    """Seconds between collections; 0 for none but those asked for."""
+    transient_max_idle: float = 3600.0
+    """Seconds without a reader after which a periodic collection takes a local copy; 0 for at once."""
+    transient_quota: int = 0
+    """Bytes of local copies; the ones not used for longest go first. 0 for no limit."""
+    catalogue: str = ""
+    """Where state and inverted index are: a path, or ``postgresql://...``; ``""`` is a SQLite file in the root."""
+    recover_on_start: Literal["no", "on-acquire", "now"] = "on-acquire"
+    """Errored shards: wait for somebody to say so, are tried again for the next reader, or at start."""
+    max_recover_attempts: int = 1
+    """How often a shard is recovered without being asked, until it works again or the store is opened anew."""
+    recover_backoff: float = 1.0
+    """Seconds after a failure before that happens; twice as many after each further one."""
+    lease_seconds: float = 60.0
+    """How long others wait for a process that indexes a shard and is not heard of any more."""
+    max_open_shards: int = 64
+    """Shards that stay open after their last reader left."""
+    max_jobs: int = 256
+    """Shards that are worked on at the same time, most of them waiting for the limits above."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.explain().items():
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{_key_of(name)} of {value}")
+        if self.recover_on_start not in {"no", "on-acquire", "now"}:
+            raise ValueError(f"RecoverOnStart of {self.recover_on_start}, allowed: no, on-acquire, now")
+        if self.max_jobs < 1 or self.lease_seconds <= 0:
+            raise ValueError("MaxJobs and LeaseSeconds must be above 0")
+
+    def explain(self) -> dict[str, object]:
+        """Every option by its name, in the order of the definition."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+_DURATIONS = ("gc_interval", "transient_max_idle", "recover_backoff", "lease_seconds")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+
+
+def _key_of(name: str) -> str:
+    """An option's name in a file: ``GCInterval`` has two capitals, as in Lotus.
+
+    >>> _key_of("max_concurrent_index"), _key_of("gc_interval")
+    ('MaxConcurrentIndex', 'GCInterval')
+    """
+    return "".join("GC" if word == "gc" else word.title() for word in name.split("_"))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration as Go writes it.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> parse_duration("1m30s"), parse_duration("1.5h"), parse_duration("0")
+    (90.0, 5400.0, 0.0)
+    """
+    if text in {"", "0"}:
+        return 0.0
+    parts = re.findall(r"([0-9]+(?:\.[0-9]*)?)(ms|s|m|h)", text)
+    if "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration, such as 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> parse_size("10GiB"), parse_size("512")
+    (10737418240, 512)
+    """
+    found = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", text)
+    if found is None or found[2].upper() not in _SIZES:
+        raise ValueError(f"{text!r} is no size, such as 10GiB")
+    return int(found[1]) * _SIZES[found[2].upper()]
+
+
+def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:
+    """The options in the TOML file at ``path``; what it does not say is as by default.
+
+    Raises:
+        ValueError: an option that there is not, or one whose value cannot be; it names the file.
+        OSError: the file cannot be read.
+    """
+    from carv2._source import FileSource  # noqa: PLC0415  (with the parser below)
+
+    source = FileSource.open(path)
+    try:
+        text = source.read_at(0, source.size).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error}") from error
+    finally:
+        source.close()
+    try:
+        return config_of(_parse(text))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse(text: str) -> Mapping[str, object]:
+    try:
+        import tomllib  # noqa: PLC0415  (a parser, for those who have a file)
+    except ImportError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef,unused-ignore]  # noqa: PLC0415
+    return tomllib.loads(text)
+
+
+def config_of(table: Mapping[str, object]) -> DagStoreConfig:
+    """The options in a parsed file.
+
+    >>> config_of({"DAGStore": {"GCInterval": "5m"}}).gc_interval
+    300.0
+    """
+    section = table.get(_SECTION, {})
+    if not isinstance(section, dict):
+        raise ValueError(f"{_SECTION} is no table")  # noqa: TRY004  (the file's fault, not the caller's)
+    options = cast("dict[str, object]", section)
+    names = {_key_of(field.name): field.name for field in fields(DagStoreConfig)}
+    unknown = set(options) - set(names)
+    if unknown:
+        raise ValueError(f"unknown option {min(unknown)}; known are: {', '.join(names)}")
+    values: dict[str, Any] = {names[key]: _value(names[key], value) for key, value in options.items()}
+    return DagStoreConfig(**values)
+
+
+def _value(name: str, value: object) -> object:
+    """``value`` as the option ``name`` has it."""
+    key = _key_of(name)
+    if isinstance(value, str) and name in _DURATIONS:
+        return parse_duration(value)
+    if isinstance(value, str) and name == "transient_quota":
+        return parse_size(value)
+    wanted = get_type_hints(DagStoreConfig)[name]
+    expected = (int, float) if wanted is float else int if wanted is int else str
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise ValueError(f"{key} of {value!r}")  # noqa: TRY004  (the file's fault, not the caller's)
+    return value

@@ -1,0 +1,169 @@
+"""Looking over a store: what is lost, damaged, left over or stuck, and mending what can be mended."""
+
+from __future__ import annotations
+
+import enum
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from carv2.dagstore._opening import facts_of
+from carv2.dagstore.catalogue import DurableState
+from carv2.dagstore.indexing import multihashes_of
+from carv2.errors import CarError, ShardInUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carv2.dagstore._core import Core
+    from carv2.dagstore.catalogue import ShardRow
+
+__all__ = ["Finding", "Problem"]
+
+
+class Problem(enum.Enum):
+    """What may be wrong with a store."""
+
+    ERRORED = "errored"
+    """A shard's last attempt failed; recovering it may help."""
+    INDEX_MISSING = "index missing"
+    INDEX_DAMAGED = "index damaged"
+    INDEX_OF_NOBODY = "index of nobody"
+    """An index file without a shard."""
+    NOT_SEARCHABLE = "not searchable"
+    """A shard whose multihashes are not in the inverted index."""
+    MOUNT_UNKNOWN = "mount unknown"
+    """No mount is registered for the shard's URL."""
+    MOUNT_GONE = "mount gone"
+    """There is nothing behind the mount, or it does not answer."""
+    MOUNT_CHANGED = "mount changed"
+    """What is behind it is not what was indexed."""
+    LOCAL_COPY_GONE = "local copy gone"
+    """A caller's file that is not there any more; the mount is read instead."""
+    TRANSIENT_DAMAGED = "transient damaged"
+    """The store's own copy of its bytes is no sound archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong."""
+
+    key: str
+    problem: Problem
+    detail: str = ""
+    remedy: str = ""
+    """What mends it."""
+    is_mended: bool = False
+    error: str = ""
+    """Why it could not be mended, where that was tried."""
+
+
+class Doctor:
+    """Goes through a store once.
+
+    Args:
+        core: of the store.
+        repair: mend what can be mended without asking anybody.
+        thorough: read index files whole, against their digests.
+        mounts: ask the mounts, too.
+    """
+
+    def __init__(self, core: Core, *, repair: bool, thorough: bool, mounts: bool) -> None:
+        self._core, self._repair, self._thorough, self._mounts = core, repair, thorough, mounts
+
+    def findings(self) -> Iterator[Finding]:
+        """All that is wrong, shard by shard, and then what belongs to none."""
+        for row in self._core.catalogue.rows():
+            yield from self._look_at(row)
+        yield from self._left_over()
+
+    def _look_at(self, row: ShardRow) -> Iterator[Finding]:
+        if row.state is DurableState.ERRORED:
+            found = Finding(row.key, Problem.ERRORED, row.error, "recover it")
+            yield self._mended(found, lambda: self._again(row, recover=True))
+        elif row.state is DurableState.AVAILABLE:
+            yield from self._look_at_index(row)
+        yield from self._look_at_files(row)
+        if self._mounts:
+            yield from self._look_at_mount(row)
+
+    def _look_at_index(self, row: ShardRow) -> Iterator[Finding]:
+        indices = self._core.indices
+        try:
+            if self._thorough:
+                indices.verify(row.key, facts_of(row))
+            with indices.open(row.key, facts_of(row)):
+                pass
+        except FileNotFoundError:
+            found = Finding(row.key, Problem.INDEX_MISSING, "", "index it anew")
+        except (CarError, OSError) as error:
+            found = Finding(row.key, Problem.INDEX_DAMAGED, str(error), "index it anew")
+        else:
+            if not row.inverted:
+                missing = Finding(row.key, Problem.NOT_SEARCHABLE, "", "enter its multihashes")
+                yield self._mended(missing, lambda: self._invert(row))
+            return
+        yield self._mended(found, lambda: self._again(row, recover=False))
+
+    def _look_at_files(self, row: ShardRow) -> Iterator[Finding]:
+        core = self._core
+        if row.local_copy and not os.path.isfile(row.local_copy):
+            found = Finding(row.key, Problem.LOCAL_COPY_GONE, row.local_copy, "forget it and read the mount")
+            yield self._mended(found, lambda: core.catalogue.set_local_copy(row.key, ""))
+        if self._thorough and core.transients.path_of(row.key) is not None:
+            checked = core.transients.verify(row.key)
+            if not checked.ok:
+                found = Finding(row.key, Problem.TRANSIENT_DAMAGED, "", "fetch it again when it is needed")
+                yield self._mended(found, lambda: core.transients.drop(row.key))
+
+    def _look_at_mount(self, row: ShardRow) -> Iterator[Finding]:
+        try:
+            mount = self._core.mounts.instantiate(row.url)
+        except (CarError, ValueError) as error:
+            yield Finding(row.key, Problem.MOUNT_UNKNOWN, str(error), "register its kind, or destroy the shard")
+            return
+        try:
+            self._core.opener.check(row, mount)
+        except CarError as error:
+            is_stale = type(error).__name__ == "StaleError"
+            problem = Problem.MOUNT_CHANGED if is_stale else Problem.MOUNT_GONE
+            yield Finding(row.key, problem, str(error), "put its bytes back, or destroy the shard")
+
+    def _left_over(self) -> Iterator[Finding]:
+        for key in self._core.indices.keys():  # noqa: SIM118  (no mapping)
+            if self._core.catalogue.get(key) is None:
+                found = Finding(key, Problem.INDEX_OF_NOBODY, "", "remove it")
+                yield self._mended(found, lambda key=key: self._core.indices.drop(key))  # type: ignore[misc]
+
+    # -- mending --------------------------------------------------------------------------------------------
+
+    def _mended(self, found: Finding, remedy: Callable[[], object]) -> Finding:
+        if not self._repair:
+            return found
+        try:
+            remedy()
+        except (CarError, OSError) as error:
+            return replace(found, error=str(error))
+        return replace(found, is_mended=True)
+
+    def _again(self, row: ShardRow, *, recover: bool) -> None:
+        self._core.index_again(row, recover=recover)
+
+    def _invert(self, row: ShardRow) -> None:
+        """Enter the multihashes of an index that is there, under the shard's lease."""
+        core = self._core
+        if not core.catalogue.try_lease(row.key, core.leases.holder, core.config.lease_seconds):
+            raise ShardInUseError(row.key, references=0)
+        try:
+            with core.indices.open(row.key, facts_of(row)) as opened:
+                core.catalogue.add_multihashes(row.key, multihashes_of(opened.index))
+            core.catalogue.set_available(
+                row.key,
+                index=facts_of(row),
+                source_size=row.source_size,
+                source_tag=row.source_tag,
+                inverted=True,
+                holder=core.leases.holder,
+            )
+        finally:
+            core.catalogue.release_lease(row.key, core.leases.holder)

@@ -1,0 +1,94 @@
+"""A shard that somebody holds: its blocks, as long as he does."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from carv2.blockstore._mapping import ReadsOneByOne
+from carv2.errors import ClosedError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
+
+    from carv2.blockstore.read_only import ReadOnlyBlockstore
+    from carv2.cid import CID, CIDLike
+    from carv2.section import Block
+
+__all__ = ["AcquiredShard"]
+
+
+class AcquiredShard(ReadsOneByOne):
+    """The blocks of one shard, for reading, each checked against its hash; :meth:`carv2.dagstore.DagStore.acquire`
+    makes it.
+
+    Threads may share it. Once it is closed, what was read through it raises :class:`carv2.errors.ClosedError`.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        store: ReadOnlyBlockstore,
+        *,
+        release: Callable[[], object],
+        abandon: Callable[[], object],
+    ) -> None:
+        self.key = key
+        """Of the shard."""
+        self._store, self._release, self._abandon = store, release, abandon
+        self._is_closed = False
+
+    @property
+    def _open(self) -> ReadOnlyBlockstore:
+        if self._is_closed:
+            raise ClosedError(f"{self.key}: the shard was released")
+        return self._store
+
+    @property
+    def roots(self) -> tuple[CID, ...]:
+        """The roots that its archive claims."""
+        return self._open.roots
+
+    def __getitem__(self, cid: CIDLike, /) -> bytes:
+        return self._open[cid]
+
+    def size_of(self, cid: CIDLike, /) -> int:
+        """Bytes of the block; its data are not read."""
+        return self._open.size_of(cid)
+
+    def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[Block]:
+        """The blocks of all ``cids``, in that order; sections that lie near each other are read as one range."""
+        for block in self._open.get_many(cids):
+            yield block
+            self._open  # noqa: B018  (raises once it is closed)
+
+    def __iter__(self) -> Iterator[CID]:
+        """The CIDs in the order of the archive."""
+        for cid in self._open:
+            yield cid
+            self._open  # noqa: B018
+
+    def __len__(self) -> int:
+        """Sections of the archive."""
+        return len(self._open)
+
+    def put(self, _cid: CIDLike, _data: bytes, /) -> NoReturn:
+        """Always raises :class:`carv2.errors.ReadOnlyError`."""
+        raise ReadOnlyError("a shard is for reading only")
+
+    def put_many(self, _blocks: Iterable[tuple[CIDLike, bytes]], /) -> NoReturn:
+        """Always raises :class:`carv2.errors.ReadOnlyError`."""
+        raise ReadOnlyError("a shard is for reading only")
+
+    def close(self) -> None:
+        """Let go of the shard; may be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._release()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_closed", True):
+            self._is_closed = True
+            self._abandon()
+            warnings.warn(f"{self.key}: a shard was never released", ResourceWarning, stacklevel=2, source=self)

@@ -1,0 +1,403 @@
+"""The DAG store: shards registered, indexed, acquired, recovered, destroyed, and found by what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from carv2 import multihash
+from carv2.cid import CID
+from carv2.dagstore._core import Core
+from carv2.dagstore._jobs import Deadline
+from carv2.dagstore._opening import IndexLostError, StaleError
+from carv2.dagstore.bulk import initialize_each
+from carv2.dagstore.catalogue import DurableState
+from carv2.dagstore.collection import collect
+from carv2.dagstore.config import DagStoreConfig
+from carv2.dagstore.doctor import Doctor
+from carv2.dagstore.info import ShardInfo, info_of
+from carv2.dagstore.keys import check_key
+from carv2.dagstore.shard import AcquiredShard
+from carv2.dagstore.states import Operation, ShardState
+from carv2.errors import ShardErroredError, ShardInUseError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from concurrent.futures import Executor
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from carv2.cid import CIDLike
+    from carv2.dagstore._live import LiveShard
+    from carv2.dagstore._opening import OpenShard
+    from carv2.dagstore.bulk import InitializeEvent
+    from carv2.dagstore.catalogue import ShardRow
+    from carv2.dagstore.collection import Collected
+    from carv2.dagstore.doctor import Finding
+    from carv2.dagstore.events import Subscription
+    from carv2.dagstore.mounts import Mount, MountRegistry
+
+    Keys: TypeAlias = "list[str]"
+    Collection: TypeAlias = "list[Collected]"
+
+__all__ = ["DagStore"]
+
+_TRIES = 8
+"""How often a shard that is never as it was a moment before is looked at again."""
+
+
+class DagStore:
+    """Thousands of archives as one: each is a shard, read through its mount and the index that the store keeps.
+
+    What is kept on disk are durable facts only, so a crash at any moment needs no repair. Everything may be called
+    from many threads at once, and several processes may use one store; no two index the same shard. Work goes on
+    in threads of the store's, so that a caller who gives up waiting disturbs nobody.
+
+    Args:
+        root: folder of the store, made if there is none: ``catalogue.sqlite``, ``index/``, ``transients/``.
+        mounts: which kinds of mounts there are; None for files and bytes.
+        config: everything that can be set.
+        executor: where indexing runs, such as a ``ProcessPoolExecutor`` or that of a Dask cluster, whose workers
+            see the same folders; None for threads of the store's. It is not shut down.
+
+    Raises:
+        OSError: the folder, or a file in it, cannot be opened.
+
+    >>> import carv2, tempfile
+    >>> from carv2.dagstore import BytesMount
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> fish = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([fish], [(fish, b"fish")]))
+    >>> with DagStore(folder.name) as store:
+    ...     _ = store.register("piece-1", BytesMount(archive))
+    ...     with store.acquire("piece-1", timeout=10) as blocks:
+    ...         blocks[fish], store.shards_with(fish), store.info("piece-1").state.go_name
+    (b'fish', ['piece-1'], 'ShardStateServing')
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        mounts: MountRegistry | None = None,
+        config: DagStoreConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._core = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor)
+        try:
+            self._core.go_on()
+        except BaseException:
+            self.close()
+            raise
+
+    # -- registering ----------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        key: str,
+        mount: Mount | str,
+        *,
+        lazy: bool = False,
+        local_copy: str | os.PathLike[str] | None = None,
+        owner: str = "",
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> ShardInfo:
+        """Register the shard ``key``, whose bytes are behind ``mount``; index it, unless it is ``lazy``.
+
+        Args:
+            key: a piece CID, or any text up to 1024 bytes without control characters.
+            mount: a mount of one of the store's kinds, or the URL of one.
+            lazy: index it when it is first acquired.
+            local_copy: a file with its bytes, or with a CARv2 around the same CARv1, whose own index is adopted if
+                it is sound. It is read instead of the mount as long as it is there, and stays the caller's.
+            owner: who needs it, such as a deal; see :meth:`destroy`.
+            wait: until it is indexed.
+            timeout: seconds to wait.
+
+        Raises:
+            ShardExistsError: the key is known, whatever became of the shard.
+            ShardErroredError: it could not be indexed; it stays registered, to be recovered or destroyed.
+            UnknownMountError: a mount of a kind that the store does not know; nothing was registered.
+            FileNotFoundError: there is no ``local_copy``.
+            WaitTimeoutError: it is not indexed yet; that goes on.
+        """
+        url = self._core.url_of(mount)
+        copy = "" if local_copy is None else os.path.abspath(local_copy)
+        if copy and not os.path.isfile(copy):
+            raise FileNotFoundError(f"{copy}: no such file for the shard {key}")
+        row = self._core.catalogue.add(check_key(key), url, lazy=lazy, local_copy=copy, owner=owner)
+        self._core.counters.add("registered")
+        self._core.note(row, Operation.REGISTER)
+        if lazy:
+            return info_of(row)
+        with self._core.live.entered(key) as shard:
+            job = self._core.begin(shard, row, Operation.INITIALIZE)
+            if wait:
+                self._core.wait(job, Deadline(timeout))
+        return self.info(key)
+
+    def register_many(self, shards: Iterable[tuple[str, Mount | str]]) -> int:
+        """Register ``shards``, pairs of key and mount, lazily; how many were new. Known ones stay as they are."""
+        core = self._core
+
+        def checked() -> Iterator[tuple[str, str]]:
+            for key, mount in shards:
+                yield check_key(key), core.url_of(mount)
+
+        count = core.catalogue.add_many(checked(), lazy=True)
+        core.counters.add("registered", count)
+        return count
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def acquire(self, key: str, *, timeout: float | None = None) -> AcquiredShard:
+        """The blocks of the shard ``key``, indexed first if it must be; close it, or use it as a context manager.
+
+        Args:
+            key: of the shard.
+            timeout: seconds to wait; what was begun goes on for the next who asks.
+
+        Raises:
+            ShardNotFoundError: there is no such shard.
+            ShardErroredError: it failed, now or before.
+            MountError: its bytes cannot be had now; the next call tries again.
+            WaitTimeoutError: it took too long.
+        """
+        deadline = Deadline(timeout)
+        core = self._core
+        core.release_abandoned()
+        with core.live.entered(key) as shard:
+            for _ in range(_TRIES):
+                row = self._available(shard, deadline)
+                try:
+                    opened = self._opened(shard, row, deadline)
+                except IndexLostError:
+                    core.counters.add("rebuilt")
+                    core.wait(core.begin(shard, row, Operation.INITIALIZE), deadline)
+                    continue
+                if (acquired := self._take(shard, row, opened)) is not None:
+                    return acquired
+        raise StateError(f"{key}: the shard is being changed all the time")
+
+    def _available(self, shard: LiveShard, deadline: Deadline) -> ShardRow:
+        """The row of a shard that is available, made so if it is not."""
+        core = self._core
+        row = core.catalogue.find(shard.key)
+        if shard.is_busy or row.state is DurableState.NEW:
+            return core.wait(core.begin(shard, row, Operation.INITIALIZE), deadline)
+        if row.state is DurableState.ERRORED:
+            if not core.recovery.take(row):
+                raise ShardErroredError(row.key, cause=row.error, error_type=row.error_type)
+            return core.wait(core.begin(shard, row, Operation.RECOVER), deadline)
+        return row
+
+    def _opened(self, shard: LiveShard, row: ShardRow, deadline: Deadline) -> OpenShard | None:
+        """The shard open, in one go for all who want it; None if it was closed again meanwhile."""
+        core = self._core
+        with shard.lock:
+            if shard.opened is not None and shard.opened.generation == row.generation:
+                return shard.opened
+            if shard.opening is None or shard.opening.is_done:
+                shard.opening = core.start_opening(shard, row)
+            opening = shard.opening
+        try:
+            core.wait(opening, deadline)
+        except StaleError as error:
+            core.fail(row, error)
+            raise ShardErroredError(row.key, cause=str(error), error_type="MountError") from error
+        return shard.opened
+
+    def _take(self, shard: LiveShard, row: ShardRow, opened: OpenShard | None) -> AcquiredShard | None:
+        """One reader more, if it is still open."""
+        core = self._core
+        with shard.lock:
+            if opened is None or not opened.enter():
+                return None
+            shard.references += 1
+            references = shard.references
+        core.counters.add("acquired")
+        core.touched(shard.key)
+        core.note(row, Operation.ACQUIRE, references=references)
+        return AcquiredShard(
+            shard.key,
+            opened.blockstore,
+            release=lambda: core.release(shard, opened),
+            abandon=lambda: core.abandon(shard, opened),
+        )
+
+    # -- by content -----------------------------------------------------------------------------------------
+
+    def shards_with(self, cid: CIDLike) -> Keys:
+        """Keys of the shards that have a block of the multihash of ``cid``, or that is it; empty if none has."""
+        return self._core.catalogue.shards_with(_multihash_of(cid))
+
+    def shards_with_many(self, cids: Iterable[CIDLike]) -> dict[bytes, Keys]:
+        """The same for many at once, by multihash; those that no shard has are not in it."""
+        return self._core.catalogue.shards_with_many(map(_multihash_of, cids))
+
+    # -- managing -------------------------------------------------------------------------------------------
+
+    def initialize(self, key: str, *, timeout: float | None = None) -> ShardInfo:
+        """Index a shard that is new.
+
+        Raises:
+            StateError: it is not new.
+            ShardErroredError: it failed.
+            ShardNotFoundError: there is no such shard.
+            WaitTimeoutError: it goes on.
+        """
+        with self._core.live.entered(key) as shard:
+            row = self._core.catalogue.find(key)
+            state = self._core.state_of(row)
+            if state is not ShardState.NEW:
+                raise StateError(f"cannot initialize shard; expected state ShardStateNew, was: {state.go_name}")
+            self._core.wait(self._core.begin(shard, row, Operation.INITIALIZE), Deadline(timeout))
+        return self.info(key)
+
+    def recover(self, key: str, *, timeout: float | None = None) -> ShardInfo:
+        """Index a shard anew that is errored: its local copy and its index go first.
+
+        Raises:
+            StateError: it is not errored.
+            ShardErroredError: it failed again.
+            ShardNotFoundError: there is no such shard.
+            WaitTimeoutError: it goes on.
+        """
+        with self._core.live.entered(key) as shard:
+            row = self._core.catalogue.find(key)
+            state = self._core.state_of(row)
+            if state is not ShardState.ERRORED:
+                raise StateError(f"cannot recover shard; expected state ShardStateErrored, was: {state.go_name}")
+            self._core.wait(self._core.begin(shard, row, Operation.RECOVER), Deadline(timeout))
+        return self.info(key)
+
+    def destroy(self, key: str, *, owner: str = "", force: bool = False) -> bool:
+        """Remove a shard: its state, its index, its entries, its local copy. A caller's own files stay.
+
+        Args:
+            key: of the shard.
+            owner: who needs it no more; it stays as long as others do.
+            force: also under its readers, who may read on until they close it.
+
+        Returns:
+            Whether it is gone; False where others need it.
+
+        Raises:
+            ShardInUseError: somebody reads it or indexes it; nothing was changed.
+            ShardNotFoundError: there is no such shard.
+        """
+        core = self._core
+        core.release_abandoned()
+        row = core.catalogue.find(key)
+        with core.live.entered(key) as shard:
+            self._check_unused(shard, force=force)
+            with self._lease_to_destroy(key):
+                self._check_unused(shard, force=force)
+                if owner and core.catalogue.remove_owner(key, owner):
+                    return False
+                core.discard(shard, row)
+        core.counters.add("destroyed")
+        core.note(row, Operation.DESTROY)
+        return True
+
+    @contextlib.contextmanager
+    def _lease_to_destroy(self, key: str) -> Iterator[None]:
+        leases = self._core.leases
+        if not self._core.catalogue.try_lease(key, leases.holder, self._core.config.lease_seconds):
+            raise ShardInUseError(key, references=0)
+        try:
+            yield
+        finally:
+            self._core.catalogue.release_lease(key, leases.holder)
+
+    @staticmethod
+    def _check_unused(shard: LiveShard, *, force: bool) -> None:
+        if shard.is_busy or (shard.references and not force):
+            raise ShardInUseError(shard.key, references=shard.references)
+
+    def initialize_all(
+        self, *, concurrency: int = 0, include_sealed: bool = False
+    ) -> Generator[InitializeEvent, None, None]:
+        """Index all shards that are new, so many at once (0: all); two events for each, as it begins and ends.
+
+        Args:
+            concurrency: shards at once, within the limits of the configuration.
+            include_sealed: also those whose bytes are not ready at their origin, which has to work first. Those
+                whose mount cannot be asked are left out without it.
+
+        Close the generator to begin no more.
+        """
+        new = (row for row in self._core.catalogue.rows(state=DurableState.NEW))
+        keys = [row.key for row in new if include_sealed or self._core.is_ready(row)]
+        return initialize_each(self, keys, concurrency=concurrency)
+
+    def gc(self, *, max_idle: float = 0.0) -> Collection:
+        """Remove the local copies that nobody uses, and did not for ``max_idle`` seconds; what became of each."""
+        return collect(self._core, max_idle=max_idle)
+
+    def doctor(self, *, repair: bool = False, thorough: bool = False, mounts: bool = True) -> Iterator[Finding]:
+        """Look over the store; what is wrong, as it is found.
+
+        Args:
+            repair: mend what can be mended.
+            thorough: read index files whole.
+            mounts: ask the mounts whether their bytes are still there, and still the same.
+        """
+        return Doctor(self._core, repair=repair, thorough=thorough, mounts=mounts).findings()
+
+    def info(self, key: str) -> ShardInfo:
+        """One shard; ShardNotFoundError if there is none of that key."""
+        row = self._core.catalogue.find(key)
+        is_busy, references = self._core.live.peek(key)
+        is_busy = is_busy or self._core.catalogue.lease_of(key) is not None  # in any process
+        return info_of(row, is_busy=is_busy, references=references)
+
+    def list(self, *, state: ShardState | None = None, prefix: str = "") -> Iterator[ShardInfo]:
+        """The shards in the order of their keys, all of them or those in one state, or with one prefix."""
+        activity = self._core.live.activity()
+        for row in self._core.catalogue.rows(prefix=prefix):
+            is_busy, references = activity.get(row.key, (False, 0))
+            info = info_of(row, is_busy=is_busy, references=references)
+            if state is None or info.state is state:
+                yield info
+
+    def __len__(self) -> int:
+        """How many shards there are."""
+        return len(self._core.catalogue)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._core.catalogue.get(key) is not None
+
+    def counters(self) -> dict[str, int]:
+        """How often things happened since the store was opened, by the names of :data:`COUNTERS`."""
+        return self._core.counters.snapshot()
+
+    def subscribe(self, size: int = 1024) -> Subscription:
+        """Hear of everything that happens in this process from now on; a slow listener loses the oldest events."""
+        return self._core.events.subscribe(size)
+
+    def close(self, *, timeout: float = 10.0) -> None:
+        """Close everything: what reads a shard gets ClosedError. May be called twice.
+
+        Waits up to ``timeout`` seconds for work that is under way; what is not done then is left as by a crash.
+        """
+        self._core.close(timeout)
+
+    def __enter__(self) -> DagStore:  # noqa: PYI034  (typing.Self needs Python 3.11)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _multihash_of(found: CIDLike) -> bytes:
+    """The multihash of a CID; bytes that are a multihash are taken as they are (none begins as a CIDv1 does)."""
+    if isinstance(found, bytes) and found[:1] != b"\x01":
+        multihash.decode(found)
+        return found
+    return CID.of(found).multihash
