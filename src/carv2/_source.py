@@ -8,8 +8,10 @@ short read is never taken for data.
 from __future__ import annotations
 
 import abc
+import errno
 import io
 import os
+import stat
 import threading
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
 
@@ -103,6 +105,16 @@ class FileSource(_Exact):
             os.close(fd)
             raise IsADirectoryError(21, os.strerror(21), os.fspath(path))
         return cls(fd)
+
+    @classmethod
+    def open_regular(cls, path: str | os.PathLike[str]) -> FileSource:
+        """Open ``path`` if it is a regular file, without waiting; OSError for a pipe, a device or a folder."""
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # a named pipe would wait for its writer
+        fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return cls(fd)
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
     @classmethod
     def temporary(cls, chunks: Iterable[bytes]) -> FileSource:

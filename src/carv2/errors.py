@@ -41,6 +41,7 @@ __all__ = [
     "IntegrityError",
     "LimitError",
     "LockedError",
+    "MountChangedError",
     "MountError",
     "NoIndexError",
     "PathNotFoundError",
@@ -337,6 +338,10 @@ class MountError(CarError):
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(f"{message} ({url})" if url else message)
         self.url = url
+
+
+class MountChangedError(MountError, ChangedError):
+    """The bytes behind ``url`` changed while they were being read."""
 
 
 class UnknownMountError(CarError, LookupError):

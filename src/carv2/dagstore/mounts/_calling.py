@@ -1,0 +1,63 @@
+"""Calls of code that is not ours: what they raise becomes a MountError, and they may take only so long."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from carv2.dagstore.mounts._urls import shown
+from carv2.errors import CarError, MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+T = TypeVar("T")
+
+
+def mount_error(message: str, url: str) -> MountError:
+    """The error that ``message`` says of ``url``, which is shown without secrets."""
+    return MountError(message, url=shown(url))
+
+
+@contextlib.contextmanager
+def calling(url: str) -> Generator[None]:
+    """Make a MountError with ``url`` of whatever is raised in here; carv2's own errors pass."""
+    try:
+        yield
+    except CarError:
+        raise
+    except FileNotFoundError as error:
+        raise mount_error("there is nothing", url) from error
+    except Exception as error:
+        raise mount_error(describe(error), url) from error
+
+
+def describe(error: Exception) -> str:
+    """The class of an exception and what it says, on one line."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {shown(text)}" if text else name
+
+
+def within(seconds: float | None, call: Callable[[], T], url: str) -> T:
+    """What ``call`` gives; MountError if it takes longer than ``seconds``: it then goes on by itself."""
+    if seconds is None:
+        return call()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="carv2-mount")
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise mount_error(f"no answer within {seconds:g} s", url)
+    return results[0]
