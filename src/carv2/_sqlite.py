@@ -16,7 +16,11 @@ LOCK_TIMEOUT = 30.0
 
 
 def open_database(
-    path: str | os.PathLike[str], versions: Sequence[str], *, timeout: float = LOCK_TIMEOUT
+    path: str | os.PathLike[str],
+    versions: Sequence[str],
+    *,
+    timeout: float = LOCK_TIMEOUT,
+    page_size: int | None = None,
 ) -> sqlite3.Connection:
     """The database at ``path``, made or brought up to the last of ``versions`` if need be; in autocommit mode.
 
@@ -27,6 +31,7 @@ def open_database(
         path: of the file; its folder exists.
         versions: SQL scripts, each of which makes the schema's next version of the one before it.
         timeout: seconds to wait for a lock.
+        page_size: bytes, for a database that is made; None: as SQLite likes.
 
     Raises:
         StateError: a newer program has been there.
@@ -42,6 +47,8 @@ def open_database(
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
     try:
+        if page_size is not None:
+            database.execute(f"PRAGMA page_size={page_size}")
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.execute("PRAGMA foreign_keys=ON")

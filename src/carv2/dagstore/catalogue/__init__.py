@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from carv2.dagstore.catalogue.interface import Catalogue, IndexStore
 from carv2.dagstore.catalogue.records import DurableState, IndexFacts, Lease, ShardRow
+from carv2.dagstore.catalogue.sql import open_catalogue
 
-__all__ = ["DurableState", "IndexFacts", "Lease", "ShardRow"]
+__all__ = ["Catalogue", "DurableState", "IndexFacts", "IndexStore", "Lease", "ShardRow", "open_catalogue"]

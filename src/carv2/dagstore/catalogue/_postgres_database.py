@@ -1,0 +1,192 @@
+"""The catalogue's database on a PostgreSQL server, which may be restarted while it is used."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from carv2.dagstore.catalogue._postgres_pool import Pool
+from carv2.dagstore.catalogue._sql import PATIENCE, VERSIONS, schema
+from carv2.errors import StateError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import psycopg
+
+    from carv2.dagstore.catalogue._sql import Transaction
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+"""Seconds between two attempts."""
+_TOKEN_SECONDS = 86400.0
+"""So long it is known that a transaction was done: far longer than anybody asks."""
+_PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "25P03", "53300"})
+"""Serialization failure, deadlock; shut down, crashed, starting; idle for too long; too many connections."""
+_LOCKED, _FULL = "55P03", "53100"
+_MAKING_TABLES = 0x6361727632  # "carv2": a lock that only carv2 asks for
+_WORDS = {
+    "id": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "blob": "BYTEA",
+    "empty": "''",
+    "collate": 'COLLATE "C"',
+    "packed": "",
+}
+
+
+class PostgresDatabase:
+    """See :class:`carv2.dagstore.catalogue._sql.Database`.
+
+    What fails because the server went away is tried again for ``patience`` seconds. Without an answer to a COMMIT
+    nobody knows whether it was done; a transaction that must not be done twice notes a token, so that the next
+    attempt finds out: its note waits for that of a transaction which still runs, and fails if that one was kept.
+    """
+
+    now = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+    row_lock = " FOR UPDATE"
+    chunk = 1 << 13
+
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._pool = Pool(url, patience)
+        try:
+            self._retried(self._make_tables, min(patience, 5.0))
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        def ask() -> list[tuple[Any, ...]]:
+            with self._pool.connection() as connection:
+                return _rows(connection, sql, parameters)
+
+        return self._retried(ask)
+
+    def transact(self, work: Callable[[Transaction], T], *, once: bool = False, durable: bool = True) -> T:  # noqa: ARG002
+        return cast("T", self._retried(_Attempt(self._pool, work, once)))
+
+    def shards_of(self, multihashes: Sequence[bytes]) -> list[tuple[bytes, str]]:
+        find = "SELECT b.mh, s.key FROM blocks b JOIN shards s ON s.id = b.shard WHERE b.mh = ANY(%b::bytea[])"
+        return cast("list[tuple[bytes, str]]", self.query(find, (list(multihashes),)))
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _retried(self, call: Callable[[], T], patience: float | None = None) -> T:
+        import psycopg  # noqa: PLC0415  (optional)
+
+        patience = self._patience if patience is None else patience
+        until = time.monotonic() + patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return call()
+            except psycopg.Error as error:
+                if not _may_pass(error) or time.monotonic() + pause > until:
+                    self._fail(error, patience)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _make_tables(self) -> None:
+        with self._pool.connection() as connection, connection.transaction():
+            _rows(connection, "SELECT pg_advisory_xact_lock(?)", (_MAKING_TABLES,))
+            connection.execute("CREATE TABLE IF NOT EXISTS carv2_schema (version INTEGER NOT NULL PRIMARY KEY)")
+            ((found,),) = _rows(connection, "SELECT COALESCE(MAX(version), 0) FROM carv2_schema")
+            if found > len(VERSIONS):
+                raise StateError(f"a newer carv2 made this database: version {found}, known up to {len(VERSIONS)}")
+            for number, version in enumerate(VERSIONS[found:], start=found + 1):
+                for statement in schema(version, **_WORDS):
+                    connection.execute(cast("Any", statement))
+                connection.execute("INSERT INTO carv2_schema (version) VALUES (%s)", (number,))
+            connection.execute(_in_psycopg(f"DELETE FROM done WHERE at < {self.now} - {_TOKEN_SECONDS}"))  # noqa: S608
+
+    def _fail(self, error: psycopg.Error, patience: float) -> NoReturn:
+        text = str(error).strip() or type(error).__name__
+        if error.sqlstate == _LOCKED:
+            raise WaitTimeoutError(f"{self._pool.name}: another process writes", seconds=patience) from error
+        if error.sqlstate == _FULL:
+            raise OSError(errno.ENOSPC, text, self._pool.name) from error
+        if _may_pass(error):
+            raise ConnectionError(
+                errno.ECONNRESET, f"no answer within {patience:g} s: {text}", self._pool.name
+            ) from error
+        raise OSError(errno.EIO, text, self._pool.name) from error
+
+
+class _Attempt:
+    """A transaction that is tried until it is known to be done."""
+
+    def __init__(self, pool: Pool, work: Callable[[Transaction], Any], once: bool) -> None:
+        self._pool, self._work = pool, work
+        self._token = secrets.token_hex(16) if once else ""
+        self._result: Any = None
+
+    def __call__(self) -> Any:
+        with self._pool.connection() as connection, connection.transaction():
+            transaction = _PostgresTransaction(connection)
+            if not self._was_done(transaction):
+                self._result = self._work(transaction)
+        return self._result
+
+    def _was_done(self, transaction: _PostgresTransaction) -> bool:
+        """Whether an attempt before this one was kept after all."""
+        if not self._token:
+            return False
+        note = f"INSERT INTO done (token, at) VALUES (?, {PostgresDatabase.now}) ON CONFLICT DO NOTHING"  # noqa: S608
+        return not transaction.run(note, (self._token,))
+
+
+class _PostgresTransaction:
+    """See :class:`carv2.dagstore.catalogue._sql.Transaction`."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return _rows(self._connection, sql, parameters)
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        return self._connection.execute(_in_psycopg(sql), parameters).rowcount
+
+    def add_shards(self, shards: Sequence[tuple[str, str]], lazy: bool) -> int:
+        now = PostgresDatabase.now
+        return self.run(
+            f"INSERT INTO shards (key, url, lazy, created, updated) SELECT key, url, ?, {now}, {now}"  # noqa: S608
+            " FROM unnest(?::text[], ?::text[]) AS given (key, url) ON CONFLICT DO NOTHING",
+            (int(lazy), [key for key, _ in shards], [url for _, url in shards]),
+        )
+
+    def add_blocks(self, shard: int, multihashes: Sequence[bytes]) -> int:
+        insert = (
+            "INSERT INTO blocks (mh, shard) SELECT mh, ? FROM unnest(%b::bytea[]) AS given (mh)"
+            " ON CONFLICT DO NOTHING"
+        )
+        return self.run(insert, (shard, list(multihashes)))
+
+    def drop_blocks(self, shard: int, multihashes: Sequence[bytes]) -> int:
+        return self.run("DELETE FROM blocks WHERE shard = ? AND mh = ANY(%b::bytea[])", (shard, list(multihashes)))
+
+
+def _rows(
+    connection: psycopg.Connection[tuple[Any, ...]], sql: str, parameters: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    return connection.execute(_in_psycopg(sql), parameters, binary=True).fetchall()
+
+
+@functools.lru_cache(maxsize=256)
+def _in_psycopg(sql: str) -> Any:
+    return sql.replace("?", "%s")
+
+
+def _may_pass(error: psycopg.Error) -> bool:
+    """Whether the same call may succeed a little later."""
+    import psycopg  # noqa: PLC0415
+
+    state = error.sqlstate
+    if state is None:  # the connection was lost, or not made
+        return isinstance(error, psycopg.OperationalError)
+    return state[:2] == "08" or state in _PASSING
