@@ -1,1 +1,51 @@
 """The DAG store: thousands of archives as one."""
+
+from carv2.dagstore.bulk import InitializeEvent
+from carv2.dagstore.collection import Collected
+from carv2.dagstore.config import DagStoreConfig, read_config
+from carv2.dagstore.counters import COUNTERS
+from carv2.dagstore.doctor import Finding, Problem
+from carv2.dagstore.events import Event, Subscription
+from carv2.dagstore.info import ShardInfo
+from carv2.dagstore.mounts import (
+    BytesMount,
+    FileMount,
+    FsspecMount,
+    Mount,
+    MountRegistry,
+    MountStat,
+    PieceMount,
+    PieceResolver,
+    default_registry,
+)
+from carv2.dagstore.shard import AcquiredShard
+from carv2.dagstore.states import TRANSITIONS, Operation, ShardState, Transition
+from carv2.dagstore.store import DagStore
+
+__all__ = [
+    "COUNTERS",
+    "TRANSITIONS",
+    "AcquiredShard",
+    "BytesMount",
+    "Collected",
+    "DagStore",
+    "DagStoreConfig",
+    "Event",
+    "FileMount",
+    "Finding",
+    "FsspecMount",
+    "InitializeEvent",
+    "Mount",
+    "MountRegistry",
+    "MountStat",
+    "Operation",
+    "PieceMount",
+    "PieceResolver",
+    "Problem",
+    "ShardInfo",
+    "ShardState",
+    "Subscription",
+    "Transition",
+    "default_registry",
+    "read_config",
+]

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from carv2._folder import make_folder
 from carv2.dagstore._initializing import Initializer
 from carv2.dagstore._jobs import Deadline, Job, JobThreads
 from carv2.dagstore._leases import LeaseKeeper, holder_name
@@ -19,8 +18,7 @@ from carv2.dagstore.catalogue import DurableState, open_catalogue
 from carv2.dagstore.collection import collect
 from carv2.dagstore.counters import Counters
 from carv2.dagstore.events import Event, EventHub
-from carv2.dagstore.indexing import multihashes_of
-from carv2.dagstore.indices import IndexFolder
+from carv2.dagstore.indices import IndexFolder, multihashes_of
 from carv2.dagstore.mounts import Mount, default_registry
 from carv2.dagstore.recovery import RecoveryPolicy
 from carv2.dagstore.states import Operation, ShardState, visible_state
@@ -53,7 +51,7 @@ class Core:
         self.events, self.counters, self.recovery = EventHub(), Counters(), RecoveryPolicy(config)
         self.throttles = Throttles(config)
         self.closing = threading.Event()
-        make_folder(root)
+        os.makedirs(root, exist_ok=True)
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from carv2.dagstore._opening import facts_of
 from carv2.dagstore.catalogue import DurableState
-from carv2.dagstore.indexing import IndexTask, multihashes_of, run_index_task
-from carv2.dagstore.mounts import FileMount
+from carv2.dagstore.indexing import IndexTask, run_index_task
+from carv2.dagstore.indices import multihashes_of
 from carv2.errors import CarError, ShardErroredError, ShardNotFoundError
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from carv2.dagstore._leases import LeaseKeeper
     from carv2.dagstore._opening import Opener
-    from carv2.dagstore.catalogue import Catalogue, ShardRow
+    from carv2.dagstore.catalogue import Catalogue, IndexFacts, ShardRow
     from carv2.dagstore.counters import Counters
     from carv2.dagstore.indexing import IndexResult
     from carv2.dagstore.indices import IndexFolder, OpenIndex
-    from carv2.dagstore.mounts import Mount, MountRegistry
+    from carv2.dagstore.mounts import MountRegistry
     from carv2.dagstore.throttles import Throttles
     from carv2.dagstore.transients import Transients
 
@@ -87,22 +87,28 @@ class Initializer:
             if recover:
                 self._transients.drop(row.key)
             result = self._built(row)
+            if result.facts is None:
+                raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
             self._leases.check(row.key)
-            if row.generation and result.facts.digest != row.index_digest:
-                old = None if before is None else multihashes_of(before.index)
-                self._catalogue.remove_multihashes(row.key, old)
-            with self._indices.open(row.key, result.facts) as made:
-                self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
+            self._enter_multihashes(row, before, result.facts)
         self._catalogue.set_available(
             row.key,
             index=result.facts,
-            source_size=result.source_size,
-            source_tag=result.source_tag,
+            source_size=None if row.local_copy else result.source_size,  # the mount was not asked
+            source_tag="" if row.local_copy else result.source_tag,
             inverted=True,
             holder=self._leases.holder,
         )
         if result.adopted:
             self._counters.add("adopted")
+
+    def _enter_multihashes(self, row: ShardRow, before: OpenIndex | None, facts: IndexFacts) -> None:
+        """Make the inverted index say what the new index says, and no more."""
+        if row.generation and facts.digest != row.index_digest:
+            old = None if before is None else multihashes_of(before.index)
+            self._catalogue.remove_multihashes(row.key, old)
+        with self._indices.open(row.key, facts) as made:
+            self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
 
     def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
         """The index that is about to be replaced, which stays readable while it is held."""
@@ -113,31 +119,26 @@ class Initializer:
         return None
 
     def _built(self, row: ShardRow) -> IndexResult:
-        with self._mount_for(row) as mount:
-            task = IndexTask(key=row.key, mount=mount, index_folder=self._indices.path)
-            with self._throttles.indexing:
-                if self._executor is None:
-                    result = run_index_task(task)
-                else:
-                    result = self._executor.submit(run_index_task, task).result()
-        if result.error:
-            raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
-        return result
+        with self._task_for(row) as task, self._throttles.indexing:
+            if self._executor is None:
+                return run_index_task(task)
+            return self._executor.submit(run_index_task, task).result()
 
     @contextlib.contextmanager
-    def _mount_for(self, row: ShardRow) -> Generator[Mount]:
-        """A mount that can be read anywhere: a file of the caller's, the shard's own, or its local copy."""
+    def _task_for(self, row: ShardRow) -> Generator[IndexTask]:
+        """What to index: a file of the caller's, the mount where it can be read anywhere, or its local copy."""
+        folder = self._indices.folder
         if row.local_copy:
-            yield FileMount(row.local_copy)
+            yield IndexTask(row.key, folder, path=row.local_copy)
             return
         mount = self._mounts.instantiate(row.url)
         stat = self._opener.stat(mount)
         with self._throttles.fetching(ready=stat.ready):
             if mount.random_access:
-                yield mount
+                yield IndexTask(row.key, folder, mount=mount)
                 return
             path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
         try:
-            yield FileMount(path)
+            yield IndexTask(row.key, folder, path=path, source_tag=stat.tag)
         finally:
             self._transients.unpin(row.key)

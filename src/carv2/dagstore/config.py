@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
 
@@ -142,11 +143,11 @@ def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:
 
 
 def _parse(text: str) -> Mapping[str, object]:
-    try:
-        import tomllib  # noqa: PLC0415  (a parser, for those who have a file)
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef,unused-ignore]  # noqa: PLC0415
-    return tomllib.loads(text)
+    import importlib  # noqa: PLC0415  (a parser, for those who have a file)
+
+    parser: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    parsed: Mapping[str, object] = parser.loads(text)
+    return parsed
 
 
 def config_of(table: Mapping[str, object]) -> DagStoreConfig:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import enum
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from carv2.dagstore._opening import facts_of
 from carv2.dagstore.catalogue import DurableState
-from carv2.dagstore.indexing import multihashes_of
+from carv2.dagstore.indices import multihashes_of
 from carv2.errors import CarError, ShardInUseError
 
 if TYPE_CHECKING:
@@ -90,10 +91,7 @@ class Doctor:
     def _look_at_index(self, row: ShardRow) -> Iterator[Finding]:
         indices = self._core.indices
         try:
-            if self._thorough:
-                indices.verify(row.key, facts_of(row))
-            with indices.open(row.key, facts_of(row)):
-                pass
+            indices.open(row.key, facts_of(row), check="whole" if self._thorough else "usual").close()
         except FileNotFoundError:
             found = Finding(row.key, Problem.INDEX_MISSING, "", "index it anew")
         except (CarError, OSError) as error:
@@ -130,10 +128,10 @@ class Doctor:
             yield Finding(row.key, problem, str(error), "put its bytes back, or destroy the shard")
 
     def _left_over(self) -> Iterator[Finding]:
-        for key in self._core.indices.keys():  # noqa: SIM118  (no mapping)
-            if self._core.catalogue.get(key) is None:
-                found = Finding(key, Problem.INDEX_OF_NOBODY, "", "remove it")
-                yield self._mended(found, lambda key=key: self._core.indices.drop(key))  # type: ignore[misc]
+        indices = self._core.indices
+        for name in indices.strays(row.key for row in self._core.catalogue.rows()):
+            found = Finding(name, Problem.INDEX_OF_NOBODY, "", "remove it")
+            yield self._mended(found, partial(indices.drop_stray, name))
 
     # -- mending --------------------------------------------------------------------------------------------
 

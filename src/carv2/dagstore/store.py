@@ -304,7 +304,7 @@ class DagStore:
         return True
 
     @contextlib.contextmanager
-    def _lease_to_destroy(self, key: str) -> Iterator[None]:
+    def _lease_to_destroy(self, key: str) -> Generator[None]:
         leases = self._core.leases
         if not self._core.catalogue.try_lease(key, leases.holder, self._core.config.lease_seconds):
             raise ShardInUseError(key, references=0)
