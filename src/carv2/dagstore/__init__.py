@@ -6,7 +6,10 @@ from carv2.dagstore.config import DagStoreConfig, read_config
 from carv2.dagstore.counters import COUNTERS
 from carv2.dagstore.doctor import Finding, Problem
 from carv2.dagstore.events import Event, Subscription
+from carv2.dagstore.global_store import GlobalBlockstore
+from carv2.dagstore.golayout import GoExport, GoImport
 from carv2.dagstore.info import ShardInfo
+from carv2.dagstore.migration import ACTIVE_STATES, Deal, MigrationReport
 from carv2.dagstore.mounts import (
     BytesMount,
     FileMount,
@@ -23,6 +26,7 @@ from carv2.dagstore.states import TRANSITIONS, Operation, ShardState, Transition
 from carv2.dagstore.store import DagStore
 
 __all__ = [
+    "ACTIVE_STATES",
     "COUNTERS",
     "TRANSITIONS",
     "AcquiredShard",
@@ -30,11 +34,16 @@ __all__ = [
     "Collected",
     "DagStore",
     "DagStoreConfig",
+    "Deal",
     "Event",
     "FileMount",
     "Finding",
     "FsspecMount",
+    "GlobalBlockstore",
+    "GoExport",
+    "GoImport",
     "InitializeEvent",
+    "MigrationReport",
     "Mount",
     "MountRegistry",
     "MountStat",

@@ -51,6 +51,8 @@ class Core:
         self.events, self.counters, self.recovery = EventHub(), Counters(), RecoveryPolicy(config)
         self.throttles = Throttles(config)
         self.closing = threading.Event()
+        self.round = 0
+        """Grows when blocks become findable in this process."""
         os.makedirs(root, exist_ok=True)
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
@@ -160,6 +162,7 @@ class Core:
                 self.note(now, Operation.FAIL, references=shard.references)
             raise
         self.recovery.forget(row.key)
+        self.round += 1
         self.counters.add("recovered" if recover else "initialized")
         self.note(done, Operation.MAKE_AVAILABLE, references=shard.references)
         return done

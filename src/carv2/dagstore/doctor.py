@@ -163,5 +163,6 @@ class Doctor:
                 inverted=True,
                 holder=core.leases.holder,
             )
+            core.round += 1
         finally:
             core.catalogue.release_lease(row.key, core.leases.holder)

@@ -16,14 +16,16 @@ from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.collection import collect
 from carv2.dagstore.config import DagStoreConfig
 from carv2.dagstore.doctor import Doctor
+from carv2.dagstore.golayout import carv2_url, export_go, import_go
 from carv2.dagstore.info import ShardInfo, info_of
 from carv2.dagstore.keys import check_key
+from carv2.dagstore.migration import migrate_deals
 from carv2.dagstore.shard import AcquiredShard
 from carv2.dagstore.states import Operation, ShardState
 from carv2.errors import ShardErroredError, ShardInUseError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Executor
     from types import TracebackType
     from typing import TypeAlias
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from carv2.dagstore.collection import Collected
     from carv2.dagstore.doctor import Finding
     from carv2.dagstore.events import Subscription
+    from carv2.dagstore.golayout import GoExport, GoImport
+    from carv2.dagstore.migration import Deal, MigrationReport
     from carv2.dagstore.mounts import Mount, MountRegistry
 
     Keys: TypeAlias = "list[str]"
@@ -238,6 +242,11 @@ class DagStore:
         """The same for many at once, by multihash; those that no shard has are not in it."""
         return self._core.catalogue.shards_with_many(map(_multihash_of, cids))
 
+    @property
+    def round(self) -> int:
+        """Grows whenever blocks become findable through this object: what was missing before may be there now."""
+        return self._core.round
+
     # -- managing -------------------------------------------------------------------------------------------
 
     def initialize(self, key: str, *, timeout: float | None = None) -> ShardInfo:
@@ -347,6 +356,41 @@ class DagStore:
             mounts: ask the mounts whether their bytes are still there, and still the same.
         """
         return Doctor(self._core, repair=repair, thorough=thorough, mounts=mounts).findings()
+
+    # -- moving in and out ----------------------------------------------------------------------------------
+
+    def migrate(
+        self,
+        deals: Iterable[Deal],
+        *,
+        mount_of: Callable[[str], Mount | str] = "piece://{}".format,
+        again: bool = False,
+    ) -> MigrationReport:
+        """Register the pieces of all active ``deals``, lazily, in one pass; once, however often it is called.
+
+        Args:
+            deals: all that there are, in any order and state; several may share a piece.
+            mount_of: the mount of a piece CID.
+            again: also where it was done before; what is known stays as it is.
+        """
+        return migrate_deals(self._core, deals, mount_of=mount_of, again=again)
+
+    def export_go(self, folder: str | os.PathLike[str]) -> GoExport:
+        """Write what is known of the shards, and their indexes, as the Go dagstore keeps them; see ``golayout``."""
+        return export_go(self._core, os.path.abspath(folder))
+
+    def import_go(self, folder: str | os.PathLike[str], *, url_of: Callable[[str], str] = carv2_url) -> GoImport:
+        """Register the shards in a folder that :meth:`export_go` wrote, or that was made of a Go dagstore's files.
+
+        Args:
+            folder: with ``shards.jsonl`` and ``index/``.
+            url_of: the URL here of one there.
+
+        Indexes of format 0x0401 are taken over; the other shards are indexed when they are first acquired.
+        """
+        return import_go(self._core, os.path.abspath(folder), url_of=url_of)
+
+    # -- looking --------------------------------------------------------------------------------------------
 
     def info(self, key: str) -> ShardInfo:
         """One shard; ShardNotFoundError if there is none of that key."""
