@@ -36,8 +36,8 @@ class GlobalBlockstore(ReadsOneByOne):
     """The blocks of all shards, each looked up in the inverted index, read from one shard that has it and checked.
 
     Shards stay acquired after a read, so that the next one costs no more than in the shard itself; the one not
-    read for longest goes when there are too many. Where a shard cannot be acquired or read, the next that has the block
-    is tried. Threads may share it.
+    read for longest goes when there are too many. Where a shard cannot be acquired or read, the next that has the
+    block is tried. Threads may share it.
 
     Args:
         store: the shards. It is not closed with this.

@@ -142,15 +142,10 @@ def _take_record(core: Core, indices: IndexFolder, line: bytes, url_of: Callable
     fields = cast("dict[str, object]", record)
     key, url, state = fields.get("k"), fields.get("u"), fields.get("s")
     if not isinstance(key, str) or not isinstance(url, str) or not isinstance(state, int):
-        raise ValueError("a record needs the texts k and u, and the number s")
+        raise ValueError("a record needs the texts k and u, and the number s")  # noqa: TRY004  (the same)
     copy = fields.get("t")
-    local_copy = copy if isinstance(copy, str) and os.path.isfile(copy) else ""
-    core.catalogue.add(
-        check_key(key),
-        core.url_of(url_of(url)),
-        lazy=True,
-        local_copy=os.path.abspath(local_copy) if local_copy else "",
-    )
+    local_copy = os.path.abspath(copy) if isinstance(copy, str) and os.path.isfile(copy) else ""
+    core.catalogue.add(check_key(key), core.url_of(url_of(url)), lazy=True, local_copy=local_copy)
     if state == ShardState.ERRORED:
         core.catalogue.set_error(key, "", str(fields.get("e") or "errored in the Go dagstore"))
     return state in {ShardState.AVAILABLE, ShardState.SERVING} and _take_index(core, indices, key)

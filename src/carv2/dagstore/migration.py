@@ -1,4 +1,4 @@
-"""Moving to the DAG store: one pass that registers the pieces of all active deals, once. Source: Lotus' migrator."""
+"""Moving to the DAG store: one pass that registers the pieces of all active deals, once, as Lotus' migrator."""
 
 from __future__ import annotations
 

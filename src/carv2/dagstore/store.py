@@ -376,7 +376,7 @@ class DagStore:
         return migrate_deals(self._core, deals, mount_of=mount_of, again=again)
 
     def export_go(self, folder: str | os.PathLike[str]) -> GoExport:
-        """Write what is known of the shards, and their indexes, as the Go dagstore keeps them; see ``golayout``."""
+        """Write what is known of the shards, and their indexes, as the Go dagstore keeps them: see the module."""
         return export_go(self._core, os.path.abspath(folder))
 
     def import_go(self, folder: str | os.PathLike[str], *, url_of: Callable[[str], str] = carv2_url) -> GoImport:
