@@ -6,5 +6,7 @@ Needs pytest and hypothesis (the extra ``test``); nothing else in carv2 imports 
 from __future__ import annotations
 
 from carv2.testing.blockstores import BlockstoreTests, WritableBlockstoreTests
+from carv2.testing.catalogues import CatalogueTests
+from carv2.testing.index_stores import IndexStoreTests
 
-__all__ = ["BlockstoreTests", "WritableBlockstoreTests"]
+__all__ = ["BlockstoreTests", "CatalogueTests", "IndexStoreTests", "WritableBlockstoreTests"]

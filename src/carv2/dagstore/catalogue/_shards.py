@@ -28,7 +28,8 @@ _TOUCHES, _TOUCH_SECONDS = 1000, 30.0
 
 _SELECT = (
     "SELECT id, key, url, state, lazy, error_type, error, failures, generation, index_size, index_digest,"
-    " index_codec, block_count, inverted, source_size, source_tag, local_copy, created, updated, last_access FROM shards"
+    " index_codec, block_count, inverted, source_size, source_tag, local_copy, created, updated, last_access"
+    " FROM shards"
 )
 _SELECT_ONE = f"{_SELECT} WHERE key = ?"
 _STATES = {state.value: state for state in DurableState}

@@ -1,7 +1,7 @@
 """What a catalogue can do.
 
 :func:`carv2.dagstore.catalogue.open_catalogue` gives one on SQLite or PostgreSQL; whoever writes another runs the
-suites of :mod:`carv2.testing.index_stores` on it.
+suites of :mod:`carv2.testing.catalogues` and :mod:`carv2.testing.index_stores` on it.
 """
 
 from __future__ import annotations
