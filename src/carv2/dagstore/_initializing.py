@@ -60,12 +60,12 @@ class Initializer:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
         """
-        with self._leases.holding(key, give_up=give_up):
+        with self._leases.holding(key, give_up=give_up) as holder:
             row = self._catalogue.find(key)
             if row.state is DurableState.AVAILABLE and row.generation > generation:
                 return row
             try:
-                self._index(row, recover=recover)
+                self._index(row, holder, recover=recover)
             except ShardNotFoundError:
                 raise
             except Exception as error:
@@ -81,7 +81,7 @@ class Initializer:
         self._catalogue.set_error(key, kind, text)
         return ShardErroredError(key, cause=text, error_type=kind)
 
-    def _index(self, row: ShardRow, *, recover: bool) -> None:
+    def _index(self, row: ShardRow, holder: str, *, recover: bool) -> None:
         with contextlib.ExitStack() as held:
             before = self._index_of_before(row, held)
             if recover:
@@ -89,7 +89,7 @@ class Initializer:
             result = self._built(row)
             if result.facts is None:
                 raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
-            self._leases.check(row.key)
+            self._leases.check(holder)
             self._enter_multihashes(row, before, result.facts)
         self._catalogue.set_available(
             row.key,
@@ -97,7 +97,7 @@ class Initializer:
             source_size=None if row.local_copy else result.source_size,  # the mount was not asked
             source_tag="" if row.local_copy else result.source_tag,
             inverted=True,
-            holder=self._leases.holder,
+            holder=holder,
         )
         if result.adopted:
             self._counters.add("adopted")

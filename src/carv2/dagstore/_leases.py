@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from carv2.errors import CarError, ClosedError, StateError
+from carv2.errors import CarError, ClosedError, ShardInUseError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -27,67 +28,91 @@ def holder_name() -> str:
 
 
 class LeaseKeeper:
-    """Takes leases in the name of ``holder`` and renews them in a thread of its own."""
+    """Takes leases in the name of ``holder`` and a number, and renews them in a thread of its own.
+
+    The number keeps two works of one process apart, as two processes are.
+    """
 
     def __init__(self, catalogue: Catalogue, holder: str, seconds: float) -> None:
-        self._catalogue, self.holder, self._seconds = catalogue, holder, seconds
-        self._changed = threading.Condition()
-        self._held: set[str] = set()
+        self._catalogue, self._holder, self._seconds = catalogue, holder, seconds
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}
+        """Key by holder."""
         self._lost: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
     @contextlib.contextmanager
-    def holding(self, key: str, *, give_up: Callable[[], bool]) -> Generator[None]:
-        """Hold the lease of ``key`` meanwhile; first wait for whoever has it, unless it is not heard of any more.
+    def holding(self, key: str, *, give_up: Callable[[], bool]) -> Generator[str]:
+        """Hold the lease of ``key`` meanwhile; first wait for whoever has it, as long as it is heard of.
+
+        Gives the name in which it is held.
 
         Raises:
             ClosedError: the store was closed while it waited.
         """
-        self._wait_for(key, give_up)
-        with self._changed:
-            self._held.add(key)
-            self._lost.discard(key)
+        holder, pause = self._new_holder(), _POLL
+        while not self._catalogue.try_lease(key, holder, self._seconds):
+            if self._closing.wait(pause) or give_up():
+                raise ClosedError("the store was closed")
+            pause = min(2 * pause, _LONGEST_POLL, self._seconds)
+        with self._kept(key, holder):
+            yield holder
+
+    @contextlib.contextmanager
+    def holding_at_once(self, key: str) -> Generator[str]:
+        """The same, without waiting.
+
+        Raises:
+            ShardInUseError: somebody has it.
+        """
+        holder = self._new_holder()
+        if not self._catalogue.try_lease(key, holder, self._seconds):
+            raise ShardInUseError(key, references=0)
+        with self._kept(key, holder):
+            yield holder
+
+    def _new_holder(self) -> str:
+        return f"{self._holder}#{next(self._numbers)}"
+
+    @contextlib.contextmanager
+    def _kept(self, key: str, holder: str) -> Generator[None]:
+        with self._lock:
+            self._held[holder] = key
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew_all, name="carv2-leases", daemon=True)
                 self._thread.start()
         try:
             yield
         finally:
-            with self._changed:
-                self._held.discard(key)
-                self._lost.discard(key)
+            with self._lock:
+                self._held.pop(holder, None)
+                self._lost.discard(holder)
             with contextlib.suppress(CarError, OSError):  # it ends by itself
-                self._catalogue.release_lease(key, self.holder)
+                self._catalogue.release_lease(key, holder)
 
-    def check(self, key: str) -> None:
-        """Raise StateError if the lease of ``key`` ran out: the database was out of reach for too long."""
-        if key in self._lost:
-            raise StateError(f"{key}: the lease ran out while the shard was worked on")
-
-    def _wait_for(self, key: str, give_up: Callable[[], bool]) -> None:
-        pause = _POLL
-        while not self._catalogue.try_lease(key, self.holder, self._seconds):
-            if self._closing.wait(pause) or give_up():
-                raise ClosedError("the store was closed")
-            pause = min(2 * pause, _LONGEST_POLL, self._seconds)
+    def check(self, holder: str) -> None:
+        """Raise StateError if the lease of ``holder`` ran out: the database was out of reach for too long."""
+        if holder in self._lost:
+            raise StateError("the lease ran out while the shard was worked on")
 
     def _renew_all(self) -> None:
         while not self._closing.wait(self._seconds / _RENEWALS):
-            with self._changed:
-                held = list(self._held)
-            for key in held:
-                self._renew(key)
+            with self._lock:
+                held = list(self._held.items())
+            for holder, key in held:
+                self._renew(key, holder)
 
-    def _renew(self, key: str) -> None:
+    def _renew(self, key: str, holder: str) -> None:
         try:
-            still_ours = self._catalogue.renew_lease(key, self.holder, self._seconds)
+            still_ours = self._catalogue.renew_lease(key, holder, self._seconds)
         except (CarError, OSError):  # tried again a third of a lease later
             return
         if not still_ours:
-            with self._changed:
-                if key in self._held:
-                    self._lost.add(key)
+            with self._lock:
+                if holder in self._held:
+                    self._lost.add(holder)
 
     def close(self) -> None:
         """Renew no more."""

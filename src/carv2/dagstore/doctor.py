@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from carv2.dagstore._opening import facts_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indices import multihashes_of
-from carv2.errors import CarError, ShardInUseError
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,9 +150,7 @@ class Doctor:
     def _invert(self, row: ShardRow) -> None:
         """Enter the multihashes of an index that is there, under the shard's lease."""
         core = self._core
-        if not core.catalogue.try_lease(row.key, core.leases.holder, core.config.lease_seconds):
-            raise ShardInUseError(row.key, references=0)
-        try:
+        with core.leases.holding_at_once(row.key) as holder:
             with core.indices.open(row.key, facts_of(row)) as opened:
                 core.catalogue.add_multihashes(row.key, multihashes_of(opened.index))
             core.catalogue.set_available(
@@ -161,8 +159,6 @@ class Doctor:
                 source_size=row.source_size,
                 source_tag=row.source_tag,
                 inverted=True,
-                holder=core.leases.holder,
+                holder=holder,
             )
-            core.round += 1
-        finally:
-            core.catalogue.release_lease(row.key, core.leases.holder)
+        core.round += 1

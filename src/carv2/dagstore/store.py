@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -303,7 +302,7 @@ class DagStore:
         row = core.catalogue.find(key)
         with core.live.entered(key) as shard:
             self._check_unused(shard, force=force)
-            with self._lease_to_destroy(key):
+            with core.leases.holding_at_once(key):
                 self._check_unused(shard, force=force)
                 if owner and core.catalogue.remove_owner(key, owner):
                     return False
@@ -311,16 +310,6 @@ class DagStore:
         core.counters.add("destroyed")
         core.note(row, Operation.DESTROY)
         return True
-
-    @contextlib.contextmanager
-    def _lease_to_destroy(self, key: str) -> Generator[None]:
-        leases = self._core.leases
-        if not self._core.catalogue.try_lease(key, leases.holder, self._core.config.lease_seconds):
-            raise ShardInUseError(key, references=0)
-        try:
-            yield
-        finally:
-            self._core.catalogue.release_lease(key, leases.holder)
 
     @staticmethod
     def _check_unused(shard: LiveShard, *, force: bool) -> None:
