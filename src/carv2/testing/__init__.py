@@ -1,4 +1,4 @@
-"""For people who write stores of their own: the tests that carv2's stores pass, to be run on theirs.
+"""For people who write stores and mounts of their own: the tests that carv2's pass, to be run on theirs.
 
 Needs pytest and hypothesis (the extra ``test``); nothing else in carv2 imports it.
 """
@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from carv2.testing.blockstores import BlockstoreTests, WritableBlockstoreTests
 from carv2.testing.catalogues import CatalogueTests
+from carv2.testing.faulty_mount import FaultyMount, FaultyMounts, Faults
 from carv2.testing.index_stores import IndexStoreTests
+from carv2.testing.mounts import MountTests
 
-__all__ = ["BlockstoreTests", "CatalogueTests", "IndexStoreTests", "WritableBlockstoreTests"]
+__all__ = [
+    "BlockstoreTests",
+    "CatalogueTests",
+    "FaultyMount",
+    "FaultyMounts",
+    "Faults",
+    "IndexStoreTests",
+    "MountTests",
+    "WritableBlockstoreTests",
+]

@@ -38,7 +38,7 @@ from carv2.dagstore.mounts import Mount, MountStat, default_registry
 from carv2.errors import CarError, ClosedError, MountError, TruncatedError
 from carv2.reader import CarReader
 from carv2.testing.blockstores import _PROPERTY, BLOCKS, THREADS, in_threads
-from carv2.writer import CarWriter
+from carv2.writer import iter_car
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -54,13 +54,7 @@ EDGES = (0, 1, 2, 999, len(DATA) - 1, len(DATA), len(DATA) + 1, len(DATA) + 5000
 
 def padded_piece() -> bytes:
     """A CARv1 of :data:`carv2.testing.blockstores.BLOCKS` with zeros behind it, as it lies in a sector."""
-    import io  # noqa: PLC0415
-
-    file = io.BytesIO()
-    with CarWriter(file, roots=[BLOCKS[0][0]], version=1) as writer:
-        for cid, data in BLOCKS:
-            writer.put(cid, data)
-    archive = file.getvalue()
+    archive = b"".join(iter_car([BLOCKS[0][0]], BLOCKS))
     return archive + bytes(-len(archive) % (1 << 16))
 
 
@@ -74,7 +68,7 @@ class MountTests:
     tells_size = True
     """``stat`` knows the size."""
     tells_changes = True
-    """The tag is another one after :meth:`change`; False for a mount without tags, and whose bytes cannot change."""
+    """The tag is another one after :meth:`change`."""
     refuses_after_close = True
     """What was opened and closed raises ClosedError; a mount that has nothing to close may go on."""
 
