@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,63 +34,63 @@ NUMBERS = itertools.count()
 
 
 class TestFileMount(MountTests):
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         path = self.folder / "x y%20?#\u00e9.car"
         path.write_bytes(data)
         return FileMount(path)
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         Path(mount.path).write_bytes(data)
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         Path(mount.path).unlink()
 
 
 class TestBytesMount(MountTests):
     refuses_after_close = False
 
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         return BytesMount(data)
 
 
 class TestMemoryFilesystem(MountTests):
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         fsspec.filesystem("memory").pipe_file("/mounts/a b.car", data)
         return FsspecMount("memory://mounts/a b.car")
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         return default_registry(fsspec=["memory"])
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         fsspec.filesystem("memory").pipe_file("/mounts/a b.car", data)
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         fsspec.filesystem("memory").rm_file("/mounts/a b.car")
 
 
 class TestLocalFilesystemOfFsspec(MountTests):
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         path = self.folder / "a b.car"
         path.write_bytes(data)
         return FsspecMount(f"local://{path}")
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         return default_registry(fsspec=["local"])
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         (self.folder / "a b.car").write_bytes(data)
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         (self.folder / "a b.car").unlink()
 
 
 class TestAFilesystemThatIsToldToStream(TestLocalFilesystemOfFsspec):
     random_access = resumable = False
 
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         return FsspecMount(super().mount_with(data).url, ranges=False)
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         registry = MountRegistry()
         registry.register("local", FsspecMounts(ranges=False))
         return registry
@@ -101,18 +102,18 @@ class TestHttp(MountTests):
         with WebServer(ranges=True) as self.server:
             yield
 
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         name = f"x%20y{next(NUMBERS)}.car"
         self.server.files["/" + name] = data
         return FsspecMount(self.server.url + name, {"encoded": True})
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         return default_registry(fsspec={"http": {"encoded": True}})
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         self.server.files["/" + mount.url.rpartition("/")[2]] = data
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         del self.server.files["/" + mount.url.rpartition("/")[2]]
 
 
@@ -168,18 +169,18 @@ class Pipe:
 class TestPieceMount(MountTests):
     way = "file"
 
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> PieceMount:
         cid = CID.of_data(b"piece %d" % next(NUMBERS))
         (self.folder / str(cid)).write_bytes(data)
         return PieceMount(cid, Sectors(self.folder, self.way))
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         return default_registry(pieces=Sectors(self.folder, self.way))
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         (self.folder / str(mount.piece_cid)).write_bytes(data)
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         (self.folder / str(mount.piece_cid)).unlink()
 
 
@@ -202,56 +203,46 @@ class TestPiecesInChunks(TestPieceMount):
 
 
 class TestPiecesOfLotus(TestPieceMount):
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> PieceMount:
         return PieceMount(super().mount_with(data).piece_cid, Sectors(self.folder, self.way), scheme="lotus")
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         registry = MountRegistry()
         registry.register("lotus", PieceMounts(Sectors(self.folder, self.way), scheme="lotus"))
         return registry
 
 
 class TestFaultyMountWithoutFaults(TestFileMount):
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         return FaultyMount(super().mount_with(data))
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         registry = MountRegistry()
         registry.register("file", lambda url: FaultyMount(FileMount.of_url(url)))
         return registry
 
-    def change(self, mount, data):
+    def change(self, mount: Any, data: bytes) -> None:
         super().change(mount.inner, data)
 
-    def remove(self, mount):
+    def remove(self, mount: Any) -> None:
         super().remove(mount.inner)
 
 
+@dataclass(frozen=True)
 class Backwards(Mount):
     """As little as a mount needs."""
 
+    text: str
     random_access = False
-
-    def __init__(self, text: str) -> None:
-        self.__dict__["text"] = text
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(name)
 
     @property
     def url(self) -> str:
         return f"backwards:///{self.text}"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Backwards) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def stat(self, *, timeout=None):
+    def stat(self, *, timeout: float | None = None) -> MountStat:
         return MountStat(exists=True, size=len(self.text) // 2)
 
-    def chunks(self, start=0):
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
         self.check_start(start)
         yield bytes.fromhex(self.text[::-1])
 
@@ -260,10 +251,10 @@ class TestASmallMountOfSomebodyElse(MountTests):
     random_access = resumable = False
     tells_changes = False
 
-    def mount_with(self, data):
+    def mount_with(self, data: bytes) -> Mount:
         return Backwards(data.hex()[::-1])
 
-    def registry(self):
+    def registry(self) -> MountRegistry:
         registry = MountRegistry()
         registry.register("backwards", lambda url: Backwards(url.partition(":///")[2]))
         return registry

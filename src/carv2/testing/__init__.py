@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from carv2.testing.blockstores import BlockstoreTests, WritableBlockstoreTests
 from carv2.testing.catalogues import CatalogueTests
-from carv2.testing.faulty_mount import FaultyMount, FaultyMounts, Faults
+from carv2.testing.faulty_mount import Faults, FaultyMount, FaultyMounts
 from carv2.testing.index_stores import IndexStoreTests
 from carv2.testing.mounts import MountTests
 
 __all__ = [
     "BlockstoreTests",
     "CatalogueTests",
+    "Faults",
     "FaultyMount",
     "FaultyMounts",
-    "Faults",
     "IndexStoreTests",
     "MountTests",
     "WritableBlockstoreTests",
