@@ -66,6 +66,11 @@ ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "unpack": "extra
 """What users of other tools type."""
 
 
+def subcommands(name: str) -> list[str]:
+    """The full names of the commands that begin with the word ``name``."""
+    return [full for full in COMMANDS if full.startswith(f"{name} ")]
+
+
 def load(name: str) -> Command:
     """The command's module."""
     module = name.replace("-", "_").replace(" ", "_")
