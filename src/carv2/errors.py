@@ -36,6 +36,7 @@ __all__ = [
     "FinalizedError",
     "FormatError",
     "GatewayTruncatedError",
+    "ImportNotFoundError",
     "IndexFormatError",
     "IndexMismatchError",
     "IntegrityError",
@@ -210,6 +211,17 @@ class BlockNotFoundError(CarError, KeyError):
 
     def __str__(self) -> str:  # KeyError's own shows a repr
         return f"could not find {self.cid.short()}"
+
+
+class ImportNotFoundError(CarError, KeyError):
+    """There is no import of the number ``id``."""
+
+    def __init__(self, id_: int) -> None:
+        super().__init__(id_)
+        self.id = id_
+
+    def __str__(self) -> str:  # KeyError's own shows a repr
+        return f"there is no import {self.id}"
 
 
 class PathNotFoundError(CarError, LookupError):
