@@ -37,6 +37,7 @@ __all__ = [
     "FormatError",
     "GatewayTruncatedError",
     "ImportNotFoundError",
+    "IncompleteError",
     "IndexFormatError",
     "IndexMismatchError",
     "IntegrityError",
@@ -270,6 +271,18 @@ class ClosedError(StateError):
 
 class ChangedError(StateError):
     """Somebody else changed the file while it was open."""
+
+
+class IncompleteError(StateError):
+    """There is more to the DAG of ``root`` than was retrieved: ``missing_count`` blocks.
+
+    ``missing`` are the first of them. There may be none, and yet nobody knows that it is complete, where the links
+    of a block cannot be followed.
+    """
+
+    def __init__(self, message: str, *, root: CID, missing: tuple[CID, ...], missing_count: int) -> None:
+        super().__init__(message)
+        self.root, self.missing, self.missing_count = root, missing, missing_count
 
 
 class FinalizedError(StateError):
