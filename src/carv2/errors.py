@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carv2.cid import CID
+    from carv2.dag.complete import Completeness
     from carv2.filestore.record import FileReference
     from carv2.filestore.status import Status
 
@@ -215,9 +216,9 @@ class BlockNotFoundError(CarError, KeyError):
 
 
 class ImportNotFoundError(CarError, KeyError):
-    """There is no import of the number ``id``."""
+    """There is no import of the number ``id``, or of that root."""
 
-    def __init__(self, id_: int) -> None:
+    def __init__(self, id_: int | CID) -> None:
         super().__init__(id_)
         self.id = id_
 
@@ -274,15 +275,11 @@ class ChangedError(StateError):
 
 
 class IncompleteError(StateError):
-    """There is more to the DAG of ``root`` than was retrieved: ``missing_count`` blocks.
+    """There is more to the DAG of ``root`` than is there, or may be: ``completeness`` names what is missing."""
 
-    ``missing`` are the first of them. There may be none, and yet nobody knows that it is complete, where the links
-    of a block cannot be followed.
-    """
-
-    def __init__(self, message: str, *, root: CID, missing: tuple[CID, ...], missing_count: int) -> None:
+    def __init__(self, message: str, *, root: CID, completeness: Completeness) -> None:
         super().__init__(message)
-        self.root, self.missing, self.missing_count = root, missing, missing_count
+        self.root, self.completeness = root, completeness
 
 
 class FinalizedError(StateError):

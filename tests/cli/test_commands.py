@@ -134,13 +134,33 @@ JSON = {
     "salvage": ("salvage damaged.car out", {"block_count", "lost", "roots", "missing_roots"}),
     "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),
     "explain": ("explain two.car", {"position", "raw", "size", "meaning", "value", "error"}),
+    "import": ("import --repo repo text", {"id", "root", "filename", "car_path", "car_owner", "report"}),
+    "imports list": ("imports list --repo repo", {"id", "root", "source", "labels", "error"}),
+    "imports info": ("imports info --repo repo 1629158672000000001", {"id", "root", "source", "labels"}),
+    "imports remove": ("imports remove --repo repo 1629158672000000001", {"id", "removed"}),
+    "imports check": ("imports check --repo repo", {"level", "message"}),
+    "imports export": ("imports export --repo repo -o out", {"count"}),
+    "imports load": ("imports load --repo repo imports.jsonl", {"added"}),
 }
+
+# What has to be done before.
+BEFORE = dict.fromkeys(
+    ("imports list", "imports info", "imports remove", "imports check", "imports export"),
+    "imports load --repo repo imports.jsonl",
+)
+
+
+def lay_out_for(name: str, folder: Path) -> None:
+    """The files that a command is tried on."""
+    lay_out(folder)
+    if name in BEFORE:
+        assert run(folder, BEFORE[name].split()).code == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> None:
-    lay_out(tmp_path)
+    lay_out_for(name, tmp_path)
     words, rest = name.split(), JSON[name][0].removeprefix(name).split()
     ran = run(tmp_path, [*words, "--json", *rest] if where == "before" else [*words, *rest, "--json"])
     objects: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
@@ -149,7 +169,7 @@ def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> Non
     assert ran.err == ""
     again = tmp_path / "again"
     again.mkdir()
-    lay_out(again)
+    lay_out_for(name, again)
     plain = run(again, [*words, *rest])
     assert plain.code == ran.code
     assert plain.out != ran.out
