@@ -1,8 +1,8 @@
 """The peers: other implementations as small programs of ours, built once a session or found where they are.
 
-``CARV2_GO_PEER`` names the Go program around go-car, ``CARV2_FILMARKETS_8`` and ``CARV2_FILMARKETS_28`` those around
-go-fil-markets, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or the script itself. Where
-a peer cannot be had, the tests that need it are skipped and say why.
+``CARV2_GO_PEER`` names the Go program around go-car, ``CARV2_FILMARKETS_8`` and ``CARV2_FILMARKETS_28`` those
+around go-fil-markets, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or the script
+itself. Where a peer cannot be had, the tests that need it are skipped and say why.
 """
 
 from __future__ import annotations
