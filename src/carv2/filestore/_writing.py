@@ -110,7 +110,7 @@ class ReferenceWriter:
             ClosedError: the archive is finished.
         """
         raw = cid if isinstance(cid, bytes) else bytes(CID.of(cid))
-        if raw[:2] != _RAW_V1 or raw[2:3] == b"\x00":
+        if not can_refer(raw):
             _refuse_leaf(CID(raw))
         size = len(raw) + reference.size
         if size > self._limits.section:
@@ -154,6 +154,11 @@ class ReferenceWriter:
     ) -> None:
         if kind is None:
             self.finish()
+
+
+def can_refer(cid: bytes) -> bool:
+    """Whether a reference can stand for the block: a CIDv1 of codec raw that does not hold it itself."""
+    return cid[:2] == _RAW_V1 and cid[2:3] != b"\x00"
 
 
 def _refuse_leaf(cid: CID) -> None:

@@ -10,6 +10,7 @@ from carv2._atomic import writing
 from carv2._tree import inode_of
 from carv2.cid import CID
 from carv2.errors import ChangedError
+from carv2.filestore._checks import refuse_original
 from carv2.filestore._writing import ReferenceWriter
 from carv2.filestore.keys import variant_of
 from carv2.filestore.record import FileReference
@@ -18,7 +19,7 @@ from carv2.unixfs.importing import Importer, ImportReport
 from carv2.unixfs.profiles import ImportProfile, profile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from carv2.filestore.keys import Variant
@@ -130,17 +131,7 @@ def absolute(path: str) -> str:
     if ".." not in path.split("/"):
         return os.path.abspath(path)
     folder, name = os.path.split(path)  # "link/.." is where the link leads to, not where it stands
-    return os.path.join(os.path.realpath(folder), name)
-
-
-def refuse_original(
-    out: str | os.PathLike[str] | BinaryIO, originals: Iterable[str | bytes | os.PathLike[str]]
-) -> None:
-    """Raise ValueError if ``out`` is one of these files, which must stay what they are."""
-    inode = inode_of(out)
-    if inode is not None and any(inode_of(path) == inode for path in originals):
-        shown = os.fsdecode(out) if isinstance(out, (str, os.PathLike)) else "the file to write to"
-        raise ValueError(f"{shown} is one of the originals: it is not written over")
+    return os.path.realpath(path) if name in {"", ".."} else os.path.join(os.path.realpath(folder), name)
 
 
 def require_unchanged(changed: list[str]) -> None:
