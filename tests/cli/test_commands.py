@@ -97,6 +97,8 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
                 assert option in text, option
 
 
+DAG = "bafyreihsns5cut4qpfzj2v5xjtspvvn2lnbpig5levrpexp33ngocrz4me"
+
 # One command line each that prints something with --json, and the keys of what it prints.
 JSON = {
     "inspect": ("inspect two.car", {"version", "roots", "block_count", "codecs", "header"}),
@@ -118,6 +120,26 @@ JSON = {
     "stat": ("stat two.car", {"inspection", "completeness", "order", "fan_out", "index", "gaps"}),
     "filter": ("filter two.car out --inverse --cid-file nothing", {"roots", "block_count", "missing"}),
     "concat": ("concat two.car fish.car -o out", {"roots", "block_count", "duplicate_count"}),
+    "ref status": (
+        "ref status --all ref.car --allow . --base .",
+        {"cid", "status", "code", "path", "offset", "size", "detail"},
+    ),
+    "ref verify": (
+        "ref verify -v ref.car --allow . --base .",
+        {"file", "ok", "counts", "leaf_count", "node_count", "size", "orphan_count", "problems", "damage"},
+    ),
+    "ref create": (
+        "ref create ref.car text out --base .",
+        {"roots", "block_count", "reference_count", "size", "kept_count", "archive_size"},
+    ),
+    "ref densify": (
+        "ref densify ref.car out --allow . --base .",
+        {"roots", "block_count", "reference_count", "size", "orphan_count"},
+    ),
+    "ref relocate": (
+        "ref relocate ref.car text=other.bin --check none --base . -o out",
+        {"reference_count", "moved_count", "paths", "unchecked_count"},
+    ),
     "split": ("split two.car part --size 200", {"path", "cid", "size", "roots", "slices"}),
     "diff": ("diff fish.car two.car", {"same", "roots", "only_in_a", "only_in_b", "common"}),
     "create": ("create text -o out", {"root", "file_count", "block_count", "skipped"}),
@@ -141,12 +163,20 @@ JSON = {
     "imports check": ("imports check --repo repo", {"level", "message"}),
     "imports export": ("imports export --repo repo -o out", {"count"}),
     "imports load": ("imports load --repo repo imports.jsonl", {"added"}),
+    "retrieve": (f"retrieve --repo repo {DAG} --from dag.car", {"id", "path", "root", "state", "completeness"}),
+    "retrievals list": ("retrievals list --repo repo", {"id", "path", "root", "state", "size", "problem"}),
+    "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
+    "retrievals export": ("retrievals export --repo repo --car sea out", {"id", "out", "report", "skipped"}),
+    "retrievals remove": ("retrievals remove --repo repo sea", {"id", "removed"}),
 }
 
 # What has to be done before.
 BEFORE = dict.fromkeys(
     ("imports list", "imports info", "imports remove", "imports check", "imports export"),
     "imports load --repo repo imports.jsonl",
+) | dict.fromkeys(
+    ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
+    f"retrieve --repo repo --id sea {DAG} --from dag.car",
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from carv2 import errors
 from carv2.cid import CID
+from carv2.dag import check_complete
 from carv2.filestore.record import FileReference
 from carv2.filestore.status import Status
 from helpers.archives import FISH
@@ -72,6 +73,10 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.BlockNotFoundError(FISH_CID), f"could not find {FISH_CID.short()}"),
     (errors.ImportNotFoundError(7), "there is no import 7"),
     (errors.StateError("wrong time"), "wrong time"),
+    (
+        errors.IncompleteError("1 block is missing", root=FISH_CID, completeness=check_complete({}, FISH_CID)),
+        "1 block is missing",
+    ),
     (errors.ChangedError("it was changed"), "it was changed"),
     (errors.ClosedError("the file was closed"), "the file was closed"),
     (errors.NoIndexError("x.car has no index"), "x.car has no index"),

@@ -309,10 +309,7 @@ class Retrieval:
         """
         found = self.check()
         if not (partial or found.complete):
-            missing = tuple(item.cid for item in found.missing)
-            raise IncompleteError(
-                _what_lacks(found), root=self.root, missing=missing, missing_count=found.missing_count
-            )
+            raise IncompleteError(_what_lacks(found), root=self.root, completeness=found)
         self._store.finalize()
         return found
 

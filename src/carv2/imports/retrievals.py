@@ -179,11 +179,11 @@ class Retrievals:
             existing: what becomes of files that are there: as in :func:`carv2.unixfs.extract`. Archives and tar
                 files are replaced.
             on_bytes: called with numbers of bytes that were written; not with ``car``.
-            options: others of :func:`carv2.unixfs.extract` or :func:`carv2.unixfs.tar_stream`: ``symlinks``,
-                ``max_bytes`` and so on.
+            options: others of :func:`carv2.unixfs.extract`, :func:`carv2.unixfs.tar_stream` or
+                :func:`carv2.dag.export`: ``max_bytes``, ``symlinks``, ``on_skip`` and so on.
 
         Returns:
-            For an archive and a folder what their functions report, else None.
+            What :func:`carv2.unixfs.extract` or :func:`carv2.dag.export` reports; None for a tar or binary file.
 
         Raises:
             FileNotFoundError: there is no retrieval of that id.
