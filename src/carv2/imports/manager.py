@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from carv2._atomic import unlink
@@ -29,6 +30,7 @@ from carv2.imports.record import (
     Import,
 )
 from carv2.units import DEFAULT_LIMITS, Limits
+from carv2.unixfs.profiles import profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -193,21 +195,26 @@ class ImportsManager:
         It is there when this returns, also after a crash of the machine; of one that failed there is nothing.
 
         Args:
-            path: becomes absolute, with its symlinks.
+            path: becomes absolute, with its symlinks. One that is a symlink itself is followed, as by Lotus; what
+                becomes of those in a folder, the profile says.
             profile, variant, wrap, hidden, special, workers, on_progress: of
                 :func:`carv2.filestore.import_by_reference`, which does it.
             on_report: gets what that returns.
 
         Raises:
             ChangedError: a file was written to while it was read.
+            ValueError: the imports themselves are kept in what is to be imported.
             OSError: something cannot be read, has no place in a DAG, or the archive cannot be written.
         """
         original = absolute(os.fspath(path))
+        chosen = profile_of(profile)
+        self._refuse_own_folder(original, hidden=chosen.hidden if hidden is None else hidden)
+        followed, chosen = _follow(original, chosen)
         with self._begun() as (id_, file):
             report = import_by_reference(
-                original,
+                followed,
                 file,
-                profile=profile,
+                profile=chosen,
                 variant=variant,
                 wrap=wrap,
                 hidden=hidden,
@@ -221,6 +228,12 @@ class ImportsManager:
         if on_report is not None:
             on_report(report)
         return self.info(id_)
+
+    def _refuse_own_folder(self, original: str, *, hidden: bool) -> None:
+        """Raise ValueError if ``original`` is a folder that has ours in it: that changes with each import."""
+        inside = os.path.relpath(os.path.realpath(self.folder), os.path.realpath(original)).split(os.sep)
+        if inside[0] != os.pardir and (hidden or not any(name.startswith(".") for name in inside if name != ".")):
+            raise ValueError(f"{original} cannot be imported: the imports are kept in it, in {self.folder}")
 
     @contextlib.contextmanager
     def _begun(self) -> Generator[tuple[int, BinaryIO]]:
@@ -364,3 +377,12 @@ class ImportsManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _follow(path: str, profile: ImportProfile) -> tuple[str, ImportProfile]:
+    """The same path and profile, so that the path is followed if it is a symlink itself."""
+    if not os.path.islink(path):
+        return path, profile
+    if os.path.isdir(path):
+        return path + os.sep, profile
+    return path, replace(profile, symlinks="follow")
