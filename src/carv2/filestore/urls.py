@@ -117,7 +117,11 @@ def _too_short(found: int, needed: int) -> Fault:
 
 
 def _fault_of(error: Exception) -> Fault:
-    code = getattr(error, "code", None)
+    from urllib.error import HTTPError  # noqa: PLC0415
+
+    code = error.code if isinstance(error, HTTPError) else None
+    if isinstance(error, HTTPError):
+        error.close()
     if code in {404, 410}:
         return Fault(Status.FILE_NOT_FOUND, f"the server answered {code}")
     if code == 416:
@@ -136,6 +140,7 @@ def _opener(urls: UrlReader) -> Any:
             self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
         ) -> Any:
             if not urls.is_allowed(newurl):
+                fp.close()
                 raise Fault(Status.FILE_ERROR, "a redirect to a server that may not be asked")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
