@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli import folders, hostile
+from cli import folders, hostile, references
 from helpers import archives
 from helpers.shared import shared_folder
 
@@ -75,6 +75,7 @@ FILES: dict[str, bytes] = {
     "-dashed.car": archives.v1([FISH[0]], [FISH]),
     **folders.FILES,
     **hostile.FILES,
+    **references.FILES,
     "nothing": b"",
     "text": b"not an archive\n",
     "fish.patch": FISH_PATCH.encode(),

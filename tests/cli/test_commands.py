@@ -129,7 +129,7 @@ JSON = {
         {"file", "ok", "counts", "leaf_count", "node_count", "size", "orphan_count", "problems", "damage"},
     ),
     "ref create": (
-        "ref create ref.car text out --base .",
+        "ref create fish.car text out --base .",
         {"roots", "block_count", "reference_count", "size", "kept_count", "archive_size"},
     ),
     "ref densify": (

@@ -9,8 +9,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from carv2.cli import color, progress, registry
-from carv2.errors import BudgetError, CarError
+from carv2.cli import color, progress, references, registry
+from carv2.errors import BlockNotFoundError, BudgetError, CarError, CorruptReferenceError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     color.start()
-    name, trouble = None, BAD_ARCHIVE
+    name, trouble, args = None, BAD_ARCHIVE, argparse.Namespace()
     try:
         words = _take_global_flags(list(argv))
         if not words:
@@ -59,7 +59,10 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except (CarError, OSError) as error:
-        return _report(error, trouble)
+        code = _report(error, trouble)
+        if not getattr(args, "allow", None):  # or it was read as a ref-CAR
+            _hint(error)
+        return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
         print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
@@ -80,6 +83,12 @@ def _report(error: CarError | OSError, code: int) -> int:
         text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
     print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)
     return code
+
+
+def _hint(error: CarError | OSError) -> None:
+    """Say so if what failed is because an archive is a ref-CAR, which looks like an ordinary one."""
+    if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
+        references.hint(getattr(error, "archive", None))
 
 
 def _settle_output() -> None:
