@@ -13,7 +13,7 @@ from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import CID
 from carv2.errors import BlockNotFoundError, CarError, ChangedError, CodecError, FormatError, IntegrityError
 from carv2.filestore import record as records
-from carv2.filestore.keys import is_identity_key, key_bytes
+from carv2.filestore.keys import PREFIX, is_identity_key, key_bytes
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.reader import CarReader
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RAW_SHA2_256 = b"\x01\x55\x12\x20"
 """What the key CIDs of the variants C and D begin with, and those of many honest blocks."""
+
+_PREFIX = PREFIX.encode()
 
 _LARGEST_RECORD = 8 << 10
 """Bytes of a section that may be taken for a record by what is in it: paths of systems end at 4096."""
@@ -124,12 +126,14 @@ class Archive:
 
     def record(self, wanted: CID) -> Record | None:
         """The record of the leaf ``wanted``, whatever the variant; None if there is none."""
-        multihash = wanted.multihash
+        raw = wanted.raw
+        multihash = raw[2:] if raw[0] == 1 and raw[1] < 128 else wanted.multihash
         for key_hash in ("sha2-256", "identity"):
             key = key_bytes(multihash, key_hash)
             data = self._unchecked(key)
-            if data is not None and CID.trusted(key).matches(data) is False:  # else an honest block of that name
-                return Record(key, data)
+            if data is None or (data.startswith(_PREFIX) and CID.trusted(key).matches(data)):
+                continue  # nothing, or an honest block of that name
+            return Record(key, data)
         return None
 
     def _unchecked(self, raw: bytes) -> bytes | None:

@@ -42,6 +42,7 @@ class Follower:
         self._urls, self._originals = UrlReader(allow_urls), Originals(allow)
         self._checker = BlockChecker()
         self._root, self._max_size = os.path.abspath(os.fsdecode(root)), max_size
+        self._last_path = "", self._root
 
     def block(self, wanted: CID, reference: FileReference) -> bytes:
         """The block ``wanted`` from where ``reference`` says.
@@ -96,9 +97,16 @@ class Follower:
 
     def _open(self, reference: FileReference) -> FileSource:
         try:
-            return self._originals.open(reference.full_path(self._root))
+            return self._originals.open(self._full_path(reference))
         except OSError as error:
             raise _fault_of(error) from None
+
+    def _full_path(self, reference: FileReference) -> str:
+        path, found = self._last_path  # most often that of the reference before
+        if path != reference.path:
+            found = reference.full_path(self._root)
+            self._last_path = reference.path, found
+        return found
 
     def close(self) -> None:
         """Close the files; may be called twice."""
