@@ -62,3 +62,26 @@ def test_folders_are_packed_and_the_packers_compared(tmp_path):
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| carv2")]
     assert [row[0] for row in rows] == ["| carv2, go-car", "| carv2, unixfs-v1-2025"] * 2
     assert all(row[4].startswith("bafy") for row in rows)
+
+
+def test_imports_by_reference_are_compared_with_hashing_and_their_reading_with_dense_archives(tmp_path):
+    printed = run_python(BENCHMARKS / "references.py", "--quick", "--rounds", "1", "--data", tmp_path)
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    names = [row[0] for row in rows if not row[0].startswith("---")]
+    assert names == [
+        "import of 16 MiB",
+        "sha256, one core",
+        "blake2b-256, one core",
+        "unixfs-v1-2025",
+        "unixfs-v1-2025, one worker",
+        "lotus",
+        "lotus, one worker",
+        "reading of 16 MiB",
+        "unixfs-v1-2025, dense",
+        "unixfs-v1-2025, references",
+        "lotus, dense",
+        "lotus, references",
+    ]
+    shares = [float(row[4].strip("%")) for row in rows if len(row) == 5 and row[4].endswith("%")]
+    assert len(shares) == 4
+    assert max(shares) < 1

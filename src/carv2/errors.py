@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carv2.cid import CID
+    from carv2.dag.complete import Completeness
     from carv2.filestore.record import FileReference
     from carv2.filestore.status import Status
 
@@ -36,6 +37,8 @@ __all__ = [
     "FinalizedError",
     "FormatError",
     "GatewayTruncatedError",
+    "ImportNotFoundError",
+    "IncompleteError",
     "IndexFormatError",
     "IndexMismatchError",
     "IntegrityError",
@@ -222,6 +225,17 @@ class BlockNotFoundError(CarError, KeyError):
         return f"could not find {self.cid.short()}"
 
 
+class ImportNotFoundError(CarError, KeyError):
+    """There is no import of the number ``id``, or of that root."""
+
+    def __init__(self, id_: int | CID) -> None:
+        super().__init__(id_)
+        self.id = id_
+
+    def __str__(self) -> str:  # KeyError's own shows a repr
+        return f"there is no import {self.id}"
+
+
 class PathNotFoundError(CarError, LookupError):
     """The DAG has all blocks on the way, and nothing by the name ``segment`` of ``path``."""
 
@@ -268,6 +282,14 @@ class ClosedError(StateError):
 
 class ChangedError(StateError):
     """Somebody else changed the file while it was open."""
+
+
+class IncompleteError(StateError):
+    """There is more to the DAG of ``root`` than is there, or may be: ``completeness`` names what is missing."""
+
+    def __init__(self, message: str, *, root: CID, completeness: Completeness) -> None:
+        super().__init__(message)
+        self.root, self.completeness = root, completeness
 
 
 class FinalizedError(StateError):

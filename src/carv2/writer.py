@@ -48,6 +48,7 @@ class CarWriter:
         verify: check each block against its CID before it is written.
         index_codec: format of a CARv2's index, 0x0401 or 0x0400; None for a CARv2 without one.
         identity: list identity CIDs in the index, and say so in the header.
+        fully_indexed: say in the header that the index lists identity CIDs too; None says what is so.
         data_padding: zero bytes between a CARv2's header and its payload.
         index_padding: zero bytes between payload and index.
         limits: what a reader with the same limits could not read back is refused.
@@ -73,6 +74,7 @@ class CarWriter:
         verify: bool = True,
         index_codec: int | None = CAR_MULTIHASH_INDEX_SORTED,
         identity: bool = False,
+        fully_indexed: bool | None = None,
         data_padding: int = 0,
         index_padding: int = 0,
         limits: Limits = DEFAULT_LIMITS,
@@ -85,7 +87,8 @@ class CarWriter:
             self._index = None
         else:
             self._index = IndexBuilder(index_codec, identity=identity, limits=limits)
-        self._sink, self._version, self._limits, self._identity = sink, version, limits, identity
+        self._sink, self._version, self._limits = sink, version, limits
+        self._fully_indexed = identity if fully_indexed is None else fully_indexed
         self._checker = BlockChecker() if verify else None
         self._index_padding = index_padding
         self._payload_position = 0 if version == 1 else len(PRAGMA) + SIZE + data_padding
@@ -228,7 +231,7 @@ class CarWriter:
             self._sink.write(bytes(self._index_padding))
             for chunk in self._index.chunks():
                 self._sink.write(chunk)
-        characteristics = FULLY_INDEXED if self._identity and self._index is not None else 0
+        characteristics = FULLY_INDEXED if self._fully_indexed and self._index is not None else 0
         header = CarV2Header(
             FilePosition(self._payload_position), self._offset, FilePosition(index_position), characteristics
         )

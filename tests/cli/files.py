@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli import folders, hostile
+from cli import folders, hostile, references
 from helpers import archives
 from helpers.shared import shared_folder
 
@@ -35,7 +35,12 @@ root bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu
 fish
 """
 
+IMPORTS = b"""{"id":1629158672000000001,"Labels":{"source":"import","filename":"/data/fish","car_path":"fish.car",\
+"root":"bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu"}}
+"""
+
 FILES: dict[str, bytes] = {
+    "imports.jsonl": IMPORTS,
     "dag.car": archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP]),
     "dag-v2.car": archives.v2(archives.v1([TOP[0]], [FISH, LOBSTER, BARRELEYE, MIDDLE, TOP])),
     "gaps.car": archives.v1([TOP[0]], [TOP, MIDDLE, FISH]),
@@ -70,6 +75,7 @@ FILES: dict[str, bytes] = {
     "-dashed.car": archives.v1([FISH[0]], [FISH]),
     **folders.FILES,
     **hostile.FILES,
+    **references.FILES,
     "nothing": b"",
     "text": b"not an archive\n",
     "fish.patch": FISH_PATCH.encode(),

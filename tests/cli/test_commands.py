@@ -97,6 +97,8 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
                 assert option in text, option
 
 
+DAG = "bafyreihsns5cut4qpfzj2v5xjtspvvn2lnbpig5levrpexp33ngocrz4me"
+
 # One command line each that prints something with --json, and the keys of what it prints.
 JSON = {
     "inspect": ("inspect two.car", {"version", "roots", "block_count", "codecs", "header"}),
@@ -118,6 +120,26 @@ JSON = {
     "stat": ("stat two.car", {"inspection", "completeness", "order", "fan_out", "index", "gaps"}),
     "filter": ("filter two.car out --inverse --cid-file nothing", {"roots", "block_count", "missing"}),
     "concat": ("concat two.car fish.car -o out", {"roots", "block_count", "duplicate_count"}),
+    "ref status": (
+        "ref status --all ref.car --allow . --base .",
+        {"cid", "status", "code", "path", "offset", "size", "detail"},
+    ),
+    "ref verify": (
+        "ref verify -v ref.car --allow . --base .",
+        {"file", "ok", "counts", "leaf_count", "node_count", "size", "orphan_count", "problems", "damage"},
+    ),
+    "ref create": (
+        "ref create fish.car text out --base .",
+        {"roots", "block_count", "reference_count", "size", "kept_count", "archive_size"},
+    ),
+    "ref densify": (
+        "ref densify ref.car out --allow . --base .",
+        {"roots", "block_count", "reference_count", "size", "orphan_count"},
+    ),
+    "ref relocate": (
+        "ref relocate ref.car text=other.bin --check none --base . -o out",
+        {"reference_count", "moved_count", "paths", "unchecked_count"},
+    ),
     "split": ("split two.car part --size 200", {"path", "cid", "size", "roots", "slices"}),
     "diff": ("diff fish.car two.car", {"same", "roots", "only_in_a", "only_in_b", "common"}),
     "create": ("create text -o out", {"root", "file_count", "block_count", "skipped"}),
@@ -134,13 +156,41 @@ JSON = {
     "salvage": ("salvage damaged.car out", {"block_count", "lost", "roots", "missing_roots"}),
     "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),
     "explain": ("explain two.car", {"position", "raw", "size", "meaning", "value", "error"}),
+    "import": ("import --repo repo text", {"id", "root", "filename", "car_path", "car_owner", "report"}),
+    "imports list": ("imports list --repo repo", {"id", "root", "source", "labels", "error"}),
+    "imports info": ("imports info --repo repo 1629158672000000001", {"id", "root", "source", "labels"}),
+    "imports remove": ("imports remove --repo repo 1629158672000000001", {"id", "removed"}),
+    "imports check": ("imports check --repo repo", {"level", "message"}),
+    "imports export": ("imports export --repo repo -o out", {"count"}),
+    "imports load": ("imports load --repo repo imports.jsonl", {"added"}),
+    "retrieve": (f"retrieve --repo repo {DAG} --from dag.car", {"id", "path", "root", "state", "completeness"}),
+    "retrievals list": ("retrievals list --repo repo", {"id", "path", "root", "state", "size", "problem"}),
+    "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
+    "retrievals export": ("retrievals export --repo repo --car sea out", {"id", "out", "report", "skipped"}),
+    "retrievals remove": ("retrievals remove --repo repo sea", {"id", "removed"}),
 }
+
+# What has to be done before.
+BEFORE = dict.fromkeys(
+    ("imports list", "imports info", "imports remove", "imports check", "imports export"),
+    "imports load --repo repo imports.jsonl",
+) | dict.fromkeys(
+    ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
+    f"retrieve --repo repo --id sea {DAG} --from dag.car",
+)
+
+
+def lay_out_for(name: str, folder: Path) -> None:
+    """The files that a command is tried on."""
+    lay_out(folder)
+    if name in BEFORE:
+        assert run(folder, BEFORE[name].split()).code == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> None:
-    lay_out(tmp_path)
+    lay_out_for(name, tmp_path)
     words, rest = name.split(), JSON[name][0].removeprefix(name).split()
     ran = run(tmp_path, [*words, "--json", *rest] if where == "before" else [*words, *rest, "--json"])
     objects: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
@@ -149,7 +199,7 @@ def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> Non
     assert ran.err == ""
     again = tmp_path / "again"
     again.mkdir()
-    lay_out(again)
+    lay_out_for(name, again)
     plain = run(again, [*words, *rest])
     assert plain.code == ran.code
     assert plain.out != ran.out

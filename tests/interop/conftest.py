@@ -1,7 +1,8 @@
-"""The peers: go-car, @ipld/car, ipfs-car as small programs of ours, built once a session or found where they are.
+"""The peers: other implementations as small programs of ours, built once a session or found where they are.
 
-``CARV2_GO_PEER`` names the Go program, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or
-the script itself. Where a peer cannot be had, the tests that need it are skipped and say why.
+``CARV2_GO_PEER`` names the Go program around go-car, ``CARV2_FILMARKETS_8`` and ``CARV2_FILMARKETS_28`` those
+around go-fil-markets, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or the script
+itself. Where a peer cannot be had, the tests that need it are skipped and say why.
 """
 
 from __future__ import annotations
@@ -64,6 +65,29 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     program = tmp_path_factory.mktemp("go") / "peer"
     make("go-car", ["go", "build", "-o", str(program), "."], HERE / "go")
     return Peer((str(program),))
+
+
+def filmarkets(version: int, tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """The stores of go-fil-markets 1.``version``, which Lotus' client kept its imports with."""
+    given = os.environ.get(f"CARV2_FILMARKETS_{version}")
+    if given:
+        return Peer((given,))
+    name = f"filmarkets-v1.{version}"
+    program = tmp_path_factory.mktemp(name) / "peer"
+    make(f"go-fil-markets 1.{version}", ["go", "build", "-o", str(program), "."], HERE / name)
+    return Peer((str(program),))
+
+
+@pytest.fixture(scope="session")
+def filmarkets_8(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """go-fil-markets 1.8.0: ref-CARs of variant A."""
+    return filmarkets(8, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def filmarkets_28(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """go-fil-markets 1.28.3: ref-CARs of variant D."""
+    return filmarkets(28, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 
 from carv2 import errors
 from carv2.cid import CID
+from carv2.dag import check_complete
 from carv2.filestore.record import FileReference
 from carv2.filestore.status import Status
 from helpers.archives import FISH
@@ -81,7 +82,12 @@ GALLERY: list[tuple[errors.CarError, str]] = [
         "a local copy of 9 bytes does not fit: quota 8, the rest is in use",
     ),
     (errors.WaitTimeoutError("baga", seconds=0.5), "baga: not done within 0.5 s"),
+    (errors.ImportNotFoundError(7), "there is no import 7"),
     (errors.StateError("wrong time"), "wrong time"),
+    (
+        errors.IncompleteError("1 block is missing", root=FISH_CID, completeness=check_complete({}, FISH_CID)),
+        "1 block is missing",
+    ),
     (errors.ChangedError("it was changed"), "it was changed"),
     (errors.ClosedError("the file was closed"), "the file was closed"),
     (errors.NoIndexError("x.car has no index"), "x.car has no index"),
@@ -130,6 +136,7 @@ def test_every_public_error_is_in_the_gallery() -> None:
         (errors.UnknownHashError, (errors.IntegrityError,)),
         (errors.IndexMismatchError, (errors.IntegrityError,)),
         (errors.BlockNotFoundError, (errors.CarError, KeyError)),
+        (errors.ImportNotFoundError, (errors.CarError, KeyError)),
         (errors.StateError, (errors.CarError, RuntimeError)),
         (errors.ClosedError, (errors.StateError,)),
         (errors.NoIndexError, (errors.CarError, LookupError)),

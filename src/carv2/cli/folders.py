@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carv2.blockstore import ReadOnlyBlockstore
-from carv2.cli import color, streams
+from carv2.cli import color, references, streams
 from carv2.errors import PathNotFoundError
 from carv2.unixfs import resolve, walk_entries
 from carv2.unixfs._budget import Budget
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from carv2.blockstore.protocols import Blockstore
     from carv2.cid import CID
+    from carv2.filestore import FileStore
     from carv2.unixfs import Entry, Missing
 
 
@@ -27,13 +28,24 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
     """The archive, and flags for how it is read."""
     parser.add_argument("file", metavar="FILE", help="the archive, - for standard input")
     parser.add_argument("--rebuild-index", action="store_true", help="do not trust the archive's index")
+    references.add_ref(parser)
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 
 
 @contextlib.contextmanager
-def opened(args: argparse.Namespace) -> Generator[ReadOnlyBlockstore]:
+def opened(args: argparse.Namespace) -> Generator[ReadOnlyBlockstore | FileStore]:
     """The archive that the arguments name, as a store."""
+    if references.is_wanted(args):
+        with references.opened(args) as store:
+            yield store
+    else:
+        with _archive(args) as store:
+            yield store
+
+
+@contextlib.contextmanager
+def _archive(args: argparse.Namespace) -> Generator[ReadOnlyBlockstore]:
     with (
         streams.source(args.file) as source,
         ReadOnlyBlockstore(
@@ -97,7 +109,7 @@ def print_paths(args: argparse.Namespace) -> int:
     A missing block ends go-car's listing; here, what can be reached is listed, and the exit code is 1.
     """
     missing = 0
-    with opened(args) as store:
+    with _archive(args) as store:
         budget = Budget(store.archive_size, None, args.max_entries)
 
         def on_missing(item: Missing) -> None:

@@ -9,14 +9,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from carv2.cli import color, progress, registry
-from carv2.errors import BudgetError, CarError
+from carv2.cli import color, progress, references, registry
+from carv2.errors import BlockNotFoundError, BudgetError, CarError, CorruptReferenceError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
-_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header"}
+_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header", "--repo"}
 """Those that may stand between the words of a command's name."""
 
 
@@ -41,12 +41,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     color.start()
-    name, trouble = None, BAD_ARCHIVE
+    name, trouble, args = None, BAD_ARCHIVE, argparse.Namespace()
     try:
         words = _take_global_flags(list(argv))
         if not words:
             return OK
         name, words = _take_command(words)
+        if name not in registry.COMMANDS:
+            print(_help_of_group(name))
+            return OK
         command = registry.load(name)
         trouble = getattr(command, "TROUBLE", BAD_ARCHIVE)
         args = _parser_for(name, command).parse_intermixed_args(_plain_words(words))
@@ -56,7 +59,10 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except (CarError, OSError) as error:
-        return _report(error, trouble)
+        code = _report(error, trouble)
+        if not getattr(args, "allow", None):  # or it was read as a ref-CAR
+            _hint(error)
+        return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
         print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
@@ -77,6 +83,12 @@ def _report(error: CarError | OSError, code: int) -> int:
         text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
     print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)
     return code
+
+
+def _hint(error: CarError | OSError) -> None:
+    """Say so if what failed is because an archive is a ref-CAR, which looks like an ordinary one."""
+    if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
+        references.hint(getattr(error, "archive", None))
 
 
 def _settle_output() -> None:
@@ -113,10 +125,13 @@ def _version() -> str:
 
 
 def _take_command(words: list[str]) -> tuple[str, list[str]]:
-    """The command's full name, and the words behind it. Flags may stand between the words of a name."""
+    """The command's full name, and the words behind it. Flags may stand between the words of a name.
+
+    A group of commands, whose name alone does nothing, comes back if it is asked for help.
+    """
     name = registry.ALIASES.get(words[0], words[0])
     rest = words[1:]
-    if name not in registry.COMMANDS:
+    if name not in registry.COMMANDS and not registry.subcommands(name):
         near = difflib.get_close_matches(name, [*registry.COMMANDS, *registry.ALIASES], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown command {name}{hint}")
@@ -124,10 +139,18 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
     while at < len(rest) and rest[at].startswith("-"):
         at += 2 if rest[at] in _FLAGS_WITH_VALUES else 1
     if at >= len(rest) or f"{name} {rest[at]}" not in registry.COMMANDS:
+        if name not in registry.COMMANDS and not {"-h", "--help"} & set(rest):
+            raise _wrong_subcommand(name, rest[at : at + 1])
         return name, rest
     for flag in filter(_is_color, rest[:at]):
         color.apply(color.parse_flag(flag.partition("=")[2]))
     return f"{name} {rest[at]}", [flag for flag in rest[:at] if not _is_color(flag)] + rest[at + 1 :]
+
+
+def _wrong_subcommand(group: str, given: list[str]) -> UsageError:
+    names = [name.removeprefix(f"{group} ") for name in registry.subcommands(group)]
+    what = f"{group} has no {given[0]}" if given else f"{group} needs to be told what to do"
+    return UsageError(f"{what}; there is {', '.join(names)}")
 
 
 def _is_color(word: str) -> bool:
@@ -163,6 +186,13 @@ def _parser_for(name: str, command: registry.Command) -> argparse.ArgumentParser
         help="colour; --color=false for none (default: depends on the output being a terminal)",
     )
     return parser
+
+
+def _help_of_group(group: str) -> str:
+    names = registry.subcommands(group)
+    width = max(map(len, names))
+    lines = [f"  {name:{width}}  {registry.COMMANDS[name]}" for name in names]
+    return "\n".join([f"usage: carv2 {group} COMMAND ...", "", "commands:", *lines])
 
 
 def _help() -> str:

@@ -56,6 +56,23 @@ COMMANDS = {
     "attach-index": "put an index into an archive",
     "salvage": "save what is whole of a damaged archive",
     "recover": "say what an interrupted writer left, or finish its archive",
+    "import": "import a file or folder without copying it",
+    "imports list": "list the imports",
+    "imports info": "show the labels of an import",
+    "imports remove": "forget imports, and delete the archives that go with them",
+    "imports check": "check the archives of all imports",
+    "imports export": "write the records of all imports as Lotus has them",
+    "imports load": "take in records of imports, as Lotus has them",
+    "retrieve": "take the blocks of a DAG out of streams, in as many goes as it takes",
+    "retrievals list": "list the retrievals, and how far they are",
+    "retrievals info": "check a retrieval: what is there of its DAG, and what is missing",
+    "retrievals export": "write what was retrieved: as a file or folder, a tar file, or an archive",
+    "retrievals remove": "delete retrievals, finished or not",
+    "ref status": "say of each reference of a ref-CAR what became of it",
+    "ref verify": "check ref-CARs as a whole, and what they refer to",
+    "ref create": "turn an archive into a ref-CAR, where the original still has its bytes",
+    "ref densify": "write an archive in which the leaves of a ref-CAR stand in full",
+    "ref relocate": "make the references of a ref-CAR say where the originals are now",
     "explain": "show an archive byte by byte, up to the first fault",
     "debug": "show an archive as a text that can be edited",
     "compile": "make an archive of such a text",
@@ -64,6 +81,11 @@ COMMANDS = {
 
 ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "unpack": "extract"}
 """What users of other tools type."""
+
+
+def subcommands(name: str) -> list[str]:
+    """The full names of the commands that begin with the word ``name``."""
+    return [full for full in COMMANDS if full.startswith(f"{name} ")]
 
 
 def load(name: str) -> Command:

@@ -1,21 +1,146 @@
-"""The record of a positional reference: which bytes of which file a block is."""
+"""The record of a positional reference: which bytes of which file a block is.
+
+It is the protobuf message ``DataObj`` of go-ipfs-filestore (boxo's ``filestore/pb/dataobj.proto``): 1 FilePath,
+2 Offset, 3 Size. Records are written as Lotus' are, all three fields in this order, zero included; they are read
+in any order, with unknown fields between them, and what is missing is empty or zero.
+"""
 
 from __future__ import annotations
 
+import os
+import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["FileReference"]
+from carv2.codec._protobuf import read_varint, varint
+from carv2.errors import CodecError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+    """A path of this system; one of bytes is what is on the disk."""
+
+__all__ = ["FileReference", "decode", "encode"]
+
+_PATH, _OFFSET, _SIZE = 1, 2, 3
+_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+_WIRE_TYPES = {_PATH: _BYTES, _OFFSET: _VARINT, _SIZE: _VARINT}
 
 
 @dataclass(frozen=True, slots=True)
 class FileReference:
     """``size`` bytes at ``offset`` of the file at ``path``.
 
-    >>> FileReference("data/input.bin", 0, 10)
-    FileReference(path='data/input.bin', offset=0, size=10)
+    >>> reference = FileReference("data/input.bin", 0, 10)
+    >>> reference.full_path(), reference.is_url
+    ('/data/input.bin', False)
+    >>> FileReference.of_path("/data/input.bin", 0, 10) == reference
+    True
     """
 
     path: str
-    """Relative to the reference's root, ``/`` in archives of Lotus; or a whole URL."""
+    """Relative to the reference's root, ``/`` in archives of Lotus; or a whole URL.
+
+    Bytes that are no text are kept as :func:`os.fsdecode` does.
+    """
     offset: int
     size: int
+
+    @classmethod
+    def of_path(cls, path: PathLike, offset: int, size: int, root: PathLike = "/") -> FileReference:
+        """The reference for a file of this system; the path is made absolute, symlinks stay in it.
+
+        Raises:
+            ValueError: ``path`` is not below ``root``.
+
+        >>> FileReference.of_path("/data/in/../input.bin", 0, 10, root="/data").path
+        'input.bin'
+        """
+        whole, base = os.path.abspath(os.fsdecode(path)), os.path.abspath(os.fsdecode(root))
+        base = base.rstrip(os.sep) + os.sep
+        if not whole.startswith(base) or whole == base:
+            raise ValueError(f"{whole} is not below {base}, the root of the references")
+        return cls(whole[len(base) :].replace(os.sep, "/"), offset, size)
+
+    @property
+    def is_url(self) -> bool:
+        """Whether ``path`` is a URL; go-ipfs-filestore's rule."""
+        return self.path.startswith(("http://", "https://")) and not self.path.endswith("://")
+
+    def full_path(self, root: PathLike = "/") -> str:
+        """Where the file should be; ``..`` never leads out of ``root``. Of a URL, the URL.
+
+        >>> FileReference("a/../../../etc/passwd", 0, 1).full_path("/data")
+        '/data/etc/passwd'
+        """
+        if self.is_url:
+            return self.path
+        inside = posixpath.normpath("/" + self.path.lstrip("/")).lstrip("/")
+        return os.path.join(os.fsdecode(root), *filter(None, inside.split("/")))
+
+    def __str__(self) -> str:
+        return f"{self.path!r}, {self.size} bytes at {self.offset}"
+
+
+def encode(reference: FileReference) -> bytes:
+    """The record, as Lotus writes it.
+
+    Raises:
+        ValueError: offset or size is negative or above 2**64 - 1, or the path cannot be encoded.
+
+    >>> encode(FileReference("data/input.bin", 0, 10)).hex()
+    '0a0e646174612f696e7075742e62696e1000180a'
+    """
+    path = os.fsencode(reference.path)
+    return b"".join(
+        (b"\x0a", varint(len(path)), path, b"\x10", varint(reference.offset), b"\x18", varint(reference.size))
+    )
+
+
+def decode(data: bytes, *, position: int = 0) -> FileReference:
+    r"""The reference that a record holds.
+
+    ``position`` is added to that of errors: where ``data`` begin in what the caller reads.
+
+    Raises:
+        CodecError: it is no such record.
+
+    >>> decode(b"\x18\x0a\x0a\x01x")
+    FileReference(path='x', offset=0, size=10)
+    """
+    try:
+        return _decode(data)
+    except CodecError as error:
+        error.position += position
+        raise
+
+
+def _decode(data: bytes) -> FileReference:
+    path, numbers, at, end = b"", [0, 0], 0, len(data)
+    while at < end:
+        tag, value_at = read_varint(data, at, end, CodecError)
+        field, wire = tag >> 3, tag & 7
+        if field == 0 or _WIRE_TYPES.get(field, wire) != wire:
+            raise CodecError(f"record: field {field} with the wire type {wire}", position=at)
+        value, at = _value(data, value_at, wire)
+        if field == _PATH:
+            path = data[at - value : at]
+        elif field in {_OFFSET, _SIZE}:
+            numbers[field - _OFFSET] = value
+    return FileReference(os.fsdecode(path), *numbers)
+
+
+def _value(data: bytes, at: int, wire: int) -> tuple[int, int]:
+    """The number at ``at``, of bytes how many they are, and the offset behind the field."""
+    start, end = at, len(data)
+    if wire in {_FIXED_32, _FIXED_64}:
+        value, at = 0, at + (4 if wire == _FIXED_32 else 8)
+    elif wire in {_VARINT, _BYTES}:
+        value, at = read_varint(data, at, end, CodecError)
+        at += value if wire == _BYTES else 0
+    else:
+        raise CodecError(f"record: a field with the wire type {wire}", position=start)
+    if at > end:
+        raise CodecError(f"record: a field ends {at - end} bytes behind the record", position=start)
+    return value, at

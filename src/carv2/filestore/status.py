@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Status"]
+if TYPE_CHECKING:
+    from carv2.cid import CID
+    from carv2.filestore.record import FileReference
+
+__all__ = ["ReferenceStatus", "Status"]
 
 
 class Status(enum.IntEnum):
@@ -37,3 +43,16 @@ _WORDS = {
     Status.OTHER_ERROR: "ERROR",
     Status.KEY_NOT_FOUND: "missing",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceStatus:
+    """How the reference that stands for a block fared."""
+
+    cid: CID
+    """Of the block, as its parent links to it."""
+    reference: FileReference | None
+    """None where there is no record, or none that can be read."""
+    status: Status
+    detail: str = ""
+    """What is wrong, in words; empty if nothing is."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Data: TypeAlias = "bytes | memoryview"
     Put: TypeAlias = "Callable[[bytes, Data], object]"
     """Takes a binary CID and its block; a view is valid during the call only."""
+    Refer: TypeAlias = "Callable[[bytes, Place, int], object]"
+    """Takes the binary CID of a leaf that is nothing but payload, where it stands, and its size in bytes."""
 
 _V1_RAW, _V1_DAG_PB = b"\x01\x55", b"\x01\x70"
 
@@ -34,15 +36,23 @@ class Link(NamedTuple):
     """What its links give as Tsize."""
 
 
+class Place(NamedTuple):
+    """Where the payload of a leaf begins."""
+
+    path: str
+    """Of the file, as it was opened."""
+    offset: int
+
+
 class BlockMaker:
     """Makes blocks and hands them to ``put``; identity CIDs hold their blocks themselves.
 
-    ``digest`` is the profile's hash function; it may be called in any thread. ``block_count`` is how many were
-    handed out.
+    With ``refer``, leaves that are nothing but payload go there instead, if their place is known. ``digest`` is
+    the profile's hash function; it may be called in any thread. ``block_count`` is how many were handed out.
     """
 
-    def __init__(self, profile: ImportProfile, put: Put) -> None:
-        self.profile, self._put = profile, put
+    def __init__(self, profile: ImportProfile, put: Put, refer: Refer | None = None) -> None:
+        self.profile, self._put, self._refer = profile, put, refer
         self.block_count = 0
         code = profile.hash_code
         size = multihash.default_size(code)
@@ -54,6 +64,7 @@ class BlockMaker:
         multihash_head = multihash.encode(code, bytes(size))[:-size]
         self._node_head = multihash_head if profile.cid_version == 0 else _V1_DAG_PB + multihash_head
         self._raw_leaves = profile.leaves == "raw"
+        self.refers = refer is not None and self._raw_leaves
         self._leaf_head = _V1_RAW + multihash_head if self._raw_leaves else self._node_head
         self._inline_limit = -1 if profile.inline_limit is None else profile.inline_limit
         self._payload_tsize = profile.tsize == "payload"
@@ -74,14 +85,20 @@ class BlockMaker:
         head, tail = self.leaf_frame(len(payload))
         return head + payload + tail
 
-    def put_leaf(self, block: Data, digest: bytes, size: int) -> Link:
-        """Hand out the block of a leaf of ``size`` bytes of payload; ``digest`` is that of the block."""
+    def put_leaf(self, block: Data, digest: bytes, size: int, place: Place | None = None) -> Link:
+        """Hand out the block of a leaf of ``size`` bytes of payload; ``digest`` is that of the block.
+
+        With ``place``, which makes sense if ``refers``, hand that out instead.
+        """
         if len(block) <= self._inline_limit:
             cid = _identity(_V1_RAW if self._raw_leaves else _V1_DAG_PB, bytes(block))
         else:
             cid = self._leaf_head + digest
             self.block_count += 1
-            self._put(cid, block)
+            if place is None or self._refer is None:
+                self._put(cid, block)
+            else:
+                self._refer(cid, place, size)
         return Link(cid, size, size if self._payload_tsize else len(block))
 
     def put_node(self, block: bytes, size: int, behind: int) -> Link:

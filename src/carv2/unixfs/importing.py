@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from carv2 import _tree
 from carv2.cid import CID
-from carv2.unixfs._blocks import BlockMaker
+from carv2.unixfs._blocks import BlockMaker, Place
 from carv2.unixfs._building import TreeBuilder
 from carv2.unixfs._hashing import HashLine, default_workers
 from carv2.unixfs._reading import reader_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from carv2._tree import Folder, Inode, LocalFile
-    from carv2.unixfs._blocks import Data, Link, Put
+    from carv2.unixfs._blocks import Data, Link, Put, Refer
     from carv2.unixfs._reading import Reader
 
     PathLike: TypeAlias = "str | bytes | os.PathLike[str]"
@@ -71,18 +71,23 @@ class ImportReport:
 
 
 class Importer:
-    """One import: reads what it is given and hands the blocks, children first, to ``put``."""
+    """One import: reads what it is given and hands the blocks, children first, to ``put``.
+
+    With ``refer``, raw leaves of the files in folders, and of files that are named, go there instead.
+    """
 
     def __init__(
         self,
         profile: ImportProfile,
         put: Put,
         *,
+        refer: Refer | None = None,
         workers: int | None = None,
         on_progress: Callable[[int], object] | None = None,
     ) -> None:
         self.profile = profile
-        self.maker = BlockMaker(profile, put)
+        self.maker = BlockMaker(profile, put, refer)
+        self._refers = self.maker.refers
         self.tree = TreeBuilder(self.maker)
         self.skipped: list[SkippedFile] = []
         self.changed: list[str] = []
@@ -162,36 +167,45 @@ class Importer:
 
     def _add_file(self, file: LocalFile, name: bytes) -> None:
         add = partial(self.tree.add_file, name)
+        path = file.path if self._refers else None
         size, data = file.size, b""
         if size <= min(_SMALL, self.profile.chunk_size):
             data = file.read(size + 1)
             if len(data) <= size:
                 self._progress(len(data))
-                self._add_leaf(data, add)
+                self._add_leaf(data, add, path)
                 if len(data) < size:
                     self._note_change(file)
                 return
-        self.add_stream(file, add, front=data)
+        self.add_stream(file, add, front=data, path=path)
         self._note_change(file)
 
     def _note_change(self, file: LocalFile) -> None:
         if file.has_changed():
             self.changed.append(file.path)
 
-    def _add_leaf(self, data: bytes, add: Callable[[Link], object]) -> None:
+    def _add_leaf(self, data: bytes, add: Callable[[Link], object], path: str | None) -> None:
         """A file of one small chunk."""
+        place = None if path is None else Place(path, 0)
         if self.profile.single_chunk == "node":
             layout = BalancedLayout(self.maker)
-            self.line.hash(self.maker.leaf_block(data), partial(self._put_leaf, layout.add, len(data)))
+            self.line.hash(self.maker.leaf_block(data), partial(self._put_leaf, layout.add, len(data), place))
             self.line.call(lambda: add(layout.finish()))
         else:
-            self.line.hash(self.maker.leaf_block(data), partial(self._put_leaf, add, len(data)))
+            self.line.hash(self.maker.leaf_block(data), partial(self._put_leaf, add, len(data), place))
 
-    def _put_leaf(self, add: Callable[[Link], object], size: int, block: Data, digest: bytes) -> None:
-        add(self.maker.put_leaf(block, digest, size))
+    def _put_leaf(
+        self, add: Callable[[Link], object], size: int, place: Place | None, block: Data, digest: bytes
+    ) -> None:
+        add(self.maker.put_leaf(block, digest, size, place))
 
-    def add_stream(self, reader: Reader, add: Callable[[Link], object], *, front: bytes = b"") -> None:
-        """Take in ``front`` and all that ``reader`` gives as one file; ``add`` gets its link."""
+    def add_stream(
+        self, reader: Reader, add: Callable[[Link], object], *, front: bytes = b"", path: str | None = None
+    ) -> None:
+        """Take in ``front`` and all that ``reader`` gives as one file; ``add`` gets its link.
+
+        With ``path``, from which ``reader`` reads, its leaves know their place.
+        """
         layout = BalancedLayout(self.maker)
         start, chunk_size = len(self._head), self.profile.chunk_size
         at, size = 0, chunk_size
@@ -204,12 +218,12 @@ class Importer:
             if size == 0 and at:
                 self.line.release(buffer)
                 break
-            at += size
             self._progress(size)
-            self._add_chunk(buffer, size, layout)
+            self._add_chunk(buffer, size, layout, None if path is None else Place(path, at))
+            at += size
         self.line.call(lambda: add(layout.finish()))
 
-    def _add_chunk(self, buffer: bytearray, size: int, layout: BalancedLayout) -> None:
+    def _add_chunk(self, buffer: bytearray, size: int, layout: BalancedLayout, place: Place | None) -> None:
         """Hash the leaf of ``size`` bytes of payload in ``buffer``, whose frame is put around them there.
 
         The frame of a file's last leaf has smaller numbers than the others', so it takes no more room.
@@ -219,7 +233,8 @@ class Importer:
         begin, end = start - len(head), start + size + len(tail)
         buffer[begin:start] = head
         buffer[start + size : end] = tail
-        self.line.hash(memoryview(buffer)[begin:end], partial(self._put_leaf, layout.add, size), buffer)
+        then = partial(self._put_leaf, layout.add, size, place)
+        self.line.hash(memoryview(buffer)[begin:end], then, buffer)
 
     def _progress(self, size: int) -> None:
         if self._on_progress is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carv2 import unixfs
 from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
-from carv2.cli import color, progress, streams
+from carv2.cli import color, progress, references, streams
 from carv2.unixfs._safe_walk import Remembered
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from typing import Any, BinaryIO
 
+    from carv2.filestore import FileStore
     from carv2.unixfs import Skipped
 
 HELP = "take files and folders out of an archive"
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-bytes", type=streams.size, metavar="BYTES", help="of all files (default: 1,000 times the archive)"
     )
     parser.add_argument("--max-entries", type=streams.size, metavar="N", help="files and folders")
+    references.add_ref(parser)
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 
@@ -65,11 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     name, paths = _archive_and_paths(args)
     told = _Told(quiet=args.json, verbose=args.verbose)
+    by_reference = references.is_wanted(args)
     with (
         streams.source(name) as source,
         streams.blame(name),
-        contextlib.closing(_store(source, args)) as store,
-        told.bar(store.archive_size) as tick,
+        contextlib.closing(references.store(source, args) if by_reference else _store(source, args)) as store,
+        told.bar(getattr(store, "archive_size", None)) as tick,
     ):
         if args.tar or args.output == "-":
             found = _to_stream(store, paths, args, told, tick)
@@ -103,7 +106,11 @@ def _output(args: argparse.Namespace) -> str:
 
 
 def _to_folder(
-    store: ReadOnlyBlockstore, paths: list[str], args: argparse.Namespace, told: _Told, tick: progress.Tick
+    store: ReadOnlyBlockstore | FileStore,
+    paths: list[str],
+    args: argparse.Namespace,
+    told: _Told,
+    tick: progress.Tick,
 ) -> dict[str, Any]:
     try:
         report = unixfs.extract(
@@ -124,7 +131,11 @@ def _to_folder(
 
 
 def _to_stream(
-    store: ReadOnlyBlockstore, paths: list[str], args: argparse.Namespace, told: _Told, tick: progress.Tick
+    store: ReadOnlyBlockstore | FileStore,
+    paths: list[str],
+    args: argparse.Namespace,
+    told: _Told,
+    tick: progress.Tick,
 ) -> dict[str, Any]:
     output = _output(args)
     if args.tar and output == "-" and sys.stdout.isatty():
@@ -170,7 +181,7 @@ class _Told:
         self._waiting: Remembered[str] | None = None
 
     @contextlib.contextmanager
-    def bar(self, size: int) -> Generator[progress.Tick]:
+    def bar(self, size: int | None) -> Generator[progress.Tick]:
         """A bar, if there is to be one."""
         if self._verbose or not progress.is_wanted():
             yield _ignore

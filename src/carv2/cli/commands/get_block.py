@@ -7,7 +7,7 @@ import sys
 
 import carv2
 from carv2._atomic import writing
-from carv2.cli import streams
+from carv2.cli import references, streams
 
 HELP = "take one block out of an archive, its hash checked"
 EXAMPLES = (
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-verify", action="store_true", help="do not check the hash")
     parser.add_argument("--rebuild-index", action="store_true", help="do not trust the archive's index")
+    references.add_ref(parser)
     streams.add_limits(parser)
 
 
@@ -35,16 +36,25 @@ def _cid(text: str) -> carv2.CID:
 
 
 def run(args: argparse.Namespace) -> int:
-    with (
-        streams.source(args.file) as source,
-        carv2.open(source, limits=streams.limits_of(args)) as car,
-    ):
-        if args.rebuild_index:
-            car.ignore_index()
-        data = car.get(args.cid, verify=not args.no_verify)
+    data = _by_reference(args) if references.is_wanted(args) else _read(args)
     with writing(streams.destination(args.out)) as sink:
         sink.write(data)
     if args.json:
         sys.stdout.flush()
         streams.print_json({"cid": args.cid, "size": len(data)}, beside=args.out)
     return 0
+
+
+def _read(args: argparse.Namespace) -> bytes:
+    with (
+        streams.source(args.file) as source,
+        carv2.open(source, limits=streams.limits_of(args)) as car,
+    ):
+        if args.rebuild_index:
+            car.ignore_index()
+        return car.get(args.cid, verify=not args.no_verify)
+
+
+def _by_reference(args: argparse.Namespace) -> bytes:
+    with references.opened(args) as store:
+        return store[args.cid]

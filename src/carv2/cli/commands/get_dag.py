@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, streams
+from carv2.cli import color, references, streams
 from carv2.dag import export, selector
 from carv2.errors import SelectorError
 
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="a missing block is an error, as always with --version 1"
     )
     parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="of the new archive (default 2)")
+    references.add_ref(parser)
     streams.add_limits(parser)
 
 
@@ -62,7 +63,9 @@ def _as_count(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.watched(args.file, "reading", passes=2) as source:
+    by_reference = references.is_wanted(args)
+    opened = references.opened(args) if by_reference else streams.watched(args.file, "reading", passes=2)
+    with opened as source:
         found = export(
             source,
             streams.destination(args.out),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, streams
+from carv2.cid import RAW
+from carv2.cli import color, references, streams
 from carv2.multicodec import name_of
 from carv2.operations.inspect import inspect
 
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         for line in lines_of(report):
             label, colon, value = line.partition(":")
             print(color.paint(label, "name") + colon + value if colon else line)
+        if RAW in report.codecs and report.min_block_size <= references.LARGEST_RECORD:
+            references.hint(args.file)
     return 0
 
 

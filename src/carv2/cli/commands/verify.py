@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from carv2.cli import color, streams
+from carv2.cli import color, references, streams
 from carv2.multicodec import name_of
 from carv2.operations.verify import verify
 
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
             streams.print_json({"file": name, "ok": ok, **vars(report), **more})
         else:
             _print_problems(name, report, found)
+            if not ok:
+                references.hint(name)
             if args.verbose and ok:
                 _print_what_was_checked(name, report, deep)
         code = code if ok else 1

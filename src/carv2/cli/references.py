@@ -1,0 +1,180 @@
+"""What the commands that follow positional references share: which files and servers may be read is said here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from carv2.cli import color, progress, streams
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from carv2.filestore import FileStore, ReferenceStatus
+
+LARGEST_RECORD = 8 << 10
+"""Bytes of a record; larger blocks are none."""
+_NOTHING_ALLOWED = (
+    "say which folders or files the references may lead to, with --allow DIR: nothing else is ever read "
+    "(what a ref-CAR says about paths is anybody's claim)"
+)
+
+
+def add_allowances(parser: argparse.ArgumentParser) -> None:
+    """``--allow``, ``--allow-url`` and ``--base``."""
+    parser.add_argument(
+        "--allow",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder, or file, that references may lead to; may be given several times",
+    )
+    parser.add_argument(
+        "--allow-url",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="server that they may lead to, such as https://example.org; may be given several times",
+    )
+    add_base(parser)
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """``--base``, which the library calls ``root``: these commands have roots of another kind."""
+    parser.add_argument(
+        "--base", metavar="DIR", default="/", help="folder that the paths in records begin at (default /)"
+    )
+
+
+def base_of(args: argparse.Namespace) -> str:
+    """The folder of :func:`add_base`, absolute."""
+    return os.path.abspath(str(args.base))
+
+
+def add_ref(parser: argparse.ArgumentParser) -> None:
+    """``--ref``, and what goes with it, for a command that reads ordinary archives too."""
+    parser.add_argument(
+        "--ref", action="store_true", help="the archive is a ref-CAR: read leaves where its references lead to"
+    )
+    add_allowances(parser)
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of :func:`add_allowances` say, as keyword arguments of the library.
+
+    Raises:
+        ValueError: they allow nothing.
+    """
+    if not args.allow and not args.allow_url:
+        raise ValueError(_NOTHING_ALLOWED)
+    return {"allow": args.allow, "allow_urls": args.allow_url, "root": base_of(args)}
+
+
+def is_wanted(args: argparse.Namespace) -> bool:
+    """Whether references are to be followed.
+
+    Raises:
+        ValueError: ``--ref`` is there without ``--allow``, or the other way round.
+    """
+    if args.ref:
+        settings_of(args)
+        return True
+    if args.allow or args.allow_url or args.base != "/":
+        raise ValueError("--allow, --allow-url and --base go with --ref")
+    return False
+
+
+@contextlib.contextmanager
+def opened(args: argparse.Namespace) -> Generator[FileStore]:
+    """The ref-CAR that the arguments name, as a store; its flags are checked before anything is read."""
+    settings_of(args)
+    with streams.source(args.file) as source, contextlib.closing(store(source, args)) as found:
+        yield found
+
+
+def store(source: str | BinaryIO, args: argparse.Namespace) -> FileStore:
+    """The same, of what was opened already."""
+    if getattr(args, "rebuild_index", False) or getattr(args, "no_verify", False):
+        raise ValueError("with --ref, neither --rebuild-index nor --no-verify")
+    from carv2.filestore import FileStore  # noqa: PLC0415  (commands without --ref need none of it)
+
+    padded = getattr(args, "null_padding", False)
+    return FileStore(source, null_padding=padded, limits=streams.limits_of(args), **settings_of(args))
+
+
+def add_quick(parser: argparse.ArgumentParser) -> None:
+    """``--quick``."""
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="only look whether the files are there, may be read and are long enough; do not read them",
+    )
+
+
+def bar(label: str, *, beside: str) -> AbstractContextManager[progress.Tick]:
+    """A bar, unless ``beside``, which is written to meanwhile, is a terminal."""
+    if beside == "-" and sys.stdout.isatty():
+        return contextlib.nullcontext(lambda _: None)
+    return progress.bar(label)
+
+
+def counted(number: int, noun: str) -> str:
+    """The number, and the noun in its singular or plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def fields_of(found: ReferenceStatus, base: str) -> dict[str, object]:
+    """How a reference fared, for JSON."""
+    reference = found.reference
+    return {
+        "cid": str(found.cid),
+        "status": str(found.status),
+        "code": int(found.status),
+        "path": None if reference is None else reference.full_path(base),
+        "offset": None if reference is None else reference.offset,
+        "size": None if reference is None else reference.size,
+        "detail": found.detail,
+    }
+
+
+def complain(name: object, text: str) -> None:
+    """Say on standard error what is wrong with the archive ``name``."""
+    shown = "standard input" if name == "-" else str(name)
+    print(color.paint(f"carv2: {color.printable(shown)}: ", "error") + color.printable(text), file=sys.stderr)
+
+
+_HINT = "this is a ref-CAR, whose leaves are in other files: `carv2 ref` and the flag --ref are for it"
+_LOOKED_AT = 256
+"""Sections: Lotus writes up to 128 nodes in front of the first record, carv2 none."""
+
+
+def hint(name: object) -> None:
+    """Say on standard error, if the archive ``name`` is a ref-CAR, what reads it; for when something failed.
+
+    Only a few small sections are looked at, whatever the size of the archive.
+    """
+    if not isinstance(name, str) or not os.path.isfile(name):
+        return
+    from carv2.errors import CarError  # noqa: PLC0415  (the least part of what follows)
+
+    with contextlib.suppress(CarError, OSError):
+        if _has_records(name):
+            complain(name, _HINT)
+
+
+def _has_records(name: str) -> bool:
+    from carv2.filestore._archive import looks_like_record  # noqa: PLC0415  (15 ms, which most runs do not need)
+    from carv2.reader import CarReader  # noqa: PLC0415
+
+    with CarReader(name) as car:
+        small = (found for found in islice(car.sections(), _LOOKED_AT) if found.size <= LARGEST_RECORD)
+        return any(
+            looks_like_record(found.cid.raw, car.source.read_exactly(found.data_position, found.size, "block"))
+            for found in small
+        )

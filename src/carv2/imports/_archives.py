@@ -1,0 +1,91 @@
+"""The archive of an import: opened as what it is, and looked at for what can be wrong with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from carv2.blockstore import ReadOnlyBlockstore
+from carv2.errors import FormatError, StateError
+from carv2.filestore.store import FileStore
+from carv2.imports.record import OURS
+from carv2.reader import CarReader
+from carv2.units import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from carv2.cid import CID
+    from carv2.imports.record import Import
+
+
+def open_archive(entry: Import, *, limits: Limits = DEFAULT_LIMITS) -> FileStore | ReadOnlyBlockstore:
+    """The blocks of an import.
+
+    An archive of ours may lead to the original that is recorded, and to nothing else; a user's own leads nowhere.
+
+    Raises:
+        StateError: it has no archive.
+        OSError: the archive cannot be opened, or is no file.
+        FormatError: it is no archive.
+    """
+    path = _file_of(entry)
+    if entry.car_owner != OURS:
+        return ReadOnlyBlockstore(path, limits=limits)
+    allowed = [entry.filename] if entry.filename and os.path.isabs(entry.filename) else []
+    return FileStore(path, allow=allowed, limits=limits)
+
+
+def _file_of(entry: Import) -> str:
+    path = entry.car_path
+    if path is None:
+        raise StateError(f"import {entry.id} has no archive")
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would wait for somebody
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return path
+
+
+def only_root(path: str, *, limits: Limits = DEFAULT_LIMITS) -> CID:
+    """The root of the archive at ``path``, of which it has exactly one.
+
+    Raises:
+        FormatError: it has another number of them, or is no archive. The text is Lotus'.
+        OSError: it cannot be read.
+    """
+    with CarReader(path, limits=limits) as car:
+        roots, position = car.roots, car.payload_position
+    if len(roots) != 1:
+        raise FormatError(f"car file can have one and only one root, found {len(roots)}", position=position)
+    return roots[0]
+
+
+def examine(entry: Import, *, limits: Limits = DEFAULT_LIMITS) -> FileStore | ReadOnlyBlockstore:
+    """Open the archive of an import, and see whether its header, its index and its root are what they should be.
+
+    Only the archive is read. A CARv1 is gone through from section to section; of a CARv2 the index is asked.
+
+    Raises:
+        StateError: the import was never finished, or its root is another one than the archive's.
+        CarError: the archive is damaged, or does not have its root.
+        OSError: it cannot be read.
+    """
+    path = _file_of(entry)
+    found = only_root(path, limits=limits)
+    if entry.root is None:
+        raise StateError(entry.error or "the import was not finished: it has no root")
+    if found != entry.root:
+        raise StateError(f"the root of the archive is {found}")
+    store = open_archive(entry, limits=limits)
+    try:
+        _read_root(store, entry.root)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _read_root(store: FileStore | ReadOnlyBlockstore, root: CID) -> None:
+    """Read the root's block, unless that lies in an original."""
+    if isinstance(store, FileStore) and store.reference_of(root) is not None:
+        return
+    _ = store[root]

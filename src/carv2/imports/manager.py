@@ -1,0 +1,388 @@
+"""The imports of a client: which files went into which archive, and under which root."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from carv2._atomic import unlink
+from carv2._locks import create_locked, is_locked, make_durable
+from carv2.cid import CID
+from carv2.errors import CarError, ImportNotFoundError, LockedError, StateError
+from carv2.filestore.importing import absolute, import_by_reference
+from carv2.imports import sanity
+from carv2.imports._archives import examine, only_root, open_archive
+from carv2.imports.catalogue import Catalogue
+from carv2.imports.lotus import read_records, write_record
+from carv2.imports.record import (
+    CAR_OWNER,
+    CAR_PATH,
+    FILENAME,
+    IMPORTED,
+    OURS,
+    ROOT,
+    SOURCE,
+    THEIRS,
+    UNKNOWN,
+    Import,
+)
+from carv2.units import DEFAULT_LIMITS, Limits
+from carv2.unixfs.profiles import profile_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from types import TracebackType
+    from typing import BinaryIO, TypeAlias
+
+    from carv2.blockstore import ReadOnlyBlockstore
+    from carv2.cid import CIDLike
+    from carv2.filestore.importing import ReferenceReport
+    from carv2.filestore.keys import Variant
+    from carv2.filestore.store import FileStore
+    from carv2.imports.sanity import SanityReport
+    from carv2.unixfs.importing import Special
+    from carv2.unixfs.profiles import ImportProfile
+
+    PathLike: TypeAlias = "str | os.PathLike[str]"
+
+__all__ = ["ImportsManager"]
+
+CATALOGUE = "catalogue.sqlite"
+
+
+class ImportsManager:
+    """The imports in a folder: a catalogue of them, and the archives that go with them, ``<number>.car``.
+
+    Several processes may use one folder at once, and several threads one manager. Each import has a number, the
+    time at which it was begun in nanoseconds, and labels, as in Lotus: see :class:`Import`. Opening checks all of
+    them and tells the logger ``carv2.imports`` about it; what is broken stays as it is. See :meth:`check`.
+
+    Args:
+        root: the folder, made with its parents where there is none.
+        check: what opening looks at: the ``archives``, the ``originals`` of each import as well, or nothing.
+        limits: upper bounds for what an archive may claim.
+
+    Attributes:
+        sanity: what the check on opening found; None if there was none.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the catalogue cannot be used.
+        StateError: a newer program made the catalogue.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, ImportsManager(folder) as imports:
+    ...     added = imports.import_file(__file__)
+    ...     found = imports.find(added.root)
+    ...     with imports.open(found.id) as store:
+    ...         len(list(store.references())), imports.sanity.total
+    (1, 0)
+    """
+
+    def __init__(
+        self,
+        root: PathLike,
+        *,
+        check: Literal["archives", "originals"] | None = "archives",
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.folder = os.path.abspath(root)
+        self._limits = limits
+        os.makedirs(self.folder, exist_ok=True)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "the folder of the imports cannot be written to", self.folder)
+        self._catalogue = Catalogue(os.path.join(self.folder, CATALOGUE))
+        self.sanity: SanityReport | None = None
+        if check is not None:
+            try:
+                self.sanity = self.check(originals=check == "originals")
+            except BaseException:
+                self.close()
+                raise
+
+    # -- records ------------------------------------------------------------------------------------------
+
+    def create(self) -> int:
+        """Begin an import: a record whose source is ``unknown``; return its number."""
+        return self._catalogue.add({SOURCE: UNKNOWN})
+
+    def allocate_car(self, id_: int) -> str:
+        """Make an empty archive for an import, which goes with it; return its path.
+
+        Raises:
+            StateError: the import has an archive.
+            ImportNotFoundError: there is no such import.
+        """
+        with contextlib.ExitStack() as undo:
+            file = self._allocate(id_, undo)
+            undo.pop_all()
+        file.close()
+        return self._path_of(id_)
+
+    def _allocate(self, id_: int, undo: contextlib.ExitStack) -> BinaryIO:
+        """The archive of an import, locked before anybody can see it; ``undo`` gets what removes it again."""
+        path = self._path_of(id_)
+        with self._catalogue.transaction():
+            labels = self._catalogue.labels_of(id_)
+            if labels.get(CAR_PATH):
+                raise StateError(f"import CAR already exists at {labels[CAR_PATH]}")
+            file = create_locked(path)
+            undo.callback(unlink, path)
+            undo.callback(file.close)
+            self._catalogue.set_labels(id_, {**labels, CAR_PATH: path, CAR_OWNER: OURS})
+        return file
+
+    def _path_of(self, id_: int) -> str:
+        return os.path.join(self.folder, f"{id_}.car")
+
+    def add_label(self, id_: int, key: str, value: str) -> None:
+        """Give an import a label, in the place of one of that name; ImportNotFoundError if there is none."""
+        self._label(id_, {key: value})
+
+    def _label(self, id_: int, added: dict[str, str]) -> None:
+        with self._catalogue.transaction():
+            self._catalogue.set_labels(id_, {**self._catalogue.labels_of(id_), **added})
+
+    def ids(self) -> Sequence[int]:
+        """The numbers of all imports, oldest first."""
+        return self._catalogue.ids()
+
+    def info(self, id_: int) -> Import:
+        """One import.
+
+        Raises:
+            ImportNotFoundError: there is none of that number.
+            FormatError: its record is damaged.
+        """
+        return Import.of(id_, self._catalogue.labels_of(id_))
+
+    def list(self) -> Sequence[Import]:
+        """All imports, oldest first; of one whose record is damaged, ``error`` says so."""
+        found: list[Import] = []
+        for id_ in self.ids():
+            try:
+                found.append(self.info(id_))
+            except ImportNotFoundError:  # removed meanwhile
+                continue
+            except CarError as error:
+                found.append(Import.unreadable(id_, str(error)))
+        return found
+
+    def find(self, root: CIDLike) -> Import | None:
+        """The first import with that root, looked up in an index; None if there is none."""
+        id_ = self._catalogue.first_with_root(CID.of(root))
+        return None if id_ is None else self.info(id_)
+
+    # -- imports ------------------------------------------------------------------------------------------
+
+    def import_file(
+        self,
+        path: PathLike,
+        *,
+        profile: str | ImportProfile = "lotus",
+        variant: str | Variant = "D",
+        wrap: bool = False,
+        hidden: bool | None = None,
+        special: Special = "raise",
+        workers: int | None = None,
+        on_progress: Callable[[int], object] | None = None,
+        on_report: Callable[[ReferenceReport], object] | None = None,
+    ) -> Import:
+        """Import a file or folder by reference: the archive says where in it the bytes of the leaves are.
+
+        It is there when this returns, also after a crash of the machine; of one that failed there is nothing.
+
+        Args:
+            path: becomes absolute, with its symlinks. One that is a symlink itself is followed, as by Lotus; what
+                becomes of those in a folder, the profile says.
+            profile, variant, wrap, hidden, special, workers, on_progress: of
+                :func:`carv2.filestore.import_by_reference`, which does it.
+            on_report: gets what that returns.
+
+        Raises:
+            ChangedError: a file was written to while it was read.
+            ValueError: the imports themselves are kept in what is to be imported.
+            OSError: something cannot be read, has no place in a DAG, or the archive cannot be written.
+        """
+        original = absolute(os.fspath(path))
+        chosen = profile_of(profile)
+        self._refuse_own_folder(original, hidden=chosen.hidden if hidden is None else hidden)
+        followed, chosen = _follow(original, chosen)
+        with self._begun() as (id_, file):
+            report = import_by_reference(
+                followed,
+                file,
+                profile=chosen,
+                variant=variant,
+                wrap=wrap,
+                hidden=hidden,
+                special=special,
+                workers=workers,
+                on_progress=on_progress,
+                limits=self._limits,
+            )
+            make_durable(file)
+            self._label(id_, {SOURCE: IMPORTED, FILENAME: original, ROOT: str(report.root)})
+        if on_report is not None:
+            on_report(report)
+        return self.info(id_)
+
+    def _refuse_own_folder(self, original: str, *, hidden: bool) -> None:
+        """Raise ValueError if ``original`` is a folder that has ours in it: that changes with each import."""
+        inside = os.path.relpath(os.path.realpath(self.folder), os.path.realpath(original)).split(os.sep)
+        if inside[0] != os.pardir and (hidden or not any(name.startswith(".") for name in inside if name != ".")):
+            raise ValueError(f"{original} cannot be imported: the imports are kept in it, in {self.folder}")
+
+    @contextlib.contextmanager
+    def _begun(self) -> Generator[tuple[int, BinaryIO]]:
+        """A new import with an empty archive, locked meanwhile; both go again if an exception comes out."""
+        with contextlib.ExitStack() as undo:
+            with self._catalogue.transaction():
+                id_ = self.create()
+                undo.callback(self._forget, id_)
+                file = self._allocate(id_, undo)
+            yield id_, file
+            undo.pop_all()
+        file.close()
+
+    def _forget(self, id_: int) -> None:
+        with contextlib.suppress(OSError, CarError):  # what stays is found by the next check
+            self._catalogue.remove(id_)
+
+    def add_car(self, path: PathLike) -> Import:
+        """Take in an archive of the user's, where it is: CARv1 or CARv2, with exactly one root, which it holds.
+
+        Removing the import leaves the file alone. References in it are not followed.
+
+        Raises:
+            FormatError: it is no archive, or has another number of roots.
+            BlockNotFoundError: it does not have its root.
+            OSError: it cannot be read, or is no file.
+        """
+        where = absolute(os.fspath(path))
+        labels = {SOURCE: IMPORTED, FILENAME: where, CAR_PATH: where, CAR_OWNER: THEIRS}
+        if os.path.isfile(where):  # what is none is named below
+            labels[ROOT] = str(only_root(where, limits=self._limits))
+        examine(Import.of(0, labels), limits=self._limits).close()
+        return self.info(self._catalogue.add(labels))
+
+    def remove(self, id_: int) -> None:
+        """Forget an import, and delete its archive if that goes with it: if it is ``<number>.car`` in this folder.
+
+        Whatever a label says, no other file is ever deleted.
+
+        Raises:
+            ImportNotFoundError: there is no such import.
+            LockedError: it is being made.
+        """
+        with self._catalogue.transaction():
+            own = self._own_archive(self._seen(id_))
+            if own is not None:
+                if is_locked(own):
+                    raise LockedError(own)
+                unlink(own)
+            self._catalogue.remove(id_)
+
+    def _seen(self, id_: int) -> Import:
+        try:
+            return self.info(id_)
+        except ImportNotFoundError:
+            raise
+        except CarError as error:
+            return Import.unreadable(id_, str(error))
+
+    def _own_archive(self, entry: Import) -> str | None:
+        """The archive that was allocated for an import, if its labels name it; it may be gone."""
+        folder, name = os.path.split(entry.car_path or "")
+        if entry.car_owner != OURS or name != f"{entry.id}.car":
+            return None
+        try:
+            is_here = os.path.realpath(folder) == os.path.realpath(self.folder)
+        except ValueError:  # a zero byte, or what no path can be
+            return None
+        return self._path_of(entry.id) if is_here else None
+
+    def is_under_way(self, entry: Import) -> bool:
+        """Whether somebody is at work on that import now, here or in another process."""
+        own = self._own_archive(entry)
+        return own is not None and is_locked(own)
+
+    def open(self, id_: int) -> FileStore | ReadOnlyBlockstore:
+        """The blocks of an import; references lead to the original that is recorded, and only there.
+
+        Raises:
+            ImportNotFoundError: there is no such import.
+            StateError: it has no archive.
+            OSError, FormatError: the archive cannot be opened.
+        """
+        return open_archive(self.info(id_), limits=self._limits)
+
+    # -- all of them --------------------------------------------------------------------------------------
+
+    def check(self, *, originals: bool = False, samples: int = sanity.SAMPLES) -> SanityReport:
+        """Look at the archive of each import, and tell the log ``carv2.imports`` about each, in Lotus' words.
+
+        An import that is being made meanwhile is passed over. What is looked at is told by
+        :func:`carv2.imports.sanity.check_imports`.
+
+        Args:
+            originals: read ``samples`` leaves of each import in their originals too.
+            samples: at most so many of each.
+        """
+        return sanity.check_imports(self, samples=samples if originals else 0, limits=self._limits)
+
+    def export_records(self) -> Iterator[str]:
+        """The records as Lotus has them, one line each; :mod:`carv2.imports.lotus` tells how.
+
+        Raises:
+            FormatError: a record is damaged.
+        """
+        for id_ in self.ids():
+            with contextlib.suppress(ImportNotFoundError):
+                yield write_record(id_, self._catalogue.labels_of(id_))
+
+    def load_records(self, file: BinaryIO) -> int:
+        """Take in records of Lotus', all of them or none; return how many were new.
+
+        Their archives stay where they are. Those that are in this folder go with their imports from then on.
+
+        Raises:
+            FormatError: there is something else in ``file``.
+            StateError: there is an import of the same number with other labels.
+            ValueError: a number is too large.
+        """
+        added = 0
+        with self._catalogue.transaction():
+            for record in read_records(file):
+                try:
+                    if self._catalogue.labels_of(record.id) != record.labels:
+                        raise StateError(f"import {record.id} is there already, with other labels")
+                except ImportNotFoundError:
+                    self._catalogue.insert(record.id, record.labels)
+                    added += 1
+        return added
+
+    # -- life cycle ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the catalogue; may be called twice. Archives that were opened stay open."""
+        self._catalogue.close()
+
+    def __enter__(self) -> ImportsManager:  # noqa: PYI034  (typing.Self needs Python 3.11)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _follow(path: str, profile: ImportProfile) -> tuple[str, ImportProfile]:
+    """The same path and profile, so that the path is followed if it is a symlink itself."""
+    if not os.path.islink(path):
+        return path, profile
+    if os.path.isdir(path):
+        return path + os.sep, profile
+    return path, replace(profile, symlinks="follow")

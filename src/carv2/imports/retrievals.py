@@ -1,0 +1,219 @@
+"""Retrievals: DAGs that come in as blocks, each in an archive of its own in one folder."""
+
+from __future__ import annotations
+
+import os
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from carv2.blockstore import ReadOnlyBlockstore
+from carv2.cid import CID
+from carv2.dag.complete import Completeness, check_complete
+from carv2.imports import _export, _retrieval_files
+from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, Retrieval, open_store
+from carv2.units import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carv2._folder import Existing
+    from carv2.blockstore import ReadWriteBlockstore
+    from carv2.cid import CIDLike
+    from carv2.dag import Exported, Selector
+    from carv2.imports._export import Form, Out
+    from carv2.imports._retrieval_files import RetrievalRecord
+    from carv2.unixfs import ExtractReport
+
+__all__ = ["Retrievals"]
+
+
+class Retrievals:
+    """The retrievals in a folder, one archive ``<id>.car`` each, as Lotus keeps them in ``retrievals``.
+
+    There is no catalogue: an archive says itself what it is of and whether it is finished. Files of other names
+    are left alone. Several processes may share the folder; each retrieval has one writer at a time.
+
+    Args:
+        root: the folder; made when the first retrieval starts.
+        limits: upper bounds for what streams and files may claim.
+
+    >>> import carv2, tempfile
+    >>> fish = CID.of_data(b"fish")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     retrievals = Retrievals(folder)
+    ...     with retrievals.start(fish) as retrieval:
+    ...         stored = retrieval.put(fish, b"fish")
+    ...         found = retrieval.finish()
+    ...     [(record.root == fish, record.state) for record in retrievals.list()]
+    [(True, 'finished')]
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.folder: str = os.path.abspath(os.fspath(root))
+        self._limits = limits
+
+    def start(
+        self,
+        root: CIDLike | None,
+        *,
+        id: str | int | None = None,
+        only_linked: bool = False,
+        max_bytes: int = MAX_BYTES,
+        max_blocks: int = MAX_BLOCKS,
+    ) -> Retrieval:
+        """Begin a retrieval, or go on with the one of that id.
+
+        Args:
+            root: of the DAG. None for a retrieval that is there, whatever its root.
+            id: letters of ASCII, digits and ``-_.``; None for a new one, by the clock in nanoseconds as in Lotus.
+            only_linked: take a block only if the root, or a block that is there, links to it: for streams that
+                send parents before their children. Others are left out, and counted.
+            max_bytes: of blocks, CIDs included, that the retrieval may hold.
+            max_blocks: that it may hold.
+
+        Raises:
+            LockedError: somebody is writing it.
+            ResumeError: it is of another root.
+            FormatError: the file is damaged.
+            FileNotFoundError: ``root`` is None, and there is no such retrieval.
+            ValueError: ``root`` is no CID, or ``id`` cannot be one.
+        """
+        wanted = None if root is None else CID.of(root)
+        name, path, store = self._open_store(wanted, None if id is None else str(id))
+        try:
+            return Retrieval(
+                store,
+                id=name,
+                path=path,
+                only_linked=only_linked,
+                max_bytes=max_bytes,
+                max_blocks=max_blocks,
+                limits=self._limits,
+            )
+        except BaseException:
+            store.discard()
+            raise
+
+    def _open_store(self, root: CID | None, id_: str | None) -> tuple[str, str, ReadWriteBlockstore]:
+        if root is None and id_ is None:
+            raise ValueError("a retrieval needs a root or an id")
+        if root is not None:
+            os.makedirs(self.folder, exist_ok=True)
+        number = time_ns()
+        while True:
+            name = str(number) if id_ is None else id_
+            path = _retrieval_files.path_in(self.folder, name)
+            exists = id_ is not None and (root is None or os.path.lexists(path))
+            if exists:
+                path = _retrieval_files.existing_in(self.folder, name)
+            try:
+                return name, path, open_store(path, root, create=not exists, limits=self._limits)
+            except FileExistsError:  # somebody was as fast as we are
+                number += 1
+
+    def list(self) -> list[RetrievalRecord]:
+        """All retrievals, in the order of their ids, by the headers of their files; damaged ones say why."""
+        found: list[RetrievalRecord] = []
+        for id_ in _retrieval_files.ids_in(self.folder):
+            try:
+                found.append(_retrieval_files.record_of(_retrieval_files.path_in(self.folder, id_), id_))
+            except FileNotFoundError:  # removed meanwhile
+                continue
+        return found
+
+    def info(self, id: str | int) -> RetrievalRecord:
+        """The same for one.
+
+        Raises:
+            FileNotFoundError: there is none of that id.
+            ValueError: it cannot be an id, here and below.
+        """
+        return _retrieval_files.record_of(_retrieval_files.existing_in(self.folder, str(id)), str(id))
+
+    def check(self, id: str | int) -> Completeness:
+        """Walk from the root over what is there: what is missing, and what does not belong.
+
+        Of one that is under way, what its last flush promised counts.
+
+        Raises:
+            FileNotFoundError: there is none of that id.
+            FormatError, IntegrityError: the file is damaged.
+        """
+        path = _retrieval_files.existing_in(self.folder, str(id))
+        return check_complete(path, limits=self._limits)
+
+    def open(self, id: str | int) -> ReadOnlyBlockstore:
+        """The blocks that are there, finished or not, for reading.
+
+        Raises:
+            FileNotFoundError: there is none of that id.
+            FormatError: the file is damaged.
+        """
+        return ReadOnlyBlockstore(_retrieval_files.existing_in(self.folder, str(id)), limits=self._limits)
+
+    def export(
+        self,
+        id: str | int,
+        out: Out,
+        *,
+        form: Form = "unixfs",
+        path: str = "",
+        selector: Selector | str | None = None,
+        version: int = 2,
+        partial: bool = False,
+        existing: Existing = "error",
+        on_bytes: Callable[[int], object] | None = None,
+        **options: Any,
+    ) -> ExtractReport | Exported | None:
+        """Write what was retrieved, each block checked again; nothing that is not of the DAG comes out.
+
+        Args:
+            id: of the retrieval.
+            out: for ``unixfs`` the path of a file, which is there whole or not at all, or of a folder; for the
+                others the path of a file, or a binary file.
+            form: ``unixfs`` for the file or the content of the directory, ``tar``, or ``car`` for an archive.
+            path: of a file or directory below the root; ``""`` for the root itself.
+            selector: with ``car``, which blocks of the DAG; see :mod:`carv2.dag.selector`.
+            version: with ``car``, of the archive.
+            partial: pass over what is missing, where that can be done; else it is an error.
+            existing: what becomes of files that are there: as in :func:`carv2.unixfs.extract`. Archives and tar
+                files are replaced.
+            on_bytes: called with numbers of bytes that were written; not with ``car``.
+            options: others of :func:`carv2.unixfs.extract`, :func:`carv2.unixfs.tar_stream` or
+                :func:`carv2.dag.export`: ``max_bytes``, ``symlinks``, ``on_skip`` and so on.
+
+        Returns:
+            What :func:`carv2.unixfs.extract` or :func:`carv2.dag.export` reports; None for a tar or binary file.
+
+        Raises:
+            FileNotFoundError: there is no retrieval of that id.
+            BlockNotFoundError: a block is missing.
+            PathNotFoundError: there is nothing at ``path``.
+            UnixFSError: what is there is no file or directory.
+            BudgetError, UnsafePathError: as :func:`carv2.unixfs.extract`.
+            FileExistsError: see ``existing``.
+            ValueError: the arguments do not fit each other.
+        """
+        if form not in _export.FORMS:
+            raise ValueError(f"form {form!r}, known: {', '.join(map(repr, _export.FORMS))}")
+        if form != "car" and (selector is not None or version != 2):
+            raise ValueError("a selector and a version are for archives: form='car'")
+        with self.open(id) as store:
+            (root,) = store.roots
+            if form == "car":
+                how: Any = {"selector": selector, "version": version, "partial": partial}
+                return _export.export_car(store, root, out, path=path, **how, **options)
+            options |= {"path": path, "partial": partial, "on_bytes": on_bytes}
+            if form == "tar":
+                _export.export_tar(store, root, out, **options)
+                return None
+            return _export.export_unixfs(store, root, out, existing=existing, **options)
+
+    def remove(self, id: str | int) -> None:
+        """Delete a retrieval.
+
+        Raises:
+            FileNotFoundError: there is none of that id.
+            LockedError: somebody is writing it.
+        """
+        _retrieval_files.remove(_retrieval_files.existing_in(self.folder, str(id)))
