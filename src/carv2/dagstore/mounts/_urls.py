@@ -8,8 +8,8 @@ from carv2.errors import MountError
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _AUTHORITY = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)@")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SHOWN = 300
 
 _NAME_IN_FRONT = frozenset({"abfs", "abfss", "az", "wasb", "wasbs", "ssh", "sftp", "ftp", "hdfs", "smb"})
@@ -60,8 +60,8 @@ def check_no_secret(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """``url`` as it may be seen in errors and logs: without secrets, printable, and not too long."""
-    url = _AUTHORITY.sub(r"\1***@", url)
-    url = _SECRET_PARAMETER.sub(r"\1=***", url)
-    url = _UNPRINTABLE.sub(lambda found: f"%{ord(found[0]):02X}", url)
-    return url if len(url) <= _LONGEST_SHOWN else f"{url[: _LONGEST_SHOWN - 20]}…{len(url)} characters"
+    """``url``, or a text with URLs in it, as it may be seen: without secrets, printable, and not too long."""
+    text = _USER.sub(r"\1***@", url)
+    text = _SECRET_PARAMETER.sub(r"\1=***", text)
+    text = _CONTROL.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 20]}… ({len(text)} characters)"
