@@ -34,7 +34,7 @@ class Quota:
 
     def _size(self, download: Download) -> int:
         whole, part, name = download.copy_size or 0, download.part_size or 0, download.name
-        if download.part_size is not None and self._folder.is_being_written(name):
+        if not whole and download.part_size is not None and self._folder.is_being_written(name):
             note = CopyNote.of(self._folder.note_of(name))
             part = max(part, note.reserved if note else 0)
         return whole + part

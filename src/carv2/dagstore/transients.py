@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Collected", "Transients", "Usage"]
 
 
+_DROP_SECONDS = 1.0  # that a dropped download has to end; one whose mount hangs removes what there is later
+
+
 class Usage(NamedTuple):
     """What local copies take."""
 
@@ -60,11 +63,16 @@ class _Pin:
 class _Flight:
     """A download that is under way, and those who wait for it."""
 
-    __slots__ = ("copy", "done", "error", "fetching", "key", "name", "waiters")
+    __slots__ = ("copy", "done", "ended", "error", "fetching", "freed", "key", "name", "waiters")
 
     def __init__(self, name: str, key: str, fetching: Fetching) -> None:
         self.name, self.key, self.fetching = name, key, fetching
         self.done = threading.Event()
+        """Those who wait have their answer."""
+        self.ended = threading.Event()
+        """The thread is at its end."""
+        self.freed = 0
+        """Bytes of the copy, if it was dropped in its last moment."""
         self.waiters = 0
         self.copy: HeldCopy | None = None
         self.error: Exception | None = None
@@ -258,7 +266,8 @@ class Transients:
                 flight.error = error
                 flight.done.set()
         if held is not None and flight.fetching.is_doomed:
-            self._folder.remove(flight.name)
+            flight.freed = self._folder.remove(flight.name) or 0
+        flight.ended.set()
 
     def _stop(self, flight: _Flight) -> None:
         """Have a download end, and tell those who wait for it now: its mount may hang."""
@@ -327,10 +336,12 @@ class Transients:
                 flight.fetching.is_doomed = True
                 self._stop(flight)
                 del self._flights[name]  # a new one waits for its end
+        if flight is not None:
+            flight.ended.wait(_DROP_SECONDS)
         freed = self._folder.remove(name)
         if freed is None and flight is None:
             raise ShardInUseError(key, references=1)  # of another process
-        return freed or 0
+        return (freed or 0) + (flight.freed if flight else 0)
 
     def collect(self, *, min_idle: float = 0.0, keep: Container[str] = ()) -> Collected:
         """Remove the copies that nobody reads.
