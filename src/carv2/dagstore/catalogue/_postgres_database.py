@@ -155,8 +155,9 @@ class _PostgresTransaction:
     def add_shards(self, shards: Sequence[tuple[str, str]], lazy: bool) -> int:
         now = PostgresDatabase.now
         return self.run(
-            f"INSERT INTO shards (key, url, lazy, created, updated) SELECT key, url, ?, {now}, {now}"  # noqa: S608
-            " FROM unnest(?::text[], ?::text[]) AS given (key, url) ON CONFLICT DO NOTHING",
+            "INSERT INTO shards (key, url, lazy, created, updated) SELECT key, url, ?, now, now"  # noqa: S608
+            " FROM unnest(?::text[], ?::text[]) AS given (key, url)"
+            f" CROSS JOIN (SELECT {now} AS now) AS clock ON CONFLICT DO NOTHING",
             (int(lazy), [key for key, _ in shards], [url for _, url in shards]),
         )
 

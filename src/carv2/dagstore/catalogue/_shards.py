@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -207,7 +206,6 @@ class _Touches:
         self._database = database
         self._when: dict[str, float] = {}
         self._written = time.monotonic()
-        self._writing = threading.Lock()
 
     def add(self, key: str, when: float) -> None:
         self._when[key] = max(when, self._when.get(key, 0.0))
@@ -227,27 +225,22 @@ class _Touches:
         self._when.clear()
 
     def write(self) -> None:
-        """Write them, unless somebody does so already; what fails is tried again with the next ones."""
-        if not self._writing.acquire(blocking=False):
-            return
-        try:
-            self._written = time.monotonic()
-            taken = sorted(self._when.items())
-            update = "UPDATE shards SET last_access = ? WHERE key = ? AND last_access < ?"
+        """Write them; what fails is tried again with the next ones."""
+        self._written = time.monotonic()  # at once, so that no other thread does the same
+        taken = sorted(self._when.copy().items())
+        update = "UPDATE shards SET last_access = ? WHERE key = ? AND last_access < ?"
 
-            def work(transaction: Transaction) -> None:
-                for key, when in taken:
-                    transaction.run(update, (when, key, when))
-
-            try:
-                self._database.transact(work, durable=False)
-            except (CarError, OSError):  # to have used a shard is no reason to fail
-                return
+        def work(transaction: Transaction) -> None:
             for key, when in taken:
-                if self._when.get(key) == when:
-                    self._when.pop(key, None)
-        finally:
-            self._writing.release()
+                transaction.run(update, (when, key, when))
+
+        try:
+            self._database.transact(work, durable=False)
+        except (CarError, OSError):  # to have used a shard is no reason to fail
+            return
+        for key, when in taken:
+            if self._when.get(key) == when:
+                self._when.pop(key, None)
 
 
 def _row(values: tuple[Any, ...]) -> ShardRow:

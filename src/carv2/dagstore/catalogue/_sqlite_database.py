@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from carv2._sqlite import open_database
 from carv2.dagstore.catalogue._sql import PATIENCE, VERSIONS
@@ -36,6 +35,7 @@ _WORDS = {
     "collate": "COLLATE BINARY",
     "packed": "WITHOUT ROWID",
 }
+_VERSIONS = [version.format(**_WORDS) for version in VERSIONS]
 
 
 class SqliteDatabase:
@@ -51,41 +51,44 @@ class SqliteDatabase:
     def __init__(self, path: str | os.PathLike[str], *, patience: float = PATIENCE) -> None:
         self._path, self._patience = os.fspath(path), patience
         self._closed = False
-        self._processes: dict[int, _Process] = {}
-        """A child of a fork makes its own, and never touches nor closes what it inherited."""
-        self._process().writer()
+        self._writer = _Connection(self._path, patience, WRITER_CACHE)
+        self._reader_of = threading.local()
+        self._readers: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._changing = threading.Lock()
+        with self._writer.lock:
+            self._writer.opened()
+        _OPEN.add(self)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import sqlite3  # noqa: PLC0415  (loaded long since, when it is called)
 
+        reader = self._reader()
         try:
-            reader = self._process().reader()
             with reader.lock:
-                return reader.connection.execute(sql, parameters).fetchall()
+                return self._opened(reader).execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             self._fail(error)
 
     def transact(self, work: Callable[[Transaction], T], *, once: bool = False, durable: bool = True) -> T:  # noqa: ARG002
         import sqlite3  # noqa: PLC0415
 
-        process = self._process()
-        if not process.writing.acquire(timeout=self._patience):
+        if not self._writer.lock.acquire(timeout=self._patience):
             raise WaitTimeoutError(f"{self._path}: another thread writes", seconds=self._patience)
         try:
-            writer = process.writer()
+            writer = self._opened(self._writer)
             writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             writer.execute("BEGIN IMMEDIATE")
             try:
                 result = work(_SqliteTransaction(writer))
                 writer.execute("COMMIT")
             except BaseException:
-                process.undo()
+                self._writer.undo()
                 raise
             return result
         except sqlite3.Error as error:
             self._fail(error)
         finally:
-            process.writing.release()
+            self._writer.lock.release()
 
     def shards_of(self, multihashes: Sequence[bytes]) -> list[tuple[bytes, str]]:
         found: list[tuple[bytes, str]] = []
@@ -98,22 +101,49 @@ class SqliteDatabase:
 
     def close(self) -> None:
         self._closed = True
-        process = self._processes.get(os.getpid())
-        if process is not None:
-            process.close()
+        for connection in self._connections():
+            with connection.lock:
+                connection.close()
 
-    def _process(self) -> _Process:
+    def pause(self) -> Callable[[], None]:
+        """Close all connections for the time of a fork, and keep others from making any; call what is returned."""
+        self._changing.acquire()
+        held = [self._writer, *self._readers]
+        for connection in held:
+            connection.lock.acquire()
+            connection.close()
+
+        def go_on() -> None:
+            for connection in held:
+                connection.lock.release()
+            self._changing.release()
+
+        return go_on
+
+    def _connections(self) -> list[_Connection]:
+        with self._changing:
+            return [self._writer, *self._readers]
+
+    def _reader(self) -> _Connection:
+        try:
+            return cast("_Connection", self._reader_of.connection)
+        except AttributeError:
+            pass
+        reader = _Connection(self._path, self._patience, READER_CACHE)
+        with self._changing:
+            self._readers.add(reader)
+        self._reader_of.connection = reader
+        return reader
+
+    def _opened(self, connection: _Connection) -> sqlite3.Connection:
         if self._closed:
             raise ClosedError("the catalogue was closed")
-        pid = os.getpid()
-        return self._processes.get(pid) or self._processes.setdefault(pid, _Process(self._path, self._patience))
+        return connection.opened()
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         import sqlite3  # noqa: PLC0415
 
         if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
-            if self._closed:
-                raise ClosedError("the catalogue was closed") from error
             raise error
         text = str(error)
         if "locked" in text:
@@ -166,80 +196,59 @@ class _SqliteTransaction:
         return self._connection.total_changes - before
 
 
-class _Reader:
-    """One thread's connection; closed when the thread ends, by whoever notices it."""
+class _Connection:
+    """A connection that is opened when it is used, by one at a time, and closed when its thread ends."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection, self.lock = connection, threading.Lock()
-        self.close = weakref.finalize(self, _close_here, connection, os.getpid())
+    def __init__(self, path: str, patience: float, cache: int) -> None:
+        self._path, self._patience, self._cache = path, patience, cache
+        self._connection: sqlite3.Connection | None = None
+        self.lock = threading.Lock()
+        """Held for all that follows."""
 
-
-class _Process:
-    """The connections of one process."""
-
-    def __init__(self, path: str, patience: float) -> None:
-        self._path, self._patience = path, patience
-        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
-        self._reader_of = threading.local()
-        self._changing = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
-        self._closed = False
-        self.writing = threading.Lock()
-
-    def reader(self) -> _Reader:
-        try:
-            reader: _Reader = self._reader_of.reader
-        except AttributeError:
-            reader = self._reader_of.reader = _Reader(self._connection(READER_CACHE))
-            with self._changing:
-                self._readers.add(reader)
-                if self._closed:
-                    reader.close()
-        return reader
-
-    def writer(self) -> sqlite3.Connection:
-        """For who holds :attr:`writing`."""
-        if self._closed:
-            raise ClosedError("the catalogue was closed")
-        if self._writer is None:
-            self._writer = self._connection(WRITER_CACHE)
-            weakref.finalize(self, _close_here, self._writer, os.getpid())
-        return self._writer
+    def opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = open_database(self._path, _VERSIONS, timeout=self._patience, page_size=PAGE_SIZE)
+            connection.execute(f"PRAGMA cache_size=-{self._cache >> 10}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={LOG_SIZE // PAGE_SIZE}")
+            connection.execute(f"PRAGMA journal_size_limit={LOG_SIZE}")
+            self._connection = connection
+        return self._connection
 
     def undo(self) -> None:
         """Roll back; a connection that cannot is replaced."""
         import sqlite3  # noqa: PLC0415
 
-        writer = self.writer()
+        if self._connection is None or not self._connection.in_transaction:
+            return
         try:
-            if writer.in_transaction:
-                writer.execute("ROLLBACK")
+            self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._writer = None
-            writer.close()
+            self.close()
 
     def close(self) -> None:
-        """Wait for the statements that run, and let go."""
-        with self.writing:
-            self._closed = True
-            if self._writer is not None:
-                self._writer.close()
-        with self._changing:
-            readers = list(self._readers)
-        for reader in readers:
-            with reader.lock:
-                reader.close()
-
-    def _connection(self, cache: int) -> sqlite3.Connection:
-        versions = [version.format(**_WORDS) for version in VERSIONS]
-        connection = open_database(self._path, versions, timeout=self._patience, page_size=PAGE_SIZE)
-        connection.execute(f"PRAGMA cache_size=-{cache >> 10}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_SIZE // PAGE_SIZE}")
-        connection.execute(f"PRAGMA journal_size_limit={LOG_SIZE}")
-        return connection
-
-
-def _close_here(connection: sqlite3.Connection, pid: int) -> None:
-    if os.getpid() == pid:  # a child of a fork must not: the parent's locks would go
-        with contextlib.suppress(Exception):
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
             connection.close()
+
+    __del__ = close
+
+
+# SQLite notes in the memory of a process which locks it has on a file, and a child of a fork would believe it. So
+# there are no connections while a process forks: they are closed before, and opened again as they are needed.
+_OPEN: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
+_FORKING = threading.Lock()
+_PAUSED: list[Callable[[], None]] = []
+
+
+def _before_fork() -> None:
+    _FORKING.acquire()
+    _PAUSED.extend(database.pause() for database in list(_OPEN))
+
+
+def _after_fork() -> None:
+    while _PAUSED:
+        _PAUSED.pop()()
+    _FORKING.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
