@@ -593,7 +593,7 @@ def test_bytes_that_nobody_counted_get_room_as_they_come(tmp_path: Path, monkeyp
         assert transients.usage().bytes == 0
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_quota_is_kept_and_nothing_that_is_read_goes(data: st.DataObject, tmp_path_factory: Any) -> None:
     """Against a model: an ordered list of copies, the least recently used first."""

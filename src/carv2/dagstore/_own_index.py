@@ -35,7 +35,7 @@ def fault_of(car: CarReader, *, whole: bool = False) -> str:
 
     Args:
         car: a CARv2 with an index.
-        whole: hold it against every section, which reads the whole payload.
+        whole: hold it against every section as well, which reads the whole payload.
     """
     try:
         index = car.index
@@ -43,10 +43,9 @@ def fault_of(car: CarReader, *, whole: bool = False) -> str:
             return "there is none"
         if index.codec != CAR_MULTIHASH_INDEX_SORTED or index.is_headless:
             return "it does not keep hash functions"
+        _check_spots(car, index)
         if whole:
             require_matching_index(car, index)
-        else:
-            _check_spots(car, index)
     except (CarError, _FaultError) as error:
         return str(error)
     return ""
