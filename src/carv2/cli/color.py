@@ -10,7 +10,16 @@ import argparse
 import os
 import sys
 
-_STYLES = {"error": "1;31", "good": "32", "dim": "2", "name": "36"}
+_STYLES = {
+    "error": "1;31",
+    "good": "32",
+    "dim": "2",
+    "name": "36",
+    "bad": "31",
+    "blue": "34",
+    "yellow": "33",
+    "count": "100",
+}
 _TRUE, _FALSE = {"", "1", "t", "true", "yes", "on", "always"}, {"0", "f", "false", "no", "off", "never"}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
-_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header", "--repo"}
+_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header", "--repo", "--root", "--config", "--pieces"}
 """Those that may stand between the words of a command's name."""
 
 

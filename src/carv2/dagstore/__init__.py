@@ -8,11 +8,12 @@ from carv2.dagstore.doctor import Finding, Problem
 from carv2.dagstore.events import Event, Subscription
 from carv2.dagstore.global_store import GlobalBlockstore
 from carv2.dagstore.golayout import GoExport, GoImport
-from carv2.dagstore.info import ShardInfo
+from carv2.dagstore.info import ShardInfo, StoreStat
 from carv2.dagstore.migration import ACTIVE_STATES, Deal, MigrationReport
 from carv2.dagstore.mounts import (
     BytesMount,
     FileMount,
+    FolderPieces,
     FsspecMount,
     Mount,
     MountRegistry,
@@ -38,6 +39,7 @@ __all__ = [
     "Event",
     "FileMount",
     "Finding",
+    "FolderPieces",
     "FsspecMount",
     "GlobalBlockstore",
     "GoExport",
@@ -53,6 +55,7 @@ __all__ = [
     "Problem",
     "ShardInfo",
     "ShardState",
+    "StoreStat",
     "Subscription",
     "Transition",
     "default_registry",

@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["DagStoreConfig", "parse_duration", "parse_size", "read_config"]
+__all__ = ["OPTIONS", "DagStoreConfig", "parse_duration", "parse_size", "read_config", "to_toml"]
 
 _SECTION = "DAGStore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagStoreConfig:
-    """Everything that can be set. In a file, ``max_concurrent_index`` is ``MaxConcurrentIndex``, as in Lotus.
+    """Everything that can be set; :data:`OPTIONS` says what for.
 
+    In a file, ``max_concurrent_index`` is ``MaxConcurrentIndex``, as in Lotus.
     Durations are seconds, and in a file texts such as ``"1m30s"``; sizes are bytes, and texts such as ``"10GiB"``.
 
     Raises:
@@ -30,35 +31,20 @@ class DagStoreConfig:
     """
 
     root_dir: str = ""
-    """Folder of the store; ``""`` is ``dagstore`` in the repo."""
     max_concurrent_index: int = 5
-    """Shards that are indexed at the same time; 0 for no limit."""
     max_concurrent_ready_fetches: int = 0
-    """Shards whose bytes are fetched at the same time, where the origin has them ready; 0 for no limit."""
     max_concurrent_unseals: int = 5
-    """The same, where the origin has to work first; 0 for no limit."""
     max_concurrency_storage_calls: int = 100
-    """Calls to mounts at the same time; 0 for no limit."""
     gc_interval: float = 60.0
-    """Seconds between collections; 0 for none but those asked for."""
     transient_max_idle: float = 3600.0
-    """Seconds without a reader after which a periodic collection takes a local copy; 0 for at once."""
     transient_quota: int = 0
-    """Bytes of local copies; the ones not used for longest go first. 0 for no limit."""
     catalogue: str = ""
-    """Where state and inverted index are: a path, or ``postgresql://...``; ``""`` is a SQLite file in the root."""
     recover_on_start: Literal["no", "on-acquire", "now"] = "on-acquire"
-    """Errored shards: wait for somebody to say so, are tried again for the next reader, or at start."""
     max_recover_attempts: int = 1
-    """How often a shard is recovered without being asked, until it works again or the store is opened anew."""
     recover_backoff: float = 1.0
-    """Seconds after a failure before that happens; twice as many after each further one."""
     lease_seconds: float = 60.0
-    """How long others wait for a process that indexes a shard and is not heard of any more."""
     max_open_shards: int = 64
-    """Shards that stay open after their last reader left."""
     max_jobs: int = 256
-    """Shards that are worked on at the same time, most of them waiting for the limits above."""
 
     def __post_init__(self) -> None:
         for name, value in self.explain().items():
@@ -72,6 +58,26 @@ class DagStoreConfig:
     def explain(self) -> dict[str, object]:
         """Every option by its name, in the order of the definition."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+OPTIONS = {
+    "root_dir": 'Folder of the store; "" is dagstore in the repo.',
+    "max_concurrent_index": "Shards that are indexed at the same time; 0 for no limit.",
+    "max_concurrent_ready_fetches": "Shards whose bytes are fetched at the same time; 0 for no limit.",
+    "max_concurrent_unseals": "The same, where the origin has to work first; 0 for no limit.",
+    "max_concurrency_storage_calls": "Calls to mounts at the same time; 0 for no limit.",
+    "gc_interval": "Time between collections; 0 for none but those asked for.",
+    "transient_max_idle": "Time without a reader after which such a collection takes a local copy.",
+    "transient_quota": "Bytes of local copies; the ones not used for longest go first. 0 for no limit.",
+    "catalogue": 'Of state and inverted index: a path, or postgresql://...; "" is a SQLite file in the root.',
+    "recover_on_start": "Errored shards are tried again: no, on-acquire (for the next reader), or now (at start).",
+    "max_recover_attempts": "How often that is done until it works, or the store is opened anew.",
+    "recover_backoff": "Time after a failure before that is done; twice as much after each further one.",
+    "lease_seconds": "How long others wait for a process that indexes a shard and is not heard of any more.",
+    "max_open_shards": "Shards that stay open after their last reader left.",
+    "max_jobs": "Shards that are worked on at the same time, most of them waiting for the limits above.",
+}
+"""What each option is for."""
 
 
 _DURATIONS = ("gc_interval", "transient_max_idle", "recover_backoff", "lease_seconds")
@@ -118,6 +124,24 @@ def parse_size(text: str) -> int:
     if found is None or found[2].upper() not in _SIZES:
         raise ValueError(f"{text!r} is no size, such as 10GiB")
     return int(found[1]) * _SIZES[found[2].upper()]
+
+
+def to_toml(config: DagStoreConfig) -> str:
+    """The file that says ``config``, each option with what it is for.
+
+    >>> to_toml(DagStoreConfig()).splitlines()[:3]
+    ['[DAGStore]', '# Folder of the store; "" is dagstore in the repo.', 'RootDir = ""']
+    """
+    lines = [f"[{_SECTION}]"]
+    for name, value in config.explain().items():
+        shown = f'"{_duration_text(value)}"' if name in _DURATIONS and isinstance(value, float) else value
+        text = f'"{value}"' if isinstance(value, str) else str(shown)
+        lines += [f"# {OPTIONS[name]}", f"{_key_of(name)} = {text}"]
+    return "\n".join(lines) + "\n"
+
+
+def _duration_text(seconds: float) -> str:
+    return f"{seconds:g}s"
 
 
 def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:

@@ -10,7 +10,7 @@ from carv2.dagstore.states import ShardState, visible_state
 if TYPE_CHECKING:
     from carv2.dagstore.catalogue import ShardRow
 
-__all__ = ["ShardInfo"]
+__all__ = ["ShardInfo", "StoreStat"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,24 @@ class ShardInfo:
     """When its state was last written."""
     last_access: float
     """When it was last acquired, to the minute or so; 0 for never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStat:
+    """What is in a store."""
+
+    shard_count: int
+    by_state: dict[str, int]
+    """Shards by what is kept of their state on disk: new, available, errored."""
+    multihash_count: int
+    """Pairs of a multihash and a shard in the inverted index."""
+    block_count: int
+    """Records in all index files."""
+    index_bytes: int
+    """Bytes of all index files."""
+    transient_count: int
+    """Local copies."""
+    transient_bytes: int
 
 
 def info_of(row: ShardRow, *, is_busy: bool = False, references: int = 0) -> ShardInfo:

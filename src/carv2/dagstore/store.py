@@ -16,7 +16,7 @@ from carv2.dagstore.collection import collect
 from carv2.dagstore.config import DagStoreConfig
 from carv2.dagstore.doctor import Doctor
 from carv2.dagstore.golayout import carv2_url, export_go, import_go
-from carv2.dagstore.info import ShardInfo, info_of
+from carv2.dagstore.info import ShardInfo, StoreStat, info_of
 from carv2.dagstore.keys import check_key
 from carv2.dagstore.migration import migrate_deals
 from carv2.dagstore.shard import AcquiredShard
@@ -396,6 +396,24 @@ class DagStore:
             info = info_of(row, is_busy=is_busy, references=references)
             if state is None or info.state is state:
                 yield info
+
+    def stat(self) -> StoreStat:
+        """Count what is in the store; the whole catalogue is read for that."""
+        core = self._core
+        blocks = index_bytes = 0
+        for row in core.catalogue.rows(state=DurableState.AVAILABLE):
+            blocks += row.block_count
+            index_bytes += row.index_size
+        usage = core.transients.usage()
+        return StoreStat(
+            shard_count=len(core.catalogue),
+            by_state={state.value: count for state, count in core.catalogue.counts().items()},
+            multihash_count=core.catalogue.multihash_count(),
+            block_count=blocks,
+            index_bytes=index_bytes,
+            transient_count=usage.files,
+            transient_bytes=usage.bytes,
+        )
 
     def __len__(self) -> int:
         """How many shards there are."""

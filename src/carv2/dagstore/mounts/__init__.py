@@ -16,6 +16,7 @@ True
 from __future__ import annotations
 
 from carv2.dagstore.mounts.file import FileMount
+from carv2.dagstore.mounts.folder import FolderPieces
 from carv2.dagstore.mounts.inline import BytesMount
 from carv2.dagstore.mounts.piece import PieceMount, PieceMounts, PieceResolver
 from carv2.dagstore.mounts.protocol import Mount, MountStat
@@ -25,6 +26,7 @@ from carv2.dagstore.mounts.remote import FsspecMount, FsspecMounts
 __all__ = [
     "BytesMount",
     "FileMount",
+    "FolderPieces",
     "FsspecMount",
     "FsspecMounts",
     "Mount",

@@ -1,0 +1,29 @@
+"""``carv2 dagstore export-go``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from carv2.cli import dagstore, streams
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "write what is known of the shards, and their indexes, as the Go dagstore has them"
+EXAMPLES = ("carv2 dagstore export-go backup",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dagstore.add_store(parser)
+    parser.add_argument("folder", metavar="DIR", help="folder with shards.jsonl and index/")
+
+
+def run(args: argparse.Namespace) -> int:
+    with dagstore.opened(args) as store:
+        report = store.export_go(args.folder)
+    if args.json:
+        streams.print_json(dataclasses.asdict(report))
+        return 0
+    print(f"{report.shard_count} shards, {report.index_count} indexes")
+    return 0

@@ -1,0 +1,33 @@
+"""``carv2 dagstore gc``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from carv2.cli import color, dagstore, streams
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "remove the local copies of shards that nobody reads"
+EXAMPLES = ("carv2 dagstore gc",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dagstore.add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with dagstore.opened(args) as store:
+        collected = store.gc()
+    for one in collected:
+        if args.json:
+            streams.print_json(dataclasses.asdict(one))
+        elif one.skipped:
+            print(f"{color.printable(one.key)} SKIPPED {one.skipped}")
+        else:
+            print(f"{color.printable(one.key)} {color.paint('SUCCESS', 'good')} {one.freed:,} bytes")
+    if not collected and not args.json:
+        print("no shards collected")
+    return 0

@@ -1,0 +1,34 @@
+"""``carv2 dagstore import-go``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from carv2.cli import color, dagstore, streams
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "take over shards and indexes that are as the Go dagstore has them"
+EXAMPLES = ("carv2 dagstore import-go backup",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dagstore.add_store(parser)
+    parser.add_argument("folder", metavar="DIR", help="folder with shards.jsonl and index/")
+
+
+def run(args: argparse.Namespace) -> int:
+    with dagstore.opened(args) as store:
+        report = store.import_go(args.folder)
+    if args.json:
+        streams.print_json(dataclasses.asdict(report))
+        return 0
+    for text in report.refused:
+        print(color.printable(text))
+    print(
+        f"{report.shard_count} shards, {report.index_count} indexes; "
+        f"{report.known} known, {len(report.refused)} refused"
+    )
+    return 1 if report.refused else 0

@@ -1,0 +1,45 @@
+"""``carv2 dagstore initialize-all``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from carv2.cli import dagstore
+
+if TYPE_CHECKING:
+    from carv2.dagstore import InitializeEvent
+
+HELP = "index all shards that are new"
+EXAMPLES = ("carv2 dagstore initialize-all --concurrency 10",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dagstore.add_store(parser)
+    parser.add_argument(
+        "--concurrency", metavar="N", type=_count, required=True, help="shards at once; 0 for no limit"
+    )
+    parser.add_argument(
+        "--include-sealed", action="store_true", help="also those whose bytes their origin has to make ready first"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 on")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 1 if a shard could not be indexed."""
+    failed = False
+    with dagstore.opened(args) as store:
+        events = store.initialize_all(concurrency=args.concurrency, include_sealed=args.include_sealed)
+        for event in events:
+            dagstore.print_event(event, as_json=args.json)
+            failed = failed or _is_failure(event)
+    return 1 if failed else 0
+
+
+def _is_failure(event: InitializeEvent) -> bool:
+    return event.event == "end" and not event.success

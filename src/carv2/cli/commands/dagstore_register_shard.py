@@ -1,0 +1,45 @@
+"""``carv2 dagstore register-shard``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from carv2.cli import color, dagstore, streams
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "register a shard, and index it"
+EXAMPLES = (
+    "carv2 dagstore --root /data/dagstore register-shard baga6ea4seaq pieces/baga6ea4seaq.car",
+    "carv2 dagstore register-shard --lazy baga6ea4seaq https://example.org/baga6ea4seaq.car",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    dagstore.add_store(parser)
+    dagstore.add_key(parser)
+    parser.add_argument(
+        "url", metavar="URL", nargs="?", help="where its bytes are: a URL or a path (default: piece://KEY)"
+    )
+    parser.add_argument("--lazy", action="store_true", help="index it when it is first read")
+    parser.add_argument(
+        "--local-copy", metavar="FILE", help="read this file instead as long as it is there; it stays yours"
+    )
+    parser.add_argument("--owner", default="", help="who needs the shard, such as a deal")
+
+
+def run(args: argparse.Namespace) -> int:
+    url = args.url or f"piece://{args.key}"
+    with dagstore.opened(args) as store:
+        if "://" not in url:
+            from carv2.dagstore import FileMount  # noqa: PLC0415  (not for --help)
+
+            url = FileMount(os.path.abspath(url)).url
+        info = store.register(args.key, url, lazy=args.lazy, local_copy=args.local_copy, owner=args.owner)
+        if args.json:
+            streams.print_json(dagstore.plain(info))
+        else:
+            print(f"Registered shard {color.printable(args.key)}")
+    return 0
