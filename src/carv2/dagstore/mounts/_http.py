@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from carv2.dagstore.mounts._calling import mount_error
+from carv2.dagstore.mounts._calling import describe, mount_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -47,6 +47,23 @@ def says_missing(error: FileNotFoundError) -> bool:
     return cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE
 
 
+def reason(error: FileNotFoundError) -> str:
+    """What went wrong in truth."""
+    hide_headers(error)
+    cause = error.__cause__
+    return describe(cause if isinstance(cause, Exception) else error)
+
+
+def hide_headers(error: BaseException) -> None:
+    """Take the request's headers, which may let somebody in, out of what an error and its causes show."""
+    found: BaseException | None = error
+    while found is not None:
+        request: Any = getattr(found, "request_info", None)
+        if request is not None:
+            found.request_info = request._replace(headers={})  # type: ignore[attr-defined]
+        found = found.__cause__ or found.__context__
+
+
 def ask_for_ranges(fs: Any, url: str, info: dict[str, Any], seconds: float) -> bool:
     """Whether the server sends a part if asked for one: the last byte, which cannot be the whole file."""
     size = info.get("size")
@@ -78,6 +95,9 @@ class HttpRanges:
         except ValueError as error:  # its way to say so
             remember_ranges(self._url, works=False)
             raise RangesIgnoredError("the server ignores ranges") from error
+        except Exception as error:
+            hide_headers(error)
+            raise
 
     def close(self) -> None:
         self._file.close()
@@ -85,7 +105,11 @@ class HttpRanges:
 
 def stream(fs: Any, url: str, seconds: float) -> Generator[bytes]:
     """The whole file in one request, from its first byte on."""
-    file = fs.open(url, block_size=0)
+    try:
+        file = fs.open(url, block_size=0)
+    except Exception as error:
+        hide_headers(error)
+        raise
     try:
         while chunk := file.read(1 << 20, timeout=seconds):
             yield bytes(chunk)

@@ -141,9 +141,7 @@ class FsspecMount(Mount):
             return dict(fs.info(path))
         except FileNotFoundError as error:
             if self._is_http and not _http.says_missing(error):
-                raise mount_error(
-                    f"the server does not answer as it should: {error.__cause__!r}", self.location
-                ) from error
+                raise mount_error(_http.reason(error), self.location) from error
             return None
 
     def _tag(self, fs: Any, info: dict[str, Any]) -> str:
