@@ -40,7 +40,7 @@ _SUMS = (
 )
 """Under which names filesystems tell what changes with the bytes."""
 
-_TIMES = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "modified", "modify", "created")
+_TIMES = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "modified", "modify")
 """The same of what changes with the file."""
 
 
@@ -145,18 +145,15 @@ class FsspecMount(Mount):
             return None
 
     def _tag(self, fs: Any, info: dict[str, Any]) -> str:
-        found = _named(info, _SUMS)
-        if found:
-            return _digest(found)
-        found = _named(info, _TIMES)
-        with contextlib.suppress(Exception):  # most filesystems have no such call
-            found.append(("modified", str(fs.modified(self._path(fs)))))
+        found = _named(info, _SUMS) or _named(info, _TIMES)
+        if not found:
+            with contextlib.suppress(NotImplementedError):  # most filesystems have no such call
+                found = [("modified", str(fs.modified(self._path(fs)))), *_named(info, ("created",))]
         return _digest(found) if found else ""
 
     def open(self) -> Source:
         """The file, each read a request of its own. Reads that give another number of bytes are an error."""
-        stat = self.stat()
-        return self._open(stat)
+        return self._open(self.stat())
 
     def _open(self, stat: MountStat) -> CheckedSource | BytesSource:
         if not stat.exists:
@@ -168,12 +165,13 @@ class FsspecMount(Mount):
         if not stat.size:
             return BytesSource(b"")
         with calling(self.location):
-            fs = self._filesystem()
-            if self._is_http:
-                return CheckedSource(
-                    _http.HttpRanges(fs, self.location, stat.size, self.timeout), self.location, size=stat.size
-                )
-            return CheckedSource(_FileRanges(self, fs), self.location, size=stat.size)
+            ranges = self._ranges(self._filesystem(), stat.size)
+            return CheckedSource(ranges, self.location, size=stat.size)
+
+    def _ranges(self, fs: Any, size: int) -> _http.HttpRanges | _FileRanges:
+        if self._is_http:
+            return _http.HttpRanges(fs, self.location, size, self.timeout)
+        return _FileRanges(self, fs)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The file's bytes from ``start`` on; MountChangedError where size or tag are others at the end."""
@@ -235,10 +233,12 @@ class _FileRanges:
         self._mount, self._fs, self._path = mount, fs, mount._path(fs)  # noqa: SLF001  (its own)
 
     def read_at(self, position: int, size: int) -> bytes:
-        if not self._fs.async_impl:  # then each thread has one of its own
-            return bytes(self._mount._filesystem().cat_file(self._path, start=position, end=position + size))  # noqa: SLF001
-        seconds = self._mount.timeout
-        return bytes(self._fs.cat_file(self._path, start=position, end=position + size, timeout=seconds))
+        fs, end = self._fs, position + size
+        if not fs.async_impl:  # then each thread has one of its own
+            fs = self._mount._filesystem()  # noqa: SLF001  (its own)
+        elif hasattr(fs.cat_file, "__wrapped__"):  # fsspec's own bridge to the coroutine, which takes a limit
+            return bytes(fs.cat_file(self._path, start=position, end=end, timeout=self._mount.timeout))
+        return bytes(fs.cat_file(self._path, start=position, end=end))
 
     def close(self) -> None:
         """There is nothing open: each read is a request."""
