@@ -418,7 +418,7 @@ def test_a_label_never_makes_us_delete_what_is_not_ours(
     where: str, imports: ImportsManager, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = imports.create()
-    for place in (folder / "sub", folder.parent / "out", tmp_path):
+    for place in (folder, folder / "sub", folder.parent / "out", tmp_path):
         place.mkdir(exist_ok=True)
         (place / f"{id_}.car").write_bytes(b"theirs")
     (folder / "link").symlink_to(folder.parent / "out")

@@ -14,7 +14,7 @@ import pytest
 from carv2.cid import CID
 from carv2.filestore import FileReference, import_by_reference
 from carv2.filestore._following import Follower
-from carv2.imports import ImportsManager
+from carv2.imports import ImportsManager, _archives
 from carv2.imports.sanity import FIELDS
 from carv2.unixfs import pack
 from helpers import archives
@@ -224,6 +224,22 @@ def test_an_archive_of_the_users_that_is_cut_anywhere_is_broken(
     for size in range(len(data)):
         path.write_bytes(data[:size])
         assert broken_reason(imports), size
+
+
+@pytest.mark.parametrize("form", [archives.v2, bytes])
+def test_a_large_archive_without_an_index_is_gone_through_on_request(
+    form: Callable[[bytes], bytes], imports: ImportsManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.car").write_bytes(form(ONE))
+    imports.add_car(tmp_path / "mine.car")
+    damaged = form(ONE.replace(LOBSTER[0], b"\xff" * len(LOBSTER[0])))
+    (tmp_path / "mine.car").write_bytes(damaged)
+    assert not imports.check().ok
+    monkeypatch.setattr(_archives, "SCAN_LIMIT", len(damaged) - 1)
+    assert imports.check().ok
+    assert not imports.check(originals=True).ok
+    (tmp_path / "mine.car").write_bytes(archives.v2(ONE)[:-1] + b"")
+    assert not imports.check().ok
 
 
 @pytest.mark.parametrize("root", ["", "no CID", str(CID(LOBSTER[0]))])
