@@ -367,8 +367,9 @@ def test_references_in_the_users_archive_are_not_followed(
 
 
 def test_an_archive_of_ours_leads_to_its_original_alone(
-    imports: ImportsManager, original: Path, tmp_path: Path
+    imports: ImportsManager, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
     secret.write_bytes(BIG)
     added = imports.import_file(original)

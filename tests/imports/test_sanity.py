@@ -324,6 +324,9 @@ def test_the_number_of_leaves_that_are_read_is_bounded(
     assert 2 <= len(reads) <= 3
     assert {reference.offset for reference in reads} >= {0, 4 << 20}
     reads.clear()
+    assert imports.check(originals=True, samples=500).ok
+    assert len(reads) == 5  # each leaf once
+    reads.clear()
     assert imports.check().ok
     assert reads == []
 
