@@ -42,8 +42,8 @@ MAX_BLOCKS = 1 << 24
 CHECKPOINT = 16 << 20
 """Bytes of new blocks after which they are made durable without being asked for it."""
 
-_MEMORY = 256 << 20
-"""Bytes that keeping track of blocks may take."""
+_MEMORY = 64 << 20
+"""Bytes that keeping track of blocks may take; an eighth of them is taken at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Retrieval:
         self._checker = BlockChecker()
         self._decoder: CarDecoder | None = None
         self._linked: Linked | None = None
-        self._unflushed = 0
+        self._unflushed, self._finished = 0, False
         self._came = self._new = self._known = self._new_bytes = 0
         found = store.recovery
         self.resumed_count = 0 if found is None else found.block_count
@@ -156,7 +156,8 @@ class Retrieval:
         Raises:
             FormatError, IntegrityError: the file is damaged.
         """
-        self.flush()
+        if not self._finished:
+            self.flush()
         return check_complete(self.path, self.root, limits=self._limits)
 
     # -- taking blocks --------------------------------------------------------------------------------------
@@ -224,6 +225,10 @@ class Retrieval:
             self._decoder = CarDecoder(limits=self._limits)
         blocks = self._decoder.feed(chunk)
         self._take_all(blocks)
+        if blocks:
+            self._decoder.feed(
+                b""
+            )  # a fault behind them is known by now, and the next chunk may be long in coming
         return len(blocks)
 
     def _take_all(self, blocks: list[Block]) -> None:
@@ -253,6 +258,8 @@ class Retrieval:
             FormatError, IntegrityError, BudgetError, OSError: as :meth:`feed` and :meth:`end_stream`. What came
                 before is kept, and made durable if possible; :attr:`received` counts it.
         """
+        if isinstance(chunks, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"expected an iterable of chunks, got {type(chunks).__name__}: see feed()")
         before = self.received
         with self._one_stream():
             for chunk in chunks:
@@ -310,7 +317,9 @@ class Retrieval:
         found = self.check()
         if not (partial or found.complete):
             raise IncompleteError(_what_lacks(found), root=self.root, completeness=found)
-        self._store.finalize()
+        if not self._finished:
+            self._store.finalize()
+            self._finished = True
         return found
 
     def close(self) -> None:
