@@ -233,6 +233,17 @@ def test_all_kinds_of_faults_side_by_side_and_everything_else_is_served(original
     assert not report.damage
 
 
+def test_a_node_whose_codec_nobody_knows_is_not_ok(original: Path) -> None:
+    unknown = archives.cid_v1(b"what", codec=0x7E)
+    archive = archive_with([unknown], [(unknown, b"what")])
+    report = verify_references(archive, allow=[original])
+    assert not report.ok
+    assert report.problems[0].detail.startswith("the links of the block cannot be read: no codec here for ")
+    with FileStore(archive, allow=[]) as store:
+        assert list(store) == [CID(unknown)]
+        assert store[unknown] == b"what"
+
+
 def test_a_sound_archive_is_ok(original: Path) -> None:
     report = verify_references(archive_of(leaves_in(original)), allow=[original])
     assert report.ok

@@ -120,8 +120,10 @@ class Archive:
             return self.blocks.size_of(wanted)
         if found is None:
             return None
-        if found.size <= _LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256) and self.block(wanted) is None:
-            return None
+        if found.size <= _LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256):
+            data = self._unchecked(wanted.raw)
+            if data is not None and looks_like_record(wanted.raw, data):
+                return None
         return found.size
 
     def record(self, wanted: CID) -> Record | None:
