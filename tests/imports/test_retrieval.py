@@ -384,15 +384,15 @@ def test_no_more_blocks_than_granted_over_all_sessions(retrievals: Retrievals) -
 
 
 def test_no_more_bytes_than_granted_over_all_sessions(retrievals: Retrievals) -> None:
-    sizes = [len(cid) + len(data) for cid, data in CHILDREN_FIRST]
-    granted = 2 + sum(sizes[:4])  # sections have a length in front, which counts once they are in the file
+    large, small = CHILDREN_FIRST[4:6], CHILDREN_FIRST[:4]
+    granted = sum(len(archives.section(*block)) for block in large) + sum(map(len, small[0] + small[1]))
     with retrievals.start(ROOT, id="x", max_bytes=granted) as it:
-        assert it.put_many(CHILDREN_FIRST[:2]) == 2
+        assert it.put_many(large) == 2
     with retrievals.start(ROOT, id="x", max_bytes=granted) as it:
-        with pytest.raises(BudgetError, match=f"more than {granted} bytes of blocks"):
-            it.put_many(CHILDREN_FIRST)
+        with pytest.raises(BudgetError, match=f"more than {granted} bytes of blocks; max_bytes grants more"):
+            it.put_many(small)
         assert it.received.new_count == 2
-        assert not it.put(*CHILDREN_FIRST[0])
+        assert not it.put(*large[0])
 
 
 def test_limits_of_blocks(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import re
 import signal
 import string
 import subprocess
@@ -389,12 +388,3 @@ def test_what_is_no_file_goes_into_an_archive_only(retrievals: Retrievals, tmp_p
         retrievals.export("x", tmp_path / "out", form="zip")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="are for archives"):
         retrievals.export("x", tmp_path / "out", selector="{}")
-
-
-def test_the_order_of_chunks_is_that_of_their_numbers() -> None:
-    from carv2.cli.commands.retrieve import _as_people_count
-
-    names = ["part-10", "part-9", "a", "part-", "part-09a", "٣", "9" * 5000, "1"]
-    found = sorted(names, key=_as_people_count)
-    assert found.index("part-9") < found.index("part-09a") < found.index("part-10")
-    assert re.fullmatch("9+|1", found[0])
