@@ -9,7 +9,7 @@ import pytest
 
 from cli import references
 from cli.files import lay_out
-from cli.running import run
+from cli.running import run, run_shell
 from helpers import archives
 
 if TYPE_CHECKING:
@@ -134,3 +134,11 @@ def test_only_so_many_sections_are_looked_at(in_front: int, is_found: bool, tmp_
     ran = run(tmp_path, ["verify", "x.car"])
     assert ran.code == 1
     assert (HINT in ran.err) is is_found
+
+
+def test_ordinary_archives_are_inspected_without_loading_what_follows_references(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    ran = run_shell(tmp_path, "PYTHONVERBOSE=1 carv2 inspect mixed-v2.car")
+    assert ran.code == 0
+    assert "carv2.operations.inspect" in ran.err
+    assert "carv2.filestore" not in ran.err
