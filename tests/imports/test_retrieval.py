@@ -95,13 +95,15 @@ def test_a_stream_that_is_cut_at_any_byte_leaves_what_was_whole(tmp_path: Path, 
             assert it.received.new_count == sections_within(blocks, cut)
             with pytest.raises(IncompleteError):
                 it.finish()
-        assert retrievals.info(str(cut)).state == "partial"
+        record = retrievals.info(str(cut))
+        assert record.state == "partial"
         with retrievals.start(ROOT, id=str(cut)) as it:
             assert it.resumed_count == len(it) == sections_within(blocks, cut)
+            if cut % 5:
+                continue
             received = it.receive([data])
             assert received.known_count == it.resumed_count
             assert it.finish().complete
-        os.unlink(retrievals.info(str(cut)).path)
 
 
 def test_a_damaged_byte_is_refused_with_its_place_in_the_stream(tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_a_root_that_holds_its_data_is_there_from_the_beginning(retrievals: Retr
 
 
 def test_blocks_are_checked_as_they_come_and_as_they_go(retrievals: Retrievals) -> None:
-    cid, data = CHILDREN_FIRST[0]
+    cid, data = PARENTS_FIRST[0]
     with retrievals.start(ROOT, id="x") as it:
         with pytest.raises(IntegrityError):
             it.put(cid, data + b"?")
