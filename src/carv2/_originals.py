@@ -51,12 +51,18 @@ class Originals:
 
     What is allowed is resolved here and now: where a symlink among it leads later does not matter. It need not
     exist. Threads may share an object of this class.
+
+    Raises:
+        ValueError: an empty path, which a variable of a shell that was never set makes, too.
     """
 
     def __init__(
         self, allow: Iterable[str | bytes | os.PathLike[str] | os.PathLike[bytes]], *, keep: int = KEPT_OPEN
     ) -> None:
-        self._allowed = tuple(os.path.realpath(os.fsencode(path)) for path in allow)
+        named = [os.fsencode(path) for path in allow]
+        if b"" in named:
+            raise ValueError("an empty path cannot be allowed: it would stand for the present folder")
+        self._allowed = tuple(map(os.path.realpath, named))
         self._keep, self._lock = keep, threading.Lock()
         self._open: dict[str, _Open] = {}
         self._closed = False

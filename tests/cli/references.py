@@ -39,5 +39,6 @@ FILES = {
     "ref.car": ref_car(GOOD),
     "ref-a.car": ref_car(GOOD, inline=True),
     "ref-stale.car": ref_car([record(b"text", 1, 6), record(b"gone", 0, 9)]),
+    "ref-url.car": ref_car([record(b"http://127.0.0.1/text", 0, 6), GOOD[1]]),
     "ref-far.car": ref_car([record(b"text", 6, 66), record(b"../../etc/passwd", 0, 9)]),
 }

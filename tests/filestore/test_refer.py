@@ -104,16 +104,17 @@ def test_what_the_original_has_no_more_stays_in_full(tmp_path: Path) -> None:
 
 
 def test_the_original_is_a_folder_that_nobody_gets_out_of(tmp_path: Path) -> None:
-    write_tree(tmp_path, {"secret": b"secret", "t": {"link": "../secret", "f": b"fish"}})
-    leaf, fish = CID.of_data(b"secret"), CID.of_data(b"fish")
-    names = ["../secret", "..", "", "link", "/".join([str(tmp_path), "secret"]), "f"]
-    links = [dag_pb.PBLink(fish.raw if name == "f" else leaf.raw, name, 6) for name in names]
+    write_tree(tmp_path, {"secret": b"secret", "t": {"link": "../secret", "f": b"fish", "g": b"goat"}})
+    leaf, fish, goat = CID.of_data(b"secret"), CID.of_data(b"fish"), CID.of_data(b"goat")
+    names = ["../secret", "..", "", "link", "/".join([str(tmp_path), "secret"]), "f", "../t/g"]
+    links = [dag_pb.PBLink({"f": fish, "../t/g": goat}.get(name, leaf).raw, name, 6) for name in names]
     message = data.encode(data.UnixFSData(data.DIRECTORY))
     node = _node(links, message)
     root = CID.of_data(node, codec="dag-pb")
-    archive = b"".join(carv2.iter_car([root], [(leaf, b"secret"), (fish, b"fish"), (root, node)]))
+    blocks = [(leaf, b"secret"), (fish, b"fish"), (goat, b"goat"), (root, node)]
+    archive = b"".join(carv2.iter_car([root], blocks))
     found, report = referred(archive, tmp_path / "t")
-    assert (report.reference_count, report.kept_count) == (1, 1)
+    assert (report.reference_count, report.kept_count) == (1, 2)
     assert [at.path.rsplit("/", 1)[1] for _, at in references_in(found, archive)] == ["f"]
 
 

@@ -45,7 +45,7 @@ def test_ten_gib_are_imported_in_less_than_a_hundred_mb(tmp_path: Path) -> None:
         original.unlink()
         pytest.skip("the file system keeps no sparse files")
     try:
-        command = [sys.executable, "-c", IMPORT, original, tmp_path / "out.car"]
+        command = [sys.executable, "-c", IMPORT, str(original), str(tmp_path / "out.car")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     finally:
         original.unlink()

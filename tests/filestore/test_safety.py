@@ -71,6 +71,13 @@ def test_nothing_is_allowed_unless_it_is_named(tmp_path: Path, allowed: Path) ->
     assert status_of(record_of(tmp_path / "secret", 0, len(SECRET)), allowed, tmp_path).status is Status.OK
 
 
+@pytest.mark.parametrize("empty", ["", b""])
+def test_an_empty_path_cannot_be_allowed(tmp_path: Path, empty: str | bytes) -> None:
+    """It would be the present folder, and comes of variables that were never set."""
+    with pytest.raises(ValueError, match="empty path"):
+        FileStore(record_for(SECRET_LEAF, b""), allow=[tmp_path, empty])
+
+
 def test_a_file_that_is_allowed_allows_nothing_beside_it(tmp_path: Path, allowed: Path) -> None:
     (tmp_path / "secret2").write_bytes(SECRET)
     (allowed / "x").write_bytes(SECRET)

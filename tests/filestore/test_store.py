@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -150,6 +152,8 @@ def test_a_damaged_node_is_an_integrity_error_and_no_missing_block(original: Pat
     with FileStore(archive_of([leaf], in_full), allow=[original]) as store:
         with pytest.raises(IntegrityError, match="not those of"):
             _ = store[in_full[0]]
+        assert in_full[0] in store
+        assert store.size_of(in_full[0]) == 7
         assert store.size_of(leaf.cid) == 10
 
 
@@ -227,6 +231,42 @@ def test_many_are_read_as_one_range_whatever_their_order(original: Path) -> None
         found = list(store.get_many([root, *wanted, root]))
     assert [block.cid_bytes for block in found] == [bytes(root), *wanted, bytes(root)]
     assert all(block.cid.matches(block.data) for block in found)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reads"),
+    [
+        ([(0, 10), (10, 10), (20, 10)], [(0, 30)]),
+        ([(0, 10), (15, 10)], [(0, 25)]),  # a small gap
+        ([(0, 10), (5000, 10)], [(0, 10), (5000, 10)]),
+        ([(0, 10), (5, 10)], [(0, 10), (5, 10)]),  # they overlap
+        ([(20, 10), (10, 10)], [(20, 10), (10, 10)]),
+        ([(0, 70_000), (70_000, 10)], [(0, 70_000), (70_000, 10)]),
+        ([(0, 10)], [(0, 10)]),
+    ],
+)
+def test_near_ranges_are_one_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[int, int]], reads: list[tuple[int, int]]
+) -> None:
+    leaves: list[Leaf] = []
+    for path in (tmp_path / "a", tmp_path / "b"):  # two files are never one read
+        payload = random.Random(path.name).randbytes(80_000)
+        path.write_bytes(payload)
+        parts = [(at, payload[at : at + size]) for at, size in pieces]
+        leaves += [Leaf(archives.cid_v1(part), part, path, at) for at, part in parts]
+    found: list[tuple[int, int]] = []
+    real = os.pread
+
+    def noting(fd: int, size: int, offset: int) -> bytes:
+        found.append((offset, size))
+        return real(fd, size, offset)
+
+    with FileStore(archive_of(leaves), allow=[tmp_path]) as store:
+        monkeypatch.setattr(os, "pread", noting)
+        assert [block.data for block in store.get_many(leaf.cid for leaf in leaves)] == [
+            leaf.data for leaf in leaves
+        ]
+    assert found == reads * 2
 
 
 def test_what_comes_before_a_bad_leaf_is_given_by_get_many(original: Path) -> None:

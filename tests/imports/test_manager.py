@@ -367,8 +367,9 @@ def test_references_in_the_users_archive_are_not_followed(
 
 
 def test_an_archive_of_ours_leads_to_its_original_alone(
-    imports: ImportsManager, original: Path, tmp_path: Path
+    imports: ImportsManager, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
     secret.write_bytes(BIG)
     added = imports.import_file(original)
@@ -418,7 +419,7 @@ def test_a_label_never_makes_us_delete_what_is_not_ours(
     where: str, imports: ImportsManager, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = imports.create()
-    for place in (folder / "sub", folder.parent / "out", tmp_path):
+    for place in (folder, folder / "sub", folder.parent / "out", tmp_path):
         place.mkdir(exist_ok=True)
         (place / f"{id_}.car").write_bytes(b"theirs")
     (folder / "link").symlink_to(folder.parent / "out")

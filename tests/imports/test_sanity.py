@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carv2.cid import CID
+from carv2.errors import ImportNotFoundError
 from carv2.filestore import FileReference, import_by_reference
 from carv2.filestore._following import Follower
-from carv2.imports import ImportsManager
-from carv2.imports.sanity import FIELDS
+from carv2.imports import Import, ImportsManager, _archives
+from carv2.imports.sanity import FIELDS, check_imports
 from carv2.unixfs import pack
 from helpers import archives
 
@@ -226,6 +227,22 @@ def test_an_archive_of_the_users_that_is_cut_anywhere_is_broken(
         assert broken_reason(imports), size
 
 
+@pytest.mark.parametrize("form", [archives.v2, bytes])
+def test_a_large_archive_without_an_index_is_gone_through_on_request(
+    form: Callable[[bytes], bytes], imports: ImportsManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.car").write_bytes(form(ONE))
+    imports.add_car(tmp_path / "mine.car")
+    damaged = form(ONE.replace(LOBSTER[0], b"\xff" * len(LOBSTER[0])))
+    (tmp_path / "mine.car").write_bytes(damaged)
+    assert not imports.check().ok
+    monkeypatch.setattr(_archives, "SCAN_LIMIT", len(damaged) - 1)
+    assert imports.check().ok
+    assert not imports.check(originals=True).ok
+    (tmp_path / "mine.car").write_bytes(archives.v2(ONE)[:-1] + b"")
+    assert not imports.check().ok
+
+
 @pytest.mark.parametrize("root", ["", "no CID", str(CID(LOBSTER[0]))])
 def test_a_root_that_is_not_the_archives_is_broken(root: str, imports: ImportsManager, original: Path) -> None:
     added, _ = imports.import_file(original), imports.import_file(original)
@@ -308,6 +325,9 @@ def test_the_number_of_leaves_that_are_read_is_bounded(
     assert 2 <= len(reads) <= 3
     assert {reference.offset for reference in reads} >= {0, 4 << 20}
     reads.clear()
+    assert imports.check(originals=True, samples=500).ok
+    assert len(reads) == 5  # each leaf once
+    reads.clear()
     assert imports.check().ok
     assert reads == []
 
@@ -337,3 +357,34 @@ def test_an_original_of_one_leaf_or_none_is_sampled(size: int, imports: ImportsM
     assert imports.check(originals=True).ok
     (tmp_path / "small").write_bytes(b"x" * size)
     assert imports.check(originals=True).ok is (size < 127)  # the others are within their CIDs
+
+
+class Meanwhile:
+    """Imports of which one is another each time that it is looked at."""
+
+    def __init__(self, imports: ImportsManager, *states: Import | None) -> None:
+        self.ids, self._states = imports.ids, iter(states)
+
+    def info(self, id_: int) -> Import:
+        found = next(self._states)
+        if found is None:
+            raise ImportNotFoundError(id_)
+        return found
+
+    def is_under_way(self, entry: Import) -> bool:
+        return False
+
+
+def test_an_import_that_is_removed_meanwhile_is_not_broken(imports: ImportsManager, original: Path) -> None:
+    added = imports.import_file(original)
+    Path(str(added.car_path)).unlink()
+    assert check_imports(Meanwhile(imports, None)).ok
+    assert check_imports(Meanwhile(imports, added, None)).ok
+    assert not check_imports(Meanwhile(imports, added, added)).ok
+
+
+def test_an_import_that_is_finished_meanwhile_is_not_broken(imports: ImportsManager, original: Path) -> None:
+    added = imports.import_file(original)
+    begun = Import.of(added.id, {"source": "unknown", "car_path": str(added.car_path), "car_owner": "importmgr"})
+    assert check_imports(Meanwhile(imports, begun, added)).ok
+    assert not check_imports(Meanwhile(imports, begun, begun, begun)).ok

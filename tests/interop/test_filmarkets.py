@@ -8,17 +8,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import random
+import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 import carv2
 from carv2 import CID
+from carv2.blockstore import ReadOnlyBlockstore
 from carv2.errors import CorruptReferenceError
-from carv2.filestore import VARIANTS, FileStore, Status, import_by_reference, key_cid, verify_references
+from carv2.filestore import (
+    VARIANTS,
+    FileStore,
+    Status,
+    densify,
+    import_by_reference,
+    key_cid,
+    refer,
+    relocate,
+    verify_references,
+)
 from carv2.filestore.record import decode
-from carv2.unixfs import pack, profile_of, read
+from carv2.unixfs import pack, profile_of, read, resolve
 from helpers import archives
 from helpers.binary import assert_bytes_equal
 from helpers.shared import shared_fixture
@@ -87,7 +100,10 @@ def payload_of(peer: Peer, archive: Path, root: object) -> tuple[str, int]:
 
 
 def expected_payload(path: Path) -> tuple[str, int]:
-    data = path.read_bytes()
+    return payload_digest(path.read_bytes())
+
+
+def payload_digest(data: bytes) -> tuple[str, int]:
     return hashlib.sha256(data).hexdigest(), len(data)
 
 
@@ -321,6 +337,59 @@ def test_they_open_dense_archives_the_same_way(theirs: Store, tmp_path: Path, na
     path, archive = original(tmp_path, name), tmp_path / "dense.car"
     report = pack(path, archive, profile="lotus", wrap=False, index_codec=VARIANTS[theirs.variant].index_codec)
     assert payload_of(theirs.peer, archive, report.root) == expected_payload(path)
+
+
+@pytest.mark.parametrize("name", ["inlined", "two chunks, the second inlined", "three chunks", "equal chunks"])
+def test_their_imports_become_whole_archives(theirs: Store, tmp_path: Path, name: str) -> None:
+    """The blocks of a full import; the originals are no longer needed."""
+    path, archive, dense = original(tmp_path, name), tmp_path / "ref.car", tmp_path / "dense.car"
+    root = theirs.peer("write", path, archive).strip()
+    densify(archive, dense, allow=[path])
+    pack(path, tmp_path / "packed.car", profile="lotus", wrap=False)
+    assert sorted(sections(dense)) == sorted(sections(tmp_path / "packed.car"))
+    path.unlink()
+    with ReadOnlyBlockstore(dense) as store:
+        assert payload_digest(b"".join(read(store, root))) == expected_payload(original(tmp_path, name))
+    assert carv2.verify(dense).ok
+
+
+def test_they_follow_a_file_that_we_told_them_moved(theirs: Store, tmp_path: Path) -> None:
+    path, archive, moved = original(tmp_path, "three chunks"), tmp_path / "ref.car", tmp_path / "moved.bin"
+    root = theirs.peer("write", path, archive).strip()
+    path.rename(moved)
+    assert theirs.peer.run("read", archive, root).returncode == 1
+    assert relocate(archive, archive, {str(path): str(moved)}).moved_count == 3
+    assert payload_of(theirs.peer, archive, root) == expected_payload(moved)
+
+
+def test_they_read_files_of_a_folder(theirs: Store, tmp_path: Path) -> None:
+    """Lotus imported files alone; its store does not mind."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = original(folder, "three chunks")
+    (folder / "small").write_bytes(b"inlined")
+    import_by_reference(folder, tmp_path / "ref.car", variant=theirs.variant)
+    with FileStore(tmp_path / "ref.car", allow=[folder]) as store:
+        file = resolve(store, store.roots[0], "input.bin").cid
+    assert payload_of(theirs.peer, tmp_path / "ref.car", file) == expected_payload(path)
+
+
+def test_they_read_what_we_referred(theirs: Store, tmp_path: Path) -> None:
+    path, dense, archive = original(tmp_path, "three chunks"), tmp_path / "dense.car", tmp_path / "ref.car"
+    root = pack(path, dense, profile="lotus", wrap=False).root
+    assert refer(dense, path, archive, variant=theirs.variant).reference_count == 3
+    assert payload_of(theirs.peer, archive, root) == expected_payload(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_stops_them_for_ever_and_us_not_at_all(theirs: Store, tmp_path: Path) -> None:
+    archive, pipe = tmp_path / "x.car", tmp_path / "pipe"
+    leaf = theirs.peer("leaf", pipe, 0, "0123456789", archive).strip()
+    os.mkfifo(pipe)
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([*theirs.peer.command, "get", str(archive), leaf], timeout=0.5, check=False)
+    with FileStore(archive, allow=[tmp_path]) as store, pytest.raises(CorruptReferenceError, match="named pipe"):
+        store[leaf]
 
 
 def test_their_first_pass_has_no_root(theirs: Store, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from carv2.cid import RAW
 from carv2.cli import color, progress, streams
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from carv2.filestore import FileStore, ReferenceStatus
+    from carv2.reader import CarReader
+    from carv2.section import Section
 
 LARGEST_RECORD = 8 << 10
 """Bytes of a record; larger blocks are none."""
@@ -169,12 +172,18 @@ def hint(name: object) -> None:
 
 
 def _has_records(name: str) -> bool:
-    from carv2.filestore._archive import looks_like_record  # noqa: PLC0415  (15 ms, which most runs do not need)
-    from carv2.reader import CarReader  # noqa: PLC0415
+    from carv2.reader import CarReader  # noqa: PLC0415  (what reads archives loads it, and nothing else should)
 
     with CarReader(name) as car:
-        small = (found for found in islice(car.sections(), _LOOKED_AT) if found.size <= LARGEST_RECORD)
-        return any(
-            looks_like_record(found.cid.raw, car.source.read_exactly(found.data_position, found.size, "block"))
-            for found in small
-        )
+        return any(_is_record(found, car) for found in islice(car.sections(), _LOOKED_AT))
+
+
+def _is_record(found: Section, car: CarReader) -> bool:
+    if found.size > LARGEST_RECORD or found.cid.codec != RAW:
+        return False
+    data = car.source.read_exactly(found.data_position, found.size, "block")
+    if found.cid.matches(data) is not False:
+        return False
+    from carv2.filestore._archive import looks_like_record  # noqa: PLC0415  (100 ms, not for ordinary archives)
+
+    return looks_like_record(found.cid.raw, data)

@@ -16,6 +16,7 @@ from carv2.filestore import record as records
 from carv2.filestore.keys import PREFIX, is_identity_key, key_bytes
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.reader import CarReader
+from carv2.units import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,18 +59,18 @@ class Archive:
         self._owned: Source | None = None if opened is source else opened
         self.damage = ""
         """What is wrong with the archive as a whole, if it was salvaged."""
-        self.limits = limits
+        self.limits, self._salvage = limits, salvage
         try:
             self.car = CarReader(opened, limits=limits, null_padding=null_padding)
-            self.blocks = self._open(opened, null_padding=null_padding, salvage=salvage)
+            self.blocks = self._open(opened, null_padding=null_padding)
             self._finder: BlockFinder = self.car.finder
             self._index = self.blocks.index
         except BaseException:
             self.close()
             raise
 
-    def _open(self, source: Source, *, null_padding: bool, salvage: bool) -> ReadOnlyBlockstore:
-        index = self._salvaged_index() if salvage else None
+    def _open(self, source: Source, *, null_padding: bool) -> ReadOnlyBlockstore:
+        index = self._salvaged_index() if self._salvage else None
         return ReadOnlyBlockstore(
             source,
             index=index,
@@ -120,8 +121,10 @@ class Archive:
             return self.blocks.size_of(wanted)
         if found is None:
             return None
-        if found.size <= _LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256) and self.block(wanted) is None:
-            return None
+        if found.size <= _LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256):
+            data = self._unchecked(wanted.raw)
+            if data is not None and looks_like_record(wanted.raw, data):
+                return None
         return found.size
 
     def record(self, wanted: CID) -> Record | None:
@@ -168,9 +171,10 @@ class Archive:
         """The CIDs that records go by, in file order; of an archive that is salvaged, up to the damage."""
         try:
             yield from record_sections(self.car)
-        except FormatError:
-            if not self.damage:
+        except FormatError as error:
+            if not self._salvage:
                 raise
+            self.damage = self.damage or str(error)
 
     def close(self) -> None:
         """Close what was opened here; may be called twice."""
@@ -216,11 +220,16 @@ def _data_in(batch: Batch, start: int, stop: int, car: CarReader) -> bytes:
     return car.source.read_exactly(batch.base + start, stop - start, "block")
 
 
-def is_ref_car(source: SourceLike) -> bool:
+def is_ref_car(source: SourceLike, *, null_padding: bool = False, limits: Limits = DEFAULT_LIMITS) -> bool:
     """Whether an archive holds positional references: nothing in its header says so.
 
     Sections are gone through until one is a record; in an archive without any, that is all of them, though large
     blocks are not read.
+
+    Args:
+        source: the archive.
+        null_padding: take a zero-length section for the end of the payload.
+        limits: upper bounds for what the archive may claim.
 
     Raises:
         FormatError: not an archive, or damaged, in front of the first record.
@@ -230,5 +239,5 @@ def is_ref_car(source: SourceLike) -> bool:
     >>> is_ref_car(b"".join(carv2.iter_car([], [(CID.of_data(b"fish"), b"fish")])))
     False
     """
-    with CarReader(source) as car:
+    with CarReader(source, limits=limits, null_padding=null_padding) as car:
         return next(record_sections(car), None) is not None

@@ -62,7 +62,7 @@ def met_on_walk(roots: Iterable[CID], archive: Archive) -> Iterator[Met]:
             if data is None:
                 yield _leaf(cid, archive)
                 continue
-            links = [] if cid.codec == RAW else followed(raw, data, on_unknown="leaf")
+            links = [] if cid.codec == RAW else followed(raw, data, on_unknown="raise")
         except CarError as error:
             yield Met(DAMAGED, raw, error=error)
             continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID
-from carv2.errors import CodecError
+from carv2.errors import CodecError, FormatError, IntegrityError
 from carv2.filestore._walking import DAMAGED, LEAF, NODE
 from carv2.filestore.status import ReferenceStatus, Status
 from carv2.filestore.store import FileStore
@@ -50,11 +50,8 @@ def check_references(store: FileStore, *, hashes: bool = True) -> Iterator[Refer
 def _status_of(met: Met, store: FileStore, *, hashes: bool) -> ReferenceStatus:
     cid = CID.trusted(met.cid)
     if met.kind == DAMAGED and met.error is not None:
-        what = (
-            "the links of the block cannot be read"
-            if isinstance(met.error, CodecError)
-            else "the block is damaged"
-        )
+        is_damaged = isinstance(met.error, (FormatError, IntegrityError)) and not isinstance(met.error, CodecError)
+        what = "the block is damaged" if is_damaged else "the links of the block cannot be read"
         return ReferenceStatus(cid, None, Status.OTHER_ERROR, f"{what}: {met.error.args[0]}")
     return store.status_of(cid, hashes=hashes)
 

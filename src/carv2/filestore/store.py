@@ -288,6 +288,7 @@ class FileStore(ReadsOneByOne):
 
     def __len__(self) -> int:
         """How many CIDs an iteration gives: counted by a walk when it is first asked for."""
+        self._check_open()
         if self._count is None:
             self._count = sum(1 for _ in self)
         return self._count

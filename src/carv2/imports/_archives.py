@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from carv2.blockstore import ReadOnlyBlockstore
-from carv2.errors import FormatError, StateError
+from carv2.errors import FormatError, StateError, TruncatedError
 from carv2.filestore.store import FileStore
 from carv2.imports.record import OURS
 from carv2.reader import CarReader
@@ -45,6 +45,10 @@ def _file_of(entry: Import) -> str:
     return path
 
 
+SCAN_LIMIT = 64 << 20
+"""Bytes of an archive without an index that are gone through without being asked: a fraction of a second."""
+
+
 def only_root(path: str, *, limits: Limits = DEFAULT_LIMITS) -> CID:
     """The root of the archive at ``path``, of which it has exactly one.
 
@@ -53,16 +57,24 @@ def only_root(path: str, *, limits: Limits = DEFAULT_LIMITS) -> CID:
         OSError: it cannot be read.
     """
     with CarReader(path, limits=limits) as car:
-        roots, position = car.roots, car.payload_position
+        return _only_root(car)
+
+
+def _only_root(car: CarReader) -> CID:
+    roots = car.roots
     if len(roots) != 1:
-        raise FormatError(f"car file can have one and only one root, found {len(roots)}", position=position)
+        why = f"car file can have one and only one root, found {len(roots)}"
+        raise FormatError(why, position=car.payload_position)
     return roots[0]
 
 
-def examine(entry: Import, *, limits: Limits = DEFAULT_LIMITS) -> FileStore | ReadOnlyBlockstore:
+def examine(
+    entry: Import, *, thorough: bool = False, limits: Limits = DEFAULT_LIMITS
+) -> FileStore | ReadOnlyBlockstore | None:
     """Open the archive of an import, and see whether its header, its index and its root are what they should be.
 
-    Only the archive is read. A CARv1 is gone through from section to section; of a CARv2 the index is asked.
+    Only the archive is read. One without an index is gone through from section to section; if it is larger than
+    :data:`SCAN_LIMIT`, only where it is to be ``thorough``: otherwise nothing is opened then.
 
     Raises:
         StateError: the import was never finished, or its root is another one than the archive's.
@@ -70,11 +82,22 @@ def examine(entry: Import, *, limits: Limits = DEFAULT_LIMITS) -> FileStore | Re
         OSError: it cannot be read.
     """
     path = _file_of(entry)
-    found = only_root(path, limits=limits)
+    with CarReader(path, limits=limits) as car:
+        found = _only_root(car)
+        is_long = car.index is None and car.source.size > SCAN_LIMIT
+        if car.payload_end > car.source.size:
+            raise TruncatedError(
+                "payload",
+                wanted=car.payload_end - car.payload_position,
+                got=car.source.size - car.payload_position,
+                position=car.source.size,
+            )
     if entry.root is None:
         raise StateError(entry.error or "the import was not finished: it has no root")
     if found != entry.root:
         raise StateError(f"the root of the archive is {found}")
+    if is_long and not thorough:
+        return None
     store = open_archive(entry, limits=limits)
     try:
         _read_root(store, entry.root)

@@ -265,7 +265,9 @@ class ImportsManager:
         labels = {SOURCE: IMPORTED, FILENAME: where, CAR_PATH: where, CAR_OWNER: THEIRS}
         if os.path.isfile(where):  # what is none is named below
             labels[ROOT] = str(only_root(where, limits=self._limits))
-        examine(Import.of(0, labels), limits=self._limits).close()
+        store = examine(Import.of(0, labels), thorough=True, limits=self._limits)
+        if store is not None:
+            store.close()
         return self.info(self._catalogue.add(labels))
 
     def remove(self, id_: int) -> None:

@@ -14,7 +14,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carv2.blockstore import ReadWriteBlockstore
+from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore
 from carv2.cid import CID
 from carv2.dag.complete import Completeness, check_complete
 from carv2.decoder import CarDecoder
@@ -36,14 +36,14 @@ MAX_BYTES = 64 << 30
 """Of the blocks of a retrieval, unless told otherwise: as the largest sector, and so the largest piece, of
 Filecoin."""
 
-MAX_BLOCKS = 1 << 24
-"""The same for their number; a file of 64 GiB has a 64th of that."""
+MAX_BLOCKS = 1 << 23
+"""The same for their number; a file of 64 GiB has a 32nd of that."""
 
 CHECKPOINT = 16 << 20
 """Bytes of new blocks after which they are made durable without being asked for it."""
 
-_MEMORY = 256 << 20
-"""Bytes that keeping track of blocks may take."""
+_MEMORY = 64 << 20
+"""Bytes that keeping track of blocks may take; an eighth of them is taken at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Retrieval:
         self._checker = BlockChecker()
         self._decoder: CarDecoder | None = None
         self._linked: Linked | None = None
-        self._unflushed = 0
+        self._unflushed, self._finished = 0, False
         self._came = self._new = self._known = self._new_bytes = 0
         found = store.recovery
         self.resumed_count = 0 if found is None else found.block_count
@@ -151,13 +151,15 @@ class Retrieval:
     def check(self) -> Completeness:
         """Flush, and walk from the root over all that is there: what is missing, what does not belong.
 
-        The file is read once, each block held against its hash.
+        Each block of the DAG is read and held against its hash. Memory: some 200 bytes for each of them and for
+        each other block, and nothing for what others link to, so that no sender can make it more.
 
         Raises:
             FormatError, IntegrityError: the file is damaged.
         """
-        self.flush()
-        return check_complete(self.path, self.root, limits=self._limits)
+        if not self._finished:
+            self.flush()
+        return completeness_of(self.path, self.root, self._limits)
 
     # -- taking blocks --------------------------------------------------------------------------------------
 
@@ -224,6 +226,10 @@ class Retrieval:
             self._decoder = CarDecoder(limits=self._limits)
         blocks = self._decoder.feed(chunk)
         self._take_all(blocks)
+        if blocks:
+            self._decoder.feed(
+                b""
+            )  # a fault behind them is known by now, and the next chunk may be long in coming
         return len(blocks)
 
     def _take_all(self, blocks: list[Block]) -> None:
@@ -253,6 +259,8 @@ class Retrieval:
             FormatError, IntegrityError, BudgetError, OSError: as :meth:`feed` and :meth:`end_stream`. What came
                 before is kept, and made durable if possible; :attr:`received` counts it.
         """
+        if isinstance(chunks, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"expected an iterable of chunks, got {type(chunks).__name__}: see feed()")
         before = self.received
         with self._one_stream():
             for chunk in chunks:
@@ -310,7 +318,9 @@ class Retrieval:
         found = self.check()
         if not (partial or found.complete):
             raise IncompleteError(_what_lacks(found), root=self.root, completeness=found)
-        self._store.finalize()
+        if not self._finished:
+            self._store.finalize()
+            self._finished = True
         return found
 
     def close(self) -> None:
@@ -326,6 +336,12 @@ class Retrieval:
     ) -> None:
         with contextlib.suppress(*([] if kind is None else [OSError, StateError])):
             self.close()
+
+
+def completeness_of(path: str, root: CID | None, limits: Limits) -> Completeness:
+    """What a walk from the root finds in the file; not a scan, which would keep the links of all blocks."""
+    with contextlib.closing(ReadOnlyBlockstore(path, limits=limits)) as store:
+        return check_complete(store, root, limits=limits)
 
 
 def _what_lacks(found: Completeness) -> str:

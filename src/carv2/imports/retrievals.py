@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import CID
-from carv2.dag.complete import Completeness, check_complete
 from carv2.imports import _export, _retrieval_files
-from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, Retrieval, open_store
+from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, Retrieval, completeness_of, open_store
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from carv2._folder import Existing
     from carv2.blockstore import ReadWriteBlockstore
     from carv2.cid import CIDLike
-    from carv2.dag import Exported, Selector
+    from carv2.dag import Completeness, Exported, Selector
     from carv2.imports._export import Form, Out
     from carv2.imports._retrieval_files import RetrievalRecord
     from carv2.unixfs import ExtractReport
@@ -140,7 +139,7 @@ class Retrievals:
             FormatError, IntegrityError: the file is damaged.
         """
         path = _retrieval_files.existing_in(self.folder, str(id))
-        return check_complete(path, limits=self._limits)
+        return completeness_of(path, None, self._limits)
 
     def open(self, id: str | int) -> ReadOnlyBlockstore:
         """The blocks that are there, finished or not, for reading.

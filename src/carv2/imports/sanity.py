@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from carv2.errors import CarError, ImportNotFoundError
 from carv2.imports._archives import examine
-from carv2.imports._sampling import first_unreadable
+from carv2.imports._sampling import Unreadable, first_unreadable
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
     """Look at each import, and log what was found.
 
     An archive is fine if it can be opened, its header and its index are sound, its only root is the one of the
-    label, and it has that root's block. A CARv1 is gone through from section to section. With ``samples``, so
-    many leaves, drawn by chance, are read in the originals and hashed. One that fails never stops the others.
+    label, and it has that root's block. One without an index is gone through from section to section, unless it
+    has more than 64 MiB. With ``samples``, that one too; and so many leaves of each import, drawn by chance, are
+    read in the originals and hashed. One import that fails never stops the others.
 
     The logger is ``carv2.imports``. Records of an import have the attributes ``import_id``, ``source``, ``root``
     and ``original``, with ``size`` (bytes of the archive) if it is fine, else with ``reason``; the last one has
@@ -145,8 +146,7 @@ class _Check:
 
     def _look_into(self, entry: Import) -> None:
         try:
-            with examine(entry, limits=self.limits) as store:
-                lost = first_unreadable(store, store.roots[0], self.samples)
+            lost = self._examine(entry)
             size = os.path.getsize(str(entry.car_path))
         except (CarError, OSError, ValueError) as error:
             if self._is_there(entry.id):
@@ -156,6 +156,13 @@ class _Check:
             self._blame(entry, BROKEN, lost.reason, status=lost.status)
         else:
             LOGGER.info(FINE, extra={**_context(entry), "size": size})
+
+    def _examine(self, entry: Import) -> Unreadable | None:
+        store = examine(entry, thorough=self.samples > 0, limits=self.limits)
+        if store is None:
+            return None
+        with store:
+            return first_unreadable(store, store.roots[0], self.samples)
 
     def _is_there(self, id_: int) -> bool:
         """Whether the import was not removed while it was looked at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ def _add_car(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import,
 
 def _import(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import, ReferenceReport]:
     reports: list[ReferenceReport] = []
-    with progress.bar("importing", streams.total_size([args.path])) as tick:
+    total = os.path.getsize(args.path) if os.path.isfile(args.path) else None
+    with progress.bar("importing", total) as tick:
         added = imports.import_file(
             args.path,
             profile=args.profile,

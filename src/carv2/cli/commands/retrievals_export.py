@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         )
     _report(args, report, skipped)
     lost = any(item.reason in {"missing", "damaged"} for item in skipped.items)
-    return 1 if lost or getattr(report, "missing_count", 0) else 0
+    return 1 if lost or _missing_in(report) else 0
 
 
 def _options(args: argparse.Namespace, form: str, skipped: Remembered[Skipped]) -> dict[str, Any]:
@@ -106,6 +106,11 @@ def _report(
     for item in skipped.items:
         detail = f": {item.detail}" if item.detail else ""
         print(color.printable(f"left out: {item.path}: {item.reason}{detail}"), file=sys.stderr)
-    missing = getattr(report, "missing_count", 0)
+    missing = _missing_in(report)
     if missing:
         print(f"left out: {missing} missing block{'s' * (missing > 1)}", file=sys.stderr)
+
+
+def _missing_in(report: ExtractReport | Exported | None) -> int:
+    """Blocks that an archive was written without."""
+    return int(getattr(report, "missing_count", 0))
