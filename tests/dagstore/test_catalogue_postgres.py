@@ -194,7 +194,11 @@ def test_without_a_server_a_call_ends_with_an_error_and_later_ones_go_on(server:
         row = catalogue.add("a", "file:///x", lazy=True)
         server.halt()
         try:
-            for use in (lambda: catalogue.find("a"), lambda: catalogue.set_new("a"), lambda: open_catalogue(url)):
+            for use in (
+                lambda: catalogue.find("a"),
+                lambda: catalogue.set_new("a"),
+                lambda: open_catalogue(url, patience=0.3),
+            ):
                 with pytest.raises(ConnectionError, match="no answer within"):
                     use()
             catalogue.touch("a", 5.0)
