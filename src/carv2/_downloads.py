@@ -123,8 +123,8 @@ class Part:
     def discard(self) -> None:
         """Remove it with its note."""
         if self._fd >= 0:
+            self._folder.remove_note(self._name)  # first: once the part is gone, the next note is not ours
             unlink(self.path)
-            self._folder.remove_note(self._name)
 
     def close(self) -> None:
         """Let go of it; what was written stays."""
@@ -200,6 +200,11 @@ class DownloadFolder:
         """What was noted about a download."""
         return _contents(os.path.join(self.path, name + _NOTE), _MAX_NOTE)
 
+    def stamp_of(self, name: str) -> tuple[int, int] | None:
+        """As :attr:`HeldCopy.stamp`, of a copy that nobody holds; None if there is none."""
+        stat = _stat(self.path_of(name))
+        return None if stat is None else (stat.st_size, stat.st_mtime_ns)
+
     def is_idle(self, name: str) -> bool:
         """Whether nobody is at the download or holds its copy; to be asked while the folder is locked."""
         return _is_free(self.path_of(name)) and _is_free(self.path_of(name) + ".part")
@@ -233,9 +238,10 @@ class DownloadFolder:
         draft = os.path.join(self.path, name + _DRAFT)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            os.write(fd, note)
-        finally:
-            os.close(fd)
+            with os.fdopen(fd, "wb") as file:
+                file.write(note)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, draft) from error
         os.replace(draft, os.path.join(self.path, name + _NOTE))
 
     def remove_note(self, name: str) -> None:
@@ -275,13 +281,13 @@ class DownloadFolder:
 
     def remove_locked(self, name: str) -> int | None:
         """The same, where the folder is locked already."""
-        if not self.is_idle(name):
-            return None
-        paths = [self.path_of(name), self.path_of(name) + ".part"]
-        freed = sum(stat.st_size for stat in map(_stat, paths) if stat is not None)
-        for path in paths:
-            unlink(path)
-        self.remove_note(name)
+        with contextlib.ExitStack() as held:
+            copy = held.enter_context(_alone_with(self.path_of(name)))
+            part = held.enter_context(_alone_with(self.path_of(name) + ".part"))
+            if copy.is_busy or part.is_busy:
+                return None
+            freed = copy.unlink() + part.unlink()
+            self.remove_note(name)
         return freed
 
 
@@ -296,9 +302,12 @@ def remove_abandoned_drafts(folder: str) -> list[str]:
     for name in sorted(filter(_DRAFT_NAME.fullmatch, os.listdir(folder))):
         path = os.path.join(folder, name)
         stat = _stat(path)
-        if stat is not None and time.time() - stat.st_mtime > _YOUNG and _is_free(path):
-            unlink(path)
-            removed.append(name)
+        if stat is None or time.time() - stat.st_mtime < _YOUNG:
+            continue
+        with _alone_with(path) as found:
+            if not found.is_busy and found.fd is not None:
+                found.unlink()
+                removed.append(name)
     return removed
 
 
@@ -348,19 +357,44 @@ def _lock_patiently(fd: int, path: str) -> None:
         pause = min(2 * pause, 0.02)
 
 
-def _is_free(path: str) -> bool:
-    """Whether nobody has the file locked; also if it is not there."""
+class _Alone(NamedTuple):
+    """A file that nobody else has locked or can lock; or none at all, or one that is busy."""
+
+    path: str
+    fd: int | None
+    is_busy: bool = False
+
+    def unlink(self) -> int:
+        """Remove it; bytes that were freed. What came to its path meanwhile, where there was none, stays."""
+        if self.fd is None:
+            return 0
+        size = os.fstat(self.fd).st_size
+        unlink(self.path)
+        return size
+
+
+@contextlib.contextmanager
+def _alone_with(path: str) -> Generator[_Alone]:
+    """Lock the file, if there is one and nobody has it locked."""
     try:
         fd = os.open(path, os.O_RDONLY | _CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
-        return True
+        yield _Alone(path, None)
+        return
     try:
         lock(fd, path)
+        is_busy = not _is_at(fd, path)  # then somebody else was at it, and may be still
     except LockedError:
-        return False
+        is_busy = True
+    try:
+        yield _Alone(path, fd, is_busy)
     finally:
         _let_go(fd)
-    return True
+
+
+def _is_free(path: str) -> bool:
+    with _alone_with(path) as found:
+        return not found.is_busy
 
 
 def _let_go(fd: int) -> None:

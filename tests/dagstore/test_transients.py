@@ -688,6 +688,23 @@ def test_on_a_full_disk_what_nobody_reads_makes_room(
     assert transients.path_of("idle2") is not None  # the others were enough
 
 
+def test_a_disk_that_is_too_full_for_a_note_gets_room_too(
+    transients: Transients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transients.fetch("idle", sequential(archive(0, 5000)))
+    transients.unpin("idle")
+    write_note, idle = DownloadFolder.write_note, Path(transients.folder, "idle.copy")
+
+    def full(folder: DownloadFolder, name: str, note: bytes) -> None:
+        if idle.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_note(folder, name, note)
+
+    monkeypatch.setattr(DownloadFolder, "write_note", full)
+    assert Path(transients.fetch("k", sequential())).read_bytes() == ARCHIVE
+    assert files_of(transients) == ["k.copy", "k.copy.note"]
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_disk_that_fails_at_the_end_leaves_no_copy(
     transients: Transients, monkeypatch: pytest.MonkeyPatch, call: str

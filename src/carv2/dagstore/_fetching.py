@@ -166,7 +166,7 @@ class Fetching:
 
     def _write_note(self, *, durable: int) -> None:
         self._note = replace(self._note, durable=durable)
-        self._folder.write_note(self._name, self._note.to_bytes())
+        self._quota.write_note(self._name, self._note)
 
     # -- the download -------------------------------------------------------------------------------------
 

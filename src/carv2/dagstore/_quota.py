@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carv2._downloads import is_disk_full
 from carv2.dagstore._copy_note import CopyNote
 from carv2.errors import QuotaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from carv2._downloads import Download, DownloadFolder
 
 __all__ = ["Quota"]
+
+_SOME = 1 << 20
+"""Bytes to free on a full disk for a note, which takes a few hundred."""
 
 
 class Quota:
@@ -56,29 +58,42 @@ class Quota:
                 if missing > 0 and not self._evict(used, missing):
                     raise QuotaError(wanted=size, quota=self._most)
             note = replace(note, reserved=size)
-            self._folder.write_note(name, note.to_bytes())
+            self._write_note(name, note, size)
         return note
+
+    def write_note(self, name: str, note: CopyNote) -> None:
+        """Replace the note of a download, whose part is the caller's."""
+        with self._folder.locked():
+            self._write_note(name, note, _SOME)
+
+    def _write_note(self, name: str, note: CopyNote, wanted: int) -> None:
+        try:
+            self._folder.write_note(name, note.to_bytes())
+        except OSError as error:
+            if not is_disk_full(error) or not self._make_room(name, wanted):
+                raise
+            self._folder.write_note(name, note.to_bytes())
 
     def make_room(self, name: str, wanted: int) -> bool:
         """Remove what nobody uses, other than ``name``, because the disk is full; whether that freed some."""
         with self._folder.locked():
-            used = self.used()
-            used.pop(name, None)
-            idle = {each: size for each, size in used.items() if size and self._folder.is_idle(each)}
-            return self._evict(idle, min(wanted, sum(idle.values()))) if idle else False
+            return self._make_room(name, wanted)
+
+    def _make_room(self, name: str, wanted: int) -> bool:
+        used = self.used()
+        used.pop(name, None)
+        freed = 0
+        for each in used:
+            if freed < wanted:
+                freed += self._folder.remove_locked(each) or 0
+        return freed > 0
 
     def _evict(self, used: dict[str, int], missing: int) -> bool:
-        going = list(self._first_to_go(used, missing))
-        if sum(used[name] for name in going) < missing:
+        """Free ``missing`` bytes of what nobody uses, in that order; nothing, if there is not that much."""
+        idle = [name for name, size in used.items() if size and self._folder.is_idle(name)]
+        if sum(used[name] for name in idle) < missing:
             return False
-        for name in going:
-            self._folder.remove_locked(name)
-        return True
-
-    def _first_to_go(self, used: dict[str, int], missing: int) -> Iterable[str]:
-        for name, size in used.items():
-            if missing <= 0:
-                return
-            if size and self._folder.is_idle(name):
-                missing -= size
-                yield name
+        for name in idle:
+            if missing > 0 and self._folder.remove_locked(name) is not None:  # else a reader was faster
+                missing -= used[name]
+        return missing <= 0

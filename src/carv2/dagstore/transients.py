@@ -282,18 +282,12 @@ class Transients:
 
     def path_of(self, key: str) -> str | None:
         """The path of the whole copy of a shard, if there is one. It may go at any time, unless it is pinned."""
-        held = self._hold_whole(file_name(key))
-        if held is None:
-            return None
-        held.close()
-        return held.path
+        name = file_name(key)
+        return self._folder.path_of(name) if self._is_whole(name, self._folder.stamp_of(name)) else None
 
-    def _hold_whole(self, name: str) -> HeldCopy | None:
-        held = self._folder.hold(name)
-        if held is not None and not self._is_of(name, held, None, ""):
-            held.close()
-            return None
-        return held
+    def _is_whole(self, name: str, stamp: tuple[int, int] | None) -> bool:
+        note = CopyNote.of(self._folder.note_of(name))
+        return note is not None and stamp is not None and note.is_of(stamp, None, "")
 
     def usage(self) -> Usage:
         """What the copies take at the moment; those of all processes that share the folder."""
@@ -310,13 +304,14 @@ class Transients:
         from carv2.operations.verify import verify  # noqa: PLC0415  (for those who verify)
 
         name = file_name(key)
-        held = self._hold_whole(name)
-        if held is None:
-            raise FileNotFoundError(2, "no local copy, or not a whole one", self._folder.path_of(name))
+        held = self._folder.hold(name)
         try:
+            if held is None or not self._is_whole(name, held.stamp):
+                raise FileNotFoundError(2, "no local copy, or not a whole one", self._folder.path_of(name))
             return verify(held.path, null_padding=True)
         finally:
-            held.close()
+            if held is not None:
+                held.close()
 
     # -- removal ------------------------------------------------------------------------------------------
 
@@ -386,10 +381,7 @@ class Transients:
 
     def _is_useful(self, download: Download) -> bool:
         if download.copy_size is not None:
-            held = self._hold_whole(download.name)
-            if held is not None:
-                held.close()
-            return held is not None
+            return self._is_whole(download.name, self._folder.stamp_of(download.name))
         note = CopyNote.of(self._folder.note_of(download.name))
         return note is not None and download.part_size is not None and note.resumable
 
