@@ -76,9 +76,9 @@ def test_a_file_that_is_not_there_does_not_exist(tmp_path: Path, path: str) -> N
     (tmp_path / "file").write_bytes(DATA)
     mount = FileMount(tmp_path / path)
     assert mount.stat() == MountStat(exists=False)
-    with pytest.raises(MountError):
+    with pytest.raises(MountError, match="there is nothing"):
         mount.open()
-    with pytest.raises(MountError):
+    with pytest.raises(MountError, match="there is nothing"):
         list(mount.chunks())
 
 

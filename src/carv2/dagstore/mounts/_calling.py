@@ -27,7 +27,7 @@ def calling(url: str) -> Generator[None]:
         yield
     except CarError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise mount_error("there is nothing", url) from error
     except Exception as error:
         raise mount_error(describe(error), url) from error
