@@ -108,7 +108,7 @@ def look_up(catalogue: SqlCatalogue, where: str, shards: int, per_shard: int) ->
     chosen = random.Random(0)
     some = [chosen.choice(multihashes(chosen.randrange(shards), per_shard)) for _ in range(100)]
     shard = multihashes(chosen.randrange(shards), per_shard)
-    some += chosen.sample(shard, min(len(shard), LOOKED_UP))
+    some = list({*some, *chosen.sample(shard, min(len(shard), LOOKED_UP))})
     chosen.shuffle(some)
     absent = [PREFIX + chosen.randbytes(32) for _ in range(LOOKED_UP)]
     say("look up one, first time, median", median_of(catalogue, some, 1), "us")
@@ -118,7 +118,7 @@ def look_up(catalogue: SqlCatalogue, where: str, shards: int, per_shard: int) ->
     assert len(catalogue.shards_with_many([*some, *absent])) == len(some)
     say("look up many, each", (time.perf_counter() - start) / (len(some) + len(absent)) * 1e6, "us")
     writer = subprocess.Popen([sys.executable, __file__, "--where", where, "--write", str(shards)])
-    time.sleep(1)
+    time.sleep(0.5)
     say("look up one while another process writes, median", median_of(catalogue, some, 1), "us")
     writer.terminate()
     writer.wait()

@@ -85,3 +85,11 @@ def test_imports_by_reference_are_compared_with_hashing_and_their_reading_with_d
     shares = [float(row[4].strip("%")) for row in rows if len(row) == 5 and row[4].endswith("%")]
     assert len(shares) == 4
     assert max(shares) < 1
+
+
+def test_the_catalogue_is_filled_and_asked():
+    arguments = ["--shards", "2000", "--multihashes", "20000", "--per-shard", "5000"]
+    figures = json.loads(run_python(BENCHMARKS / "dagstore_catalogue.py", *arguments).splitlines()[-1])
+    assert 42 < figures["a multihash takes [bytes]"] < 70
+    assert all(figure >= 0 for figure in figures.values())
+    assert len(figures) == 17

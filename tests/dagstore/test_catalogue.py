@@ -94,6 +94,16 @@ def test_a_listing_that_rests_keeps_nothing_locked(catalogue: SqlCatalogue, path
     assert len(list(rows)) == 2999
 
 
+@pytest.mark.parametrize("known", [[], some(500), None], ids=["none", "some", "unknown"])
+def test_no_entry_outlives_its_shard(catalogue: SqlCatalogue, path: Path, known: list[bytes] | None) -> None:
+    for key in ("a", "b"):
+        catalogue.add(key, "file:///x", lazy=True)
+        catalogue.add_multihashes(key, some(2000))
+    assert catalogue.remove("a", known)
+    check(path)
+    assert catalogue.multihash_count() == 2000
+
+
 # -- writers and readers --------------------------------------------------------------------------------------
 
 

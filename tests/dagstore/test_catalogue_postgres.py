@@ -94,7 +94,7 @@ def test_the_tables_are_made_once(server: PostgresServer) -> None:
 
 
 def test_a_newer_database_is_left_alone(catalogue: SqlCatalogue, url: str) -> None:
-    catalogue._run("INSERT INTO carv2_schema (version) VALUES (99)")
+    catalogue._run("UPDATE carv2_schema SET version = 99")
     with pytest.raises(StateError, match="newer"):
         open_catalogue(url)
 

@@ -275,7 +275,8 @@ class CatalogueTests(IndexStoreTests):
     )
     def test_nothing_of_a_removed_shard_stays(self, known: list[bytes] | None) -> None:
         catalogue = self.made()
-        catalogue.add_many([("baga1", "file:///1"), ("baga2", "file:///2")])
+        catalogue.add("baga2", "file:///2", lazy=True)
+        catalogue.add("baga1", "file:///1", lazy=True)
         catalogue.add_owner("baga1", "deal")
         catalogue.add_multihashes("baga1", MANY)
         catalogue.add_multihashes("baga2", [*MANY[:5], *OTHERS])

@@ -6,6 +6,7 @@ import errno
 import functools
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from carv2.dagstore.catalogue._postgres_pool import Pool
@@ -28,7 +29,6 @@ _TOKEN_SECONDS = 86400.0
 _PASSING = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "25P03", "53300"})
 """Serialization failure, deadlock; shut down, crashed, starting; idle for too long; too many connections."""
 _LOCKED, _FULL = "55P03", "53100"
-_MAKING_TABLES = 0x6361727632  # "carv2": a lock that only carv2 asks for
 _WORDS = {
     "id": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     "blob": "BYTEA",
@@ -92,17 +92,29 @@ class PostgresDatabase:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _make_tables(self) -> None:
-        with self._pool.connection() as connection, connection.transaction():
-            _rows(connection, "SELECT pg_advisory_xact_lock(?)", (_MAKING_TABLES,))
-            connection.execute("CREATE TABLE IF NOT EXISTS carv2_schema (version INTEGER NOT NULL PRIMARY KEY)")
-            ((found,),) = _rows(connection, "SELECT COALESCE(MAX(version), 0) FROM carv2_schema")
-            if found > len(VERSIONS):
-                raise StateError(f"a newer carv2 made this database: version {found}, known up to {len(VERSIONS)}")
-            for number, version in enumerate(VERSIONS[found:], start=found + 1):
-                for statement in schema(version, **_WORDS):
-                    connection.execute(cast("Any", statement))
-                connection.execute("INSERT INTO carv2_schema (version) VALUES (%s)", (number,))
+        import psycopg  # noqa: PLC0415
+
+        with self._pool.connection() as connection:
+            with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):  # another does the same
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS carv2_schema"
+                    " (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)"
+                )
+            connection.execute("INSERT INTO carv2_schema VALUES ('catalogue', 0) ON CONFLICT DO NOTHING")
+            with connection.transaction():
+                self._bring_up(connection)
             connection.execute(_in_psycopg(f"DELETE FROM done WHERE at < {self.now} - {_TOKEN_SECONDS}"))  # noqa: S608
+
+    def _bring_up(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        mine = "SELECT version FROM carv2_schema WHERE part = 'catalogue' FOR UPDATE"  # one after the other
+        ((found,),) = _rows(connection, mine)
+        if found > len(VERSIONS):
+            raise StateError(f"a newer carv2 made this database: version {found}, known up to {len(VERSIONS)}")
+        for version in VERSIONS[found:]:
+            for statement in schema(version, **_WORDS):
+                connection.execute(_in_psycopg(statement))
+        if found < len(VERSIONS):
+            connection.execute("UPDATE carv2_schema SET version = %s WHERE part = 'catalogue'", (len(VERSIONS),))
 
     def _fail(self, error: psycopg.Error, patience: float) -> NoReturn:
         text = str(error).strip() or type(error).__name__

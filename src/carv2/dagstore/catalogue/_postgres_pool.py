@@ -83,6 +83,7 @@ class Pool:
         connection = psycopg.connect(
             self._url,
             autocommit=True,
+            client_encoding="utf8",
             connect_timeout=_CONNECT_TIMEOUT,
             keepalives_idle=10,
             keepalives_interval=5,
