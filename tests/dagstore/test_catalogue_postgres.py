@@ -84,13 +84,13 @@ def test_the_lease_of_a_killed_process_ends(catalogue: SqlCatalogue, url: str) -
 
 
 def test_the_tables_are_made_once(server: PostgresServer) -> None:
-    url = server.new_schema()
-    catalogues = list[Catalogue]()
-    in_threads(lambda _: catalogues.append(open_catalogue(url)), range(6))
-    catalogues[0].add("a", "file:///x", lazy=True)
-    assert [len(catalogue) for catalogue in catalogues] == [1] * 6
-    for catalogue in catalogues:
-        catalogue.close()
+    for _ in range(4):
+        url, catalogues = server.new_schema(), list[Catalogue]()
+        in_threads(lambda _, url=url, catalogues=catalogues: catalogues.append(open_catalogue(url)), range(6))  # type: ignore[misc]
+        catalogues[0].add("a", "file:///x", lazy=True)
+        assert [len(catalogue) for catalogue in catalogues] == [1] * 6
+        for catalogue in catalogues:
+            catalogue.close()
 
 
 def test_a_newer_database_is_left_alone(catalogue: SqlCatalogue, url: str) -> None:

@@ -95,7 +95,8 @@ class PostgresDatabase:
         import psycopg  # noqa: PLC0415
 
         with self._pool.connection() as connection:
-            with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):  # another does the same
+            known = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
+            with suppress(*known):  # another does the same in this very moment
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS carv2_schema"
                     " (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)"
