@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import string
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from carv2.dagstore.mounts import (
     FileMount,
     FsspecMount,
     Mount,
+    MountRegistry,
     MountStat,
     PieceMount,
     default_registry,
@@ -73,6 +75,7 @@ def test_a_file_of_any_name_comes_back(path: bytes) -> None:
 @example(b"\xff\xff\xfe\xfb\xef\xbe")
 def test_bytes_come_back(data: bytes) -> None:
     assert REGISTRY.instantiate(BytesMount(data).url) == BytesMount(data)
+    assert set(BytesMount(data).url.removeprefix("bytes:///")) <= {*string.ascii_letters, *string.digits, "-", "_"}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
@@ -195,6 +198,15 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
         error = caught.value
         assert SECRET not in str(error) + repr(error) + error.url + repr(error.__cause__) + repr(error.__dict__)
         assert "***" in error.url
+
+
+def test_a_factory_never_gets_a_secret() -> None:
+    registry, got = MountRegistry(), list[str]()
+    registry.register("tape", lambda url: got.append(url) or BytesMount(b""))  # type: ignore[func-returns-value]
+    with pytest.raises(MountError, match=r"tape://\*\*\*@vault/7"):
+        registry.instantiate(f"tape://me:{SECRET}@vault/7")
+    assert got == []
+    assert registry.instantiate("tape://vault/7") == BytesMount(b"")
 
 
 @pytest.mark.parametrize(
