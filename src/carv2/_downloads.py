@@ -16,7 +16,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2._atomic import replacing, sync_folder, unlink
+from carv2._atomic import create_in, publish, sync_folder, unlink
 from carv2._locks import lock, unlock
 from carv2._source import FileSource
 from carv2.errors import LockedError, StateError
@@ -147,14 +147,27 @@ class DownloadFolder:
         self.path = os.path.abspath(path)
         os.makedirs(self.path, exist_ok=True)
         self._marker = os.path.join(self.path, MARKER)
+        has_names = any(True for _ in self._names())  # looked at first: the marker is made before them
         found = _contents(self._marker, len(VERSION) + 1)
+        if found is None and has_names:
+            raise StateError(f"{self.path} has files named like local copies, and no marker that they are")
         if found is None:
-            if any(True for _ in self._names()):
-                raise StateError(f"{self.path} has files named like local copies, and no marker that they are")
-            with replacing(self._marker) as file:
-                file.write(VERSION)
+            self._make_marker()
         elif found != VERSION:
             raise StateError(f"a newer carv2 keeps its local copies in {self.path}: version {found!r}")
+
+    def _make_marker(self) -> None:
+        """Make it once, whoever is first: it is never replaced, for processes lock it."""
+        fd, draft = create_in(self.path, self._marker)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(VERSION)
+                file.flush()
+                os.fsync(fd)
+            with contextlib.suppress(FileExistsError):
+                publish(draft, self._marker)
+        finally:
+            unlink(draft)
 
     def path_of(self, name: str) -> str:
         """The path of the whole copy ``name``, whether there is one or not."""

@@ -778,6 +778,23 @@ def test_a_folder_of_a_newer_program_is_refused(tmp_path: Path) -> None:
         Transients(tmp_path)
 
 
+def test_many_that_make_a_folder_at_once_lock_the_same_marker(tmp_path: Path) -> None:
+    for number in range(20):
+        start_together = threading.Barrier(4)
+
+        def make(folder: Path, barrier: threading.Barrier) -> int:
+            barrier.wait()
+            made = DownloadFolder(folder)
+            with made.locked():
+                return os.stat(folder / MARKER).st_ino
+
+        with ThreadPoolExecutor(4) as pool:
+            folder = tmp_path / f"t{number}"
+            made = [pool.submit(make, folder, start_together) for _ in range(4)]
+            assert len({future.result() for future in made}) == 1
+        assert os.listdir(folder) == [MARKER]
+
+
 def test_a_folder_must_be_named() -> None:
     with pytest.raises(ValueError, match="named"):
         Transients("")
