@@ -864,6 +864,7 @@ def test_closing_tells_those_who_wait_also_if_the_mount_hangs(tmp_path: Path) ->
             waiting.result()
     mount.faults.release()
     assert transients.close() is True
+    assert (tmp_path / "k.copy.part").stat().st_size == 1000  # it ended there, to be gone on with
     for key in ("k", "other"):
         with pytest.raises(ClosedError):
             transients.fetch(key, mount)
