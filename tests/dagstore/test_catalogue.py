@@ -124,6 +124,24 @@ def test_readers_do_not_wait_for_a_writer(catalogue: SqlCatalogue) -> None:
         writer.join()
 
 
+def test_last_accesses_are_written_by_and_by_and_nobody_waits(
+    catalogue: SqlCatalogue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carv2.dagstore.catalogue._shards._TOUCH_SECONDS", 0.0)
+    catalogue.add("a", "file:///x", lazy=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # whoever waited for it would wait for ever
+    for when in range(1, 6):
+        catalogue.touch("a", when)
+        assert catalogue.find("a").last_access == when
+    other.execute("COMMIT")
+    until = time.monotonic() + 30
+    while other.execute("SELECT last_access FROM shards").fetchall() != [(5.0,)]:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    other.close()
+
+
 def test_a_writer_waits_for_another_processes(catalogue: SqlCatalogue, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ _PAGE = 1000
 _AT_ONCE = 5000
 """Shards that are registered in one transaction."""
 _TOUCHES, _TOUCH_SECONDS = 1000, 30.0
-"""So many last accesses, or so old, are written."""
+"""So many last accesses, or last written so long ago, are written; but not more than once a second."""
 
 _SELECT = (
     "SELECT id, key, url, state, lazy, error_type, error, failures, generation, index_size, index_digest,"
@@ -200,17 +202,22 @@ class Shards:
 
 
 class _Touches:
-    """Last accesses that are not written yet."""
+    """Last accesses that are not written yet; a thread writes them, as who reads a shard waits for no writer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._when: dict[str, float] = {}
         self._written = time.monotonic()
+        self._writing: threading.Thread | None = None
 
     def add(self, key: str, when: float) -> None:
         self._when[key] = max(when, self._when.get(key, 0.0))
-        if len(self._when) >= _TOUCHES or time.monotonic() - self._written > _TOUCH_SECONDS:
-            self.write()
+        waited = time.monotonic() - self._written
+        if waited > _TOUCH_SECONDS or (waited > 1.0 and len(self._when) >= _TOUCHES):
+            self._written = time.monotonic()  # at once, so that no other thread does the same
+            self._writing = threading.Thread(target=self.write, name="carv2-last-accesses", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the interpreter is about to end
+                self._writing.start()
 
     def seen_in(self, row: ShardRow) -> ShardRow:
         when = self._when.get(row.key, 0.0) if self._when else 0.0
@@ -220,13 +227,14 @@ class _Touches:
 
     def close(self) -> None:
         """Write them for the last time."""
+        if self._writing is not None and self._writing.is_alive():
+            self._writing.join()
         if self._when:
             self.write()
         self._when.clear()
 
     def write(self) -> None:
         """Write them; what fails is tried again with the next ones."""
-        self._written = time.monotonic()  # at once, so that no other thread does the same
         taken = sorted(self._when.copy().items())
         update = "UPDATE shards SET last_access = ? WHERE key = ? AND last_access < ?"
 

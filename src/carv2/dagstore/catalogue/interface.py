@@ -172,6 +172,10 @@ class Catalogue(IndexStore, Protocol):
         """The lease that has not ended."""
         ...
 
+    def leases(self) -> list[Lease]:
+        """All leases that have not ended."""
+        ...
+
     def add_owner(self, key: str, owner: str) -> None:
         """``owner`` wants the shard to stay."""
         ...

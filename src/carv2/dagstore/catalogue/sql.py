@@ -79,6 +79,11 @@ class SqlCatalogue(InvertedIndex):
             return Lease(key, holder, left)
         return None
 
+    def leases(self) -> list[Lease]:
+        now = self._database.now
+        find = f"SELECT key, holder, until - {now} FROM leases WHERE until > {now}"  # noqa: S608
+        return [Lease(key, holder, left) for key, holder, left in self._database.query(find)]
+
     def get_marker(self, name: str) -> str | None:
         for (text,) in self._database.query("SELECT text FROM markers WHERE name = ?", (name,)):
             return str(text)
