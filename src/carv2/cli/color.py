@@ -53,6 +53,8 @@ def parse_flag(text: str) -> bool:
 
 def printable(text: str) -> str:
     """``text`` without what a terminal would act on: names and messages in archives are anybody's."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
+import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 from carv2.cli import color, repo, streams
+from carv2.errors import CarError, ShardErroredError, ShardExistsError, StateError, UnknownMountError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator
+    from typing import IO
 
     from carv2.dagstore import DagStore, DagStoreConfig, InitializeEvent, ShardInfo
 
 _REMOTE = ("http", "https", "s3", "gs", "abfs", "ftp", "sftp")
 """fsspec's protocols that a shard's URL may have here; credentials come from where their libraries look."""
 
-_STATE_STYLES = {"AVAILABLE": "good", "SERVING": "blue", "ERRORED": "bad", "NEW": "yellow"}
+_STATE_STYLES = {"Available": "good", "Serving": "blue", "Errored": "bad", "New": "yellow"}
+_HEADS = ["Key", "State", "Error"]
+_MEMORY = 1 << 20
+"""Bytes of a table that are kept in memory; a longer one goes to a temporary file."""
+_PATIENCE = 1.0
+"""Seconds that an interrupted command gives to what it began."""
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +42,18 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pieces", metavar="DIR", help="folder of unsealed pieces, for mounts piece://CID")
     repo.add_repo(parser)
 
+    takes(parser, "takes no arguments")
+
+
+def takes(parser: argparse.ArgumentParser, text: str) -> None:
+    """What to say where there are too few arguments, or too many."""
+    parser.set_defaults(takes=text)
+
 
 def add_key(parser: argparse.ArgumentParser) -> None:
     """The key of one shard."""
     parser.add_argument("key", metavar="KEY", help="key of the shard, most often a piece CID")
+    takes(parser, "must provide a single shard key")
 
 
 def config_of(args: argparse.Namespace) -> DagStoreConfig:
@@ -46,16 +65,44 @@ def config_of(args: argparse.Namespace) -> DagStoreConfig:
 
 @contextlib.contextmanager
 def opened(args: argparse.Namespace) -> Generator[DagStore]:
-    """The store that the arguments name."""
-    from carv2.dagstore import DagStore, default_registry  # noqa: PLC0415  (the same)
-    from carv2.dagstore.mounts import FolderPieces  # noqa: PLC0415  (the same)
+    """The store that the arguments name, for a visit: another process may serve it."""
+    from carv2.dagstore import DagStore, FolderPieces, default_registry  # noqa: PLC0415  (the same)
 
     config = config_of(args)
     root = args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore")
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=_REMOTE, pieces=pieces)
-    with DagStore(os.path.expanduser(root), mounts=mounts, config=config) as store:
-        yield store
+    with DagStore(os.path.expanduser(root), mounts=mounts, config=config, go_on=False) as store:
+        try:
+            yield store
+        except KeyboardInterrupt:
+            print("aborted", file=sys.stderr)
+            store.close(timeout=_PATIENCE)
+            raise
+        except CarError as error:
+            error.remedy = _remedy(args, error)  # type: ignore[attr-defined]
+            raise
+
+
+def _remedy(args: argparse.Namespace, error: CarError) -> str:
+    """What mends it, to be typed; or nothing."""
+    key = getattr(error, "key", getattr(args, "key", ""))
+    if isinstance(error, ShardErroredError) or str(error).endswith("was: ShardStateErrored"):
+        return f"To try it again: {line(args, 'recover-shard', key)}"
+    if isinstance(error, StateError) and str(error).endswith("was: ShardStateNew"):
+        return f"To index it: {line(args, 'initialize-shard', key)}"
+    if isinstance(error, ShardExistsError):
+        return f"To register it anew, first: {line(args, 'destroy-shard', key)}"
+    if isinstance(error, UnknownMountError) and error.scheme == "piece":
+        return "Name the folder of unsealed pieces with --pieces."
+    return ""
+
+
+def line(args: argparse.Namespace, *words: str) -> str:
+    """A command on the same store, as it is typed."""
+    flags = [(f"--{name}", getattr(args, name, None)) for name in ("root", "repo", "config", "pieces")]
+    given = [word for flag, value in flags if value is not None for word in (flag, str(value))]
+    return shlex.join(["carv2", "dagstore", *given, *words])
 
 
 # -- tables and lines -----------------------------------------------------------------------------------------
@@ -82,31 +129,47 @@ def plain(info: ShardInfo) -> dict[str, object]:
 
 
 def print_shards(shards: Iterable[ShardInfo], *, as_json: bool) -> None:
-    """A table as Lotus prints it, or an object for each shard."""
+    """A table as Lotus prints it, or an object for each shard; any number of them."""
     if as_json:
         for info in shards:
-            streams.print_json(plain(info))
+            print(json.dumps(plain(info)))
         return
-    rows = [
-        (color.printable(info.key), info.state.name.title(), color.printable(info.error), info.state.name)
-        for info in shards
-    ]
-    if rows:
-        _print_table(("Key", "State", "Error"), rows)
+    with tempfile.SpooledTemporaryFile(_MEMORY, "w+", encoding="utf-8", newline="\n") as spool:
+        widths = _spool(shards, spool)
+        if widths is not None:
+            spool.seek(0)
+            _print_table(widths, (row.rstrip("\n").split("\t") for row in spool))
 
 
-def _print_table(heads: Sequence[str], rows: Sequence[tuple[str, str, str, str]]) -> None:
+def _spool(shards: Iterable[ShardInfo], spool: IO[str]) -> list[int] | None:
+    """Write the cells of each shard as a line, which no cell ends before its end; the widths of the columns.
+
+    A column without values has width 0. None if there are no shards.
+    """
+    widths = [0] * len(_HEADS)
+    is_empty = True
+    for info in shards:
+        is_empty = False
+        cells = [color.printable(info.key), info.state.name.title(), color.printable(info.error)]
+        widths = list(map(max, widths, map(len, cells)))
+        spool.write("\t".join(cells) + "\n")
+    if is_empty:
+        return None
+    return [max(width, len(head)) if width else 0 for width, head in zip(widths, _HEADS, strict=True)]
+
+
+def _print_table(widths: list[int], rows: Iterator[list[str]]) -> None:
     """Cells padded to the widest of their column and two spaces; a column without values is left out."""
-    kept = [column for column in range(len(heads)) if any(row[column] for row in rows)]
-    widths = {column: 2 + max(len(heads[column]), *(len(row[column]) for row in rows)) for column in kept}
-    print("".join(heads[column].ljust(widths[column]) for column in kept))
-    for row in rows:
-        cells: list[str] = []
-        for column in kept:
-            style = _STATE_STYLES.get(row[3], "") if column == 1 else ""
-            text = color.paint(row[column], style) if style else row[column]
-            cells.append(text + " " * (widths[column] - len(row[column])))
-        print("".join(cells))
+    print(_padded(_HEADS, widths))
+    for cells in rows:
+        print(_padded(cells, widths, style=_STATE_STYLES.get(cells[1], "")))
+
+
+def _padded(cells: list[str], widths: list[int], *, style: str = "") -> str:
+    padded = [f"{cell:{width + 2}}" if width else "" for cell, width in zip(cells, widths, strict=True)]
+    if style:
+        padded[1] = color.paint(cells[1], style) + padded[1][len(cells[1]) :]
+    return "".join(padded)
 
 
 def print_event(event: InitializeEvent, *, as_json: bool) -> None:

@@ -86,7 +86,9 @@ def _report(error: CarError | OSError, code: int) -> int:
 
 
 def _hint(error: CarError | OSError) -> None:
-    """Say so if what failed is because an archive is a ref-CAR, which looks like an ordinary one."""
+    """Say what mends it, or that it failed because an archive is a ref-CAR, which looks like an ordinary one."""
+    if remedy := getattr(error, "remedy", ""):
+        print(color.printable(remedy), file=sys.stderr)
     if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
         references.hint(getattr(error, "archive", None))
 
@@ -166,6 +168,11 @@ def _plain_words(words: list[str]) -> list[str]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        takes = self.get_default("takes")
+        if takes and re.match(
+            "unrecognized arguments: (?!.*(^| )-)|the following arguments are required", message
+        ):
+            message = f"{takes} ({message})"
         raise UsageError(message)
 
 

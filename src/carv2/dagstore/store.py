@@ -63,6 +63,8 @@ class DagStore:
         config: everything that can be set.
         executor: where indexing runs, such as a ``ProcessPoolExecutor`` or that of a Dask cluster, whose workers
             see the same folders; None for threads of the store's. It is not shut down.
+        go_on: take up what an earlier process left, and collect local copies now and then. False for a short
+            visit to a store that another process serves: nothing is done but what is asked for.
 
     Raises:
         OSError: the folder, or a file in it, cannot be opened.
@@ -87,10 +89,12 @@ class DagStore:
         mounts: MountRegistry | None = None,
         config: DagStoreConfig | None = None,
         executor: Executor | None = None,
+        go_on: bool = True,
     ) -> None:
         self._core = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor)
         try:
-            self._core.go_on()
+            if go_on:
+                self._core.go_on()
         except BaseException:
             self.close()
             raise
@@ -391,9 +395,10 @@ class DagStore:
     def list(self, *, state: ShardState | None = None, prefix: str = "") -> Iterator[ShardInfo]:
         """The shards in the order of their keys, all of them or those in one state, or with one prefix."""
         activity = self._core.live.activity()
+        leased = {lease.key for lease in self._core.catalogue.leases()}  # in any process
         for row in self._core.catalogue.rows(prefix=prefix):
             is_busy, references = activity.get(row.key, (False, 0))
-            info = info_of(row, is_busy=is_busy, references=references)
+            info = info_of(row, is_busy=is_busy or row.key in leased, references=references)
             if state is None or info.state is state:
                 yield info
 

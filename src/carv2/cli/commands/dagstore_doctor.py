@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from carv2.cli import color, dagstore, streams
@@ -29,14 +30,16 @@ def run(args: argparse.Namespace) -> int:
         for found in store.doctor(repair=args.repair, thorough=args.thorough, mounts=not args.no_mounts):
             mended += found.is_mended
             sick += not found.is_mended
-            _show(found, as_json=args.json)
+            _show(args, found)
     if not args.json:
         print(f"{sick + mended} found" + (f", {mended} mended" if args.repair else ""))
+        if sick and not args.repair:
+            print(f"{dagstore.line(args, 'doctor', '--repair')} mends what can be mended", file=sys.stderr)
     return 1 if sick else 0
 
 
-def _show(found: Finding, *, as_json: bool) -> None:
-    if as_json:
+def _show(args: argparse.Namespace, found: Finding) -> None:
+    if args.json:
         streams.print_json(
             {
                 "Key": found.key,
@@ -51,5 +54,12 @@ def _show(found: Finding, *, as_json: bool) -> None:
     style = "good" if found.is_mended else "bad"
     parts = [color.printable(found.key), color.paint(found.problem.value, style)]
     parts += [color.printable(text) for text in (found.detail, found.error) if text]
-    parts.append("mended" if found.is_mended else f"to mend it: {found.remedy}")
+    parts.append("mended" if found.is_mended else f"to mend it: {_remedy(args, found)}")
     print(": ".join(parts))
+
+
+def _remedy(args: argparse.Namespace, found: Finding) -> str:
+    """What to type, where that is one command on the shard."""
+    if found.problem.value == "errored":
+        return color.printable(dagstore.line(args, "recover-shard", found.key))
+    return found.remedy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from carv2.cli import dagstore, streams
@@ -17,13 +16,14 @@ EXAMPLES = ("carv2 dagstore export-go backup",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
     parser.add_argument("folder", metavar="DIR", help="folder with shards.jsonl and index/")
+    dagstore.takes(parser, "must provide a single folder")
 
 
 def run(args: argparse.Namespace) -> int:
     with dagstore.opened(args) as store:
         report = store.export_go(args.folder)
     if args.json:
-        streams.print_json(dataclasses.asdict(report))
+        streams.print_json(report)
         return 0
     print(f"{report.shard_count} shards, {report.index_count} indexes")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from carv2.cli import color, dagstore, streams
@@ -23,9 +22,10 @@ def run(args: argparse.Namespace) -> int:
         collected = store.gc()
     for one in collected:
         if args.json:
-            streams.print_json(dataclasses.asdict(one))
+            done = {"Key": one.key, "Success": not one.skipped, "Error": one.skipped, "freed": one.freed}
+            streams.print_json(done)
         elif one.skipped:
-            print(f"{color.printable(one.key)} SKIPPED {one.skipped}")
+            print(f"{color.printable(one.key)} SKIPPED {color.printable(one.skipped)}")
         else:
             print(f"{color.printable(one.key)} {color.paint('SUCCESS', 'good')} {one.freed:,} bytes")
     if not collected and not args.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from carv2.cli import color, dagstore, streams
@@ -17,13 +16,14 @@ EXAMPLES = ("carv2 dagstore import-go backup",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
     parser.add_argument("folder", metavar="DIR", help="folder with shards.jsonl and index/")
+    dagstore.takes(parser, "must provide a single folder")
 
 
 def run(args: argparse.Namespace) -> int:
     with dagstore.opened(args) as store:
         report = store.import_go(args.folder)
     if args.json:
-        streams.print_json(dataclasses.asdict(report))
+        streams.print_json(report)
         return 0
     for text in report.refused:
         print(color.printable(text))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import contextlib
+import sys
 
-from carv2.cli import dagstore
-
-if TYPE_CHECKING:
-    from carv2.dagstore import InitializeEvent
+from carv2.cli import color, dagstore
 
 HELP = "index all shards that are new"
 EXAMPLES = ("carv2 dagstore initialize-all --concurrency 10",)
@@ -32,14 +30,15 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if a shard could not be indexed."""
-    failed = False
+    failed: list[str] = []
     with dagstore.opened(args) as store:
         events = store.initialize_all(concurrency=args.concurrency, include_sealed=args.include_sealed)
-        for event in events:
-            dagstore.print_event(event, as_json=args.json)
-            failed = failed or _is_failure(event)
+        with contextlib.closing(events):
+            for event in events:
+                dagstore.print_event(event, as_json=args.json)
+                if event.event == "end" and not event.success:
+                    failed.append(event.key)
+    if failed and not args.json:
+        again = color.printable(dagstore.line(args, "recover-shard", failed[0]))
+        print(f"{len(failed)} failed; to try one again: {again}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _is_failure(event: InitializeEvent) -> bool:
-    return event.event == "end" and not event.success

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from carv2.cli import dagstore, streams
+from carv2.errors import ShardNotFoundError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable, Iterator
+
+    from carv2.dagstore import DagStore, ShardInfo
 
 HELP = "list the shards that have a block"
 EXAMPLES = ("carv2 dagstore lookup-pieces bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu",)
@@ -16,11 +22,21 @@ EXAMPLES = ("carv2 dagstore lookup-pieces bafkreifuosuzujyf4i6psbneqtwg2fhplc2wx
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
     parser.add_argument("cid", metavar="CID", type=streams.as_cid, help="of the block; its multihash counts")
+    dagstore.takes(parser, "must provide a single CID")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if no shard has it."""
     with dagstore.opened(args) as store:
-        keys = store.shards_with(args.cid)
-        dagstore.print_shards(map(store.info, keys), as_json=args.json)
-    return 0 if keys else 1
+        found = list(_those_there(store, store.shards_with(args.cid)))
+        dagstore.print_shards(found, as_json=args.json)
+    if not found and not args.json:
+        print(f"no shard has {args.cid}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _those_there(store: DagStore, keys: Iterable[str]) -> Iterator[ShardInfo]:
+    """The shards that are still there."""
+    for key in keys:
+        with contextlib.suppress(ShardNotFoundError):  # destroyed meanwhile
+            yield store.info(key)

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
     text = 'lines of {"PieceCID": "baga…", "State": "StorageDealActive", "ProposalCID": "…"}; - for standard input'
     parser.add_argument("deals", metavar="DEALS", help=text)
+    dagstore.takes(parser, "must provide a single file of deals")
     parser.add_argument("--again", action="store_true", help="also where it was done before")
 
 

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "url", metavar="URL", nargs="?", help="where its bytes are: a URL or a path (default: piece://KEY)"
     )
+    dagstore.takes(parser, "must provide a shard key, and a URL or path")
     parser.add_argument("--lazy", action="store_true", help="index it when it is first read")
     parser.add_argument(
         "--local-copy", metavar="FILE", help="read this file instead as long as it is there; it stays yours"
