@@ -527,6 +527,27 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
         assert transients.usage() == (3, 30_000, 1)
 
 
+def test_a_use_is_noted_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
+    """What a killed process was reading was used lately."""
+
+    def order() -> list[str]:
+        time.sleep(0.002)
+        return [download.name for download in DownloadFolder(tmp_path).downloads()]
+
+    with Transients(tmp_path) as transients:
+        for key in ("a", "b", "c"):
+            transients.fetch(key, sequential())
+            transients.unpin(key)
+        assert order() == ["a", "b", "c"]
+        transients.fetch("a", sequential())
+        assert order() == ["b", "c", "a"]
+        transients.fetch("b", sequential())
+        assert order() == ["c", "a", "b"]
+        transients.unpin("a")
+        assert order() == ["c", "b", "a"]
+    assert order() == ["c", "a", "b"]
+
+
 def test_what_is_read_stays_and_too_much_is_a_quota_error(tmp_path: Path) -> None:
     with Transients(tmp_path, quota=30_000) as transients:
         transients.fetch("pinned", sequential(archive(0, 20_000)))
@@ -834,6 +855,18 @@ def test_a_dropped_download_ends_and_leaves_nothing(transients: Transients) -> N
         mount.faults.release()
         assert Path(again.result()).read_bytes() == ARCHIVE + bytes(10)
     assert files_of(transients) == ["k.copy", "k.copy.note"]
+
+
+def test_a_dropped_download_leaves_no_part_to_go_on_with(transients: Transients) -> None:
+    mount = sequential()
+    mount.faults.hold(at=1000)
+    with pytest.raises(WaitTimeoutError):
+        transients.fetch("k", mount, timeout=0.01)
+    mount.faults.wait_until_held()
+    transients.drop("k")
+    mount.faults.release()
+    eventually(lambda: not transients._running)
+    assert files_of(transients) == []
 
 
 def test_what_somebody_waits_for_is_not_dropped(transients: Transients) -> None:

@@ -401,6 +401,7 @@ class Transients:
             for flight in self._running:
                 self._stop(flight)
             for pin in self._pins.values():
+                pin.held.touch()
                 pin.held.close()
             self._pins.clear()
         deadline = time.monotonic() + timeout
