@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from carv2.dagstore.config import DagStoreConfig, config_of, parse_duration, parse_size, read_config
+from carv2.dagstore.config import (
+    OPTIONS,
+    DagStoreConfig,
+    config_of,
+    parse_duration,
+    parse_size,
+    read_config,
+    to_toml,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +54,9 @@ def test_a_file_says_what_it_says_and_no_more(tmp_path: Path) -> None:
         ('[DAGStore]\nGCInterval = "soon"\n', "'soon' is no duration"),
         ('[DAGStore]\nTransientQuota = "10 apples"\n', "'10 apples' is no size"),
         ('[DAGStore]\nRecoverOnStart = "maybe"\n', "RecoverOnStart of maybe, allowed: no, on-acquire, now"),
+        ("[DAGStore]\nGCInterval = nan\n", "GCInterval of nan"),
+        ("[DAGStore]\nLeaseSeconds = inf\n", "LeaseSeconds of inf"),
+        ('[DAGStore]\nTransientMaxIdle = "999999999h"\n', "TransientMaxIdle of 3599999996400.0"),
         ("[DAGStore]\nMaxJobs = 0\n", "MaxJobs and LeaseSeconds must be above 0"),
         ("DAGStore = 3\n", "DAGStore is no table"),
         ("[DAGStore\n", "config.toml: "),
@@ -80,3 +93,47 @@ def test_other_durations_are_refused(text: str) -> None:
 
 def test_sizes_are_read() -> None:
     assert [parse_size(text) for text in ("0", "7", "2KiB", "3 mib", "1TiB")] == [0, 7, 2048, 3 << 20, 1 << 40]
+
+
+# -- and into a file ------------------------------------------------------------------------------------------
+
+COUNT = st.integers(0, 2**63 - 1)
+SECONDS = st.floats(0, 1e9)
+CONFIGS = st.builds(
+    DagStoreConfig,
+    root_dir=st.text(),
+    max_concurrent_index=COUNT,
+    max_concurrent_ready_fetches=COUNT,
+    max_concurrent_unseals=COUNT,
+    max_concurrency_storage_calls=COUNT,
+    gc_interval=SECONDS | st.integers(0, 10**9),
+    transient_max_idle=SECONDS,
+    transient_quota=COUNT,
+    catalogue=st.text(),
+    recover_on_start=st.sampled_from(["no", "on-acquire", "now"]),
+    max_recover_attempts=COUNT,
+    recover_backoff=SECONDS,
+    lease_seconds=st.floats(0, 1e9, exclude_min=True),
+    max_open_shards=COUNT,
+    max_jobs=st.integers(1, 2**63 - 1),
+)
+
+
+@given(config=CONFIGS)
+def test_what_is_written_is_read_again(config: DagStoreConfig, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    path.write_bytes(to_toml(config).encode())
+    assert read_config(path) == config
+
+
+def test_each_option_is_in_the_file_once_with_what_it_is_for() -> None:
+    text = to_toml(DagStoreConfig())
+    assert list(OPTIONS) == list(DagStoreConfig().explain())
+    for purpose in OPTIONS.values():
+        assert text.count(f"\n# {purpose}\n") == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e10])
+def test_no_lock_is_waited_for_that_long(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^LeaseSeconds of "):
+        DagStoreConfig(lease_seconds=value)

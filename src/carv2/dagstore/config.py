@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -48,7 +49,8 @@ class DagStoreConfig:
 
     def __post_init__(self) -> None:
         for name, value in self.explain().items():
-            if isinstance(value, (int, float)) and value < 0:
+            most = _LONGEST if name in _DURATIONS else _LARGEST
+            if isinstance(value, (int, float)) and not 0 <= value <= most:  # nor nan
                 raise ValueError(f"{_key_of(name)} of {value}")
         if self.recover_on_start not in {"no", "on-acquire", "now"}:
             raise ValueError(f"RecoverOnStart of {self.recover_on_start}, allowed: no, on-acquire, now")
@@ -81,6 +83,8 @@ OPTIONS = {
 
 
 _DURATIONS = ("gc_interval", "transient_max_idle", "recover_backoff", "lease_seconds")
+_LONGEST = 1e9  # seconds, some 30 years: longer than that no lock can be waited for everywhere
+_LARGEST = (1 << 63) - 1  # what TOML can say
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
@@ -134,14 +138,16 @@ def to_toml(config: DagStoreConfig) -> str:
     """
     lines = [f"[{_SECTION}]"]
     for name, value in config.explain().items():
-        shown = f'"{_duration_text(value)}"' if name in _DURATIONS and isinstance(value, float) else value
-        text = f'"{value}"' if isinstance(value, str) else str(shown)
-        lines += [f"# {OPTIONS[name]}", f"{_key_of(name)} = {text}"]
+        lines += [f"# {OPTIONS[name]}", f"{_key_of(name)} = {_toml_value(name, value)}"]
     return "\n".join(lines) + "\n"
 
 
-def _duration_text(seconds: float) -> str:
-    return f"{seconds:g}s"
+def _toml_value(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's
+    if name in _DURATIONS and isinstance(value, float) and value.is_integer():
+        return f'"{int(value)}s"'
+    return repr(value)
 
 
 def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:
