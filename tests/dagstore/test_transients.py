@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import random
@@ -986,6 +987,75 @@ def test_many_on_one_folder_keep_to_one_quota(tmp_path: Path) -> None:
     for store in stores:
         assert store.usage().pinned == 0
         store.close()
+
+
+def between_open_and_lock(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen once, when a file was opened and is about to be locked."""
+    flock, left = fcntl.flock, [happens]
+
+    def late(fd: int, how: int) -> None:
+        if left and how != fcntl.LOCK_UN:
+            left.pop()()
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+
+def test_a_part_that_goes_before_it_is_locked_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = DownloadFolder(tmp_path), tmp_path / "k.copy.part"
+    path.write_bytes(b"another's, who is about to finish")
+    between_open_and_lock(monkeypatch, lambda: path.rename(tmp_path / "k.copy"))
+    part = folder.begin("k")
+    assert part.size == 0
+    part.write_at(0, b"new")
+    assert path.read_bytes() == b"new"
+    part.close()
+
+
+def test_a_copy_that_goes_before_it_is_locked_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, path = DownloadFolder(tmp_path), tmp_path / "k.copy"
+    path.write_bytes(b"old")
+    between_open_and_lock(monkeypatch, path.unlink)
+    assert folder.hold("k") is None
+
+
+def test_what_comes_to_a_path_while_the_old_file_is_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = DownloadFolder(tmp_path), tmp_path / "k.copy.part"
+    path.write_bytes(b"old")
+
+    def exchange() -> None:
+        path.unlink()
+        path.write_bytes(b"another's, who just began")
+
+    with folder.locked():
+        between_open_and_lock(monkeypatch, exchange)
+        assert folder.remove_locked("k") is None
+    assert path.exists()
+
+
+def test_a_note_goes_before_its_part_so_that_nobody_elses_can_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DownloadFolder(tmp_path)
+    part = folder.begin("k")
+    folder.write_note("k", b"{}")
+    seen: list[bool] = []
+    unlink = os.unlink
+
+    def watched(path: str) -> None:
+        if path.endswith(".note"):
+            seen.append((tmp_path / "k.copy.part").exists())
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", watched)
+    part.discard()
+    part.close()
+    assert seen == [True]
+    assert os.listdir(tmp_path) == [MARKER]
 
 
 def test_a_folder_that_somebody_does_not_let_go_of_is_an_error_at_last(
