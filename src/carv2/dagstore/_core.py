@@ -13,20 +13,30 @@ from carv2.dagstore._initializing import Initializer
 from carv2.dagstore._jobs import Deadline, Job, JobThreads
 from carv2.dagstore._leases import LeaseKeeper, holder_name
 from carv2.dagstore._live import LiveShards
-from carv2.dagstore._opening import Opener, facts_of
+from carv2.dagstore._opening import Opener, StaleError, facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState, open_catalogue
 from carv2.dagstore.collection import collect
 from carv2.dagstore.counters import Counters
-from carv2.dagstore.events import Event, EventHub
+from carv2.dagstore.events import EventHub
 from carv2.dagstore.indices import IndexFolder, multihashes_of
 from carv2.dagstore.mounts import Mount, default_registry
-from carv2.dagstore.recovery import RecoveryPolicy
+from carv2.dagstore.recovery import RecoveryPolicy, take_up
 from carv2.dagstore.states import Operation, ShardState, visible_state
 from carv2.dagstore.throttles import Throttles
 from carv2.dagstore.transients import Transients
-from carv2.errors import CarError, ShardErroredError, WaitTimeoutError
+from carv2.errors import (
+    CarError,
+    ChangedError,
+    FormatError,
+    IntegrityError,
+    ShardErroredError,
+    ShardInUseError,
+    ShardNotFoundError,
+    WaitTimeoutError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from carv2.dagstore._live import LiveShard
@@ -55,14 +65,16 @@ class Core:
         """Grows when blocks become findable in this process."""
         os.makedirs(root, exist_ok=True)
         self.indices = IndexFolder(os.path.join(root, "index"))
-        self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
+        self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
         self.opener = Opener(self.mounts, self.transients, self.indices, self.throttles)
-        self.leases = LeaseKeeper(self.catalogue, holder_name(), config.lease_seconds)
-        self.live = LiveShards(config.max_open_shards)
+        self.leases = LeaseKeeper(self.catalogue, holder_name(), config.lease_seconds, give_up=self.closing)
+        self.live = LiveShards(config.max_open_shards, self.events)
         self.jobs = JobThreads(config.max_jobs)
-        self._touched: dict[str, float] = {}
+        self.openings = JobThreads(config.max_jobs)  # of their own: they need not wait for what takes long
+        self._background: list[threading.Thread] = []
         self._abandoned: deque[tuple[LiveShard, OpenShard]] = deque()
+        self._closing_lock = threading.Lock()
         self._initializer = Initializer(
             catalogue=self.catalogue,
             mounts=self.mounts,
@@ -72,6 +84,7 @@ class Core:
             opener=self.opener,
             leases=self.leases,
             counters=self.counters,
+            closing=self.closing,
             executor=executor,
         )
 
@@ -80,25 +93,15 @@ class Core:
     def go_on(self) -> None:
         """Take up what an earlier process left: eager shards without an index, errored ones by the policy."""
         self.transients.sweep(_Known(self))
+        self.indices.remove_drafts()
+        self._in_background("carv2-go-on", lambda: take_up(self))
         if self.config.gc_interval:
-            threading.Thread(target=self._collect_now_and_then, name="carv2-gc", daemon=True).start()
-        for row in self.catalogue.rows(state=DurableState.NEW):
-            if not row.lazy:
-                self._begin_unattended(row, Operation.INITIALIZE)
-        if self.config.recover_on_start == "now":
-            for row in self.catalogue.rows(state=DurableState.ERRORED):
-                if self.recovery.take(row):
-                    self._begin_unattended(row, Operation.RECOVER)
+            self._in_background("carv2-gc", self._collect_now_and_then)
 
-    def index_again(self, row: ShardRow, *, recover: bool) -> ShardRow:
-        """Index a shard anew and wait for it."""
-        operation = Operation.RECOVER if recover else Operation.INITIALIZE
-        with self.live.entered(row.key) as shard:
-            return self.wait(self.begin(shard, row, operation), Deadline(None))
-
-    def _begin_unattended(self, row: ShardRow, operation: Operation) -> None:
-        with self.live.entered(row.key) as shard:
-            self.begin(shard, row, operation)
+    def _in_background(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._background.append(thread)
 
     def _collect_now_and_then(self) -> None:
         while not self.closing.wait(self.config.gc_interval):
@@ -106,16 +109,26 @@ class Core:
                 collect(self, max_idle=self.config.transient_max_idle)
 
     def close(self, timeout: float) -> None:
-        """Close all parts, each once."""
-        if self.closing.is_set():
+        """Close all parts, each once; whoever comes second waits for the first."""
+        if self.live.is_of_parent:
             return
-        self.closing.set()
-        self.leases.close()
-        self.jobs.close(timeout)
-        self.live.close()
-        self.transients.close()
-        self.catalogue.close()
-        self.events.close()
+        with self._closing_lock:
+            if self.closing.is_set():
+                return
+            self.closing.set()
+            deadline = Deadline(timeout)
+            self.jobs.close()
+            self.openings.close()
+            self.transients.close(timeout=0)  # the downloads stop, so that nobody waits for them
+            self.jobs.join(deadline.left)
+            self.openings.join(deadline.left)
+            for thread in self._background:
+                thread.join(deadline.left)
+            self.leases.close(deadline.left)
+            self.live.close()
+            self.transients.close(timeout=deadline.left or 0)
+            self.catalogue.close()
+            self.events.close()
 
     # -- states ---------------------------------------------------------------------------------------------
 
@@ -124,61 +137,83 @@ class Core:
         is_busy, references = self.live.peek(row.key)
         return visible_state(row.state, is_busy=is_busy, references=references)
 
-    def note(self, row: ShardRow, operation: Operation, *, is_busy: bool = False, references: int = 0) -> None:
-        """Tell those who listen that something happened to a shard."""
-        gone = operation is Operation.DESTROY
-        state = None if gone else visible_state(row.state, is_busy=is_busy, references=references)
-        self.events.publish(Event(row.key, operation, state, references, "" if gone else row.error))
+    def seen(self, shard: LiveShard) -> tuple[ShardRow, int]:
+        """The row of a shard, and the version that it was read at; ShardNotFoundError if there is none."""
+        shard.check_there()
+        version = shard.version
+        return self.catalogue.find(shard.key), version
 
-    def fail(self, row: ShardRow, error: Exception) -> None:
+    def _fail(self, shard: LiveShard, row: ShardRow, error: Exception) -> None:
         """An available shard turned out to be none: its bytes are not those that were indexed."""
-        self.counters.add("stale")
-        self.catalogue.set_error(row.key, "MountError", str(error))
-        self.live.close_unused(row.key)
-        if (now := self.catalogue.get(row.key)) is not None:
-            self.note(now, Operation.FAIL, references=self.live.peek(row.key)[1])
+
+        def note() -> ShardRow | None:
+            with self.leases.holding_at_once(row.key) as holder:
+                now = self.catalogue.find(row.key)
+                if now.state is not DurableState.AVAILABLE or version_of(now) != version_of(row):
+                    return None
+                self.catalogue.set_error(row.key, "MountError", str(error), holder=holder)
+                self.counters.add("stale")
+                return self.catalogue.find(row.key)
+
+        with contextlib.suppress(ShardInUseError, ShardNotFoundError):  # then somebody is at it already
+            shard.fail(note)
 
     # -- work -----------------------------------------------------------------------------------------------
 
-    def begin(self, shard: LiveShard, row: ShardRow, operation: Operation) -> Job[ShardRow]:
-        """Have the shard indexed, or join those who wait for that already."""
-        with shard.lock:
-            if shard.is_busy and shard.job is not None:
-                return shard.job
-            job = shard.job = Job(
-                f"{operation.value} {row.key}",
-                lambda: self._index(shard, row, operation),
-                then=lambda: self.live.settle(shard),
-            )
-        self.note(row, operation, is_busy=True, references=shard.references)
-        return self.jobs.start(job)
+    def begin(self, shard: LiveShard, row: ShardRow, version: int, operation: Operation) -> Job[ShardRow] | None:
+        """Have the shard indexed, or join those who wait for that already; None if ``row`` is out of date."""
+        wanted: Job[ShardRow] = Job(
+            f"{operation.value} {row.key}",
+            lambda: self._index(shard, row, operation),
+            unless=lambda: shard.end(None, Operation.BREAK_OFF),
+            then=lambda: self.live.settle(shard),
+        )
+        job = shard.begin(row, version, operation, wanted)
+        return self.jobs.start(wanted) if job is wanted else job
 
     def _index(self, shard: LiveShard, row: ShardRow, operation: Operation) -> ShardRow:
         recover = operation is Operation.RECOVER
         try:
-            done = self._initializer.run(row.key, row.generation, recover=recover, give_up=self.closing.is_set)
+            done = self._initializer.run(row, recover=recover)
         except ShardErroredError:
-            if (now := self.catalogue.get(row.key)) is not None:
-                self.note(now, Operation.FAIL, references=shard.references)
+            shard.end(self._row_now(row.key), Operation.FAIL)
+            raise
+        except BaseException:
+            shard.end(self._row_now(row.key), Operation.BREAK_OFF)
             raise
         self.recovery.forget(row.key)
         self.round += 1
         self.counters.add("recovered" if recover else "initialized")
-        self.note(done, Operation.MAKE_AVAILABLE, references=shard.references)
+        shard.end(done, Operation.MAKE_AVAILABLE)
         return done
+
+    def _row_now(self, key: str) -> ShardRow | None:
+        with contextlib.suppress(CarError, OSError):
+            return self.catalogue.get(key)
+        return None
+
+    def index_again(self, key: str, operation: Operation) -> ShardRow:
+        """Index a shard anew and wait for it."""
+        with self.live.entered(key) as shard:
+            while True:
+                row, version = self.seen(shard)
+                job = self.begin(shard, row, version, operation)
+                if job is not None:
+                    return self.wait(job, Deadline(None))
 
     def start_opening(self, shard: LiveShard, row: ShardRow) -> Job[None]:
         """Have the shard opened."""
 
         def open_it() -> None:
-            opened = self.opener.open(row)
+            try:
+                opened = self.opener.open(row)
+            except StaleError as error:
+                self._fail(shard, row, error)
+                raise ShardErroredError(row.key, cause=str(error), error_type="MountError") from error
+            self.live.put(shard, opened)
             self.counters.add("opened")
-            with shard.lock:
-                before, shard.opened = shard.opened, opened
-            if before is not None:
-                before.retire()
 
-        return self.jobs.start(Job(f"open {row.key}", open_it, then=lambda: self.live.settle(shard)))
+        return self.openings.start(Job(f"open {row.key}", open_it, then=lambda: self.live.settle(shard)))
 
     def wait(self, job: Job[_Result], deadline: Deadline) -> _Result:
         """What ``job`` comes to."""
@@ -197,30 +232,30 @@ class Core:
 
     def is_ready(self, row: ShardRow) -> bool:
         """Whether the shard's bytes can be had without work at their origin; False where that cannot be told."""
-        if row.local_copy:
+        if has_local_copy(row):
             return True
         try:
             return self.opener.stat(self.mounts.instantiate(row.url)).ready
         except (CarError, OSError, ValueError):
             return False
 
-    def touched(self, key: str) -> None:
+    def touched(self, shard: LiveShard) -> None:
         """Remember that it was used; not on every access."""
         now = time.time()
-        if now - self._touched.get(key, 0.0) > _TOUCH_SECONDS:
-            self._touched[key] = now
-            self.catalogue.touch(key, now)
+        if now - shard.touched > _TOUCH_SECONDS:
+            shard.touched = now
+            self.catalogue.touch(shard.key, now)
 
     def release(self, shard: LiveShard, opened: OpenShard) -> None:
         """One reader less."""
-        with self.live.entered(shard.key):
-            with shard.lock:
-                shard.references -= 1
-                references = shard.references
-            opened.leave()
+        if self.live.is_of_parent:
+            return  # the reader is the parent's
+        self.live.enter_again(shard)
+        try:
+            shard.let_go(opened)
+        finally:
+            self.live.leave(shard)
         self.counters.add("released")
-        if not self.closing.is_set() and (row := self.catalogue.get(shard.key)) is not None:
-            self.note(row, Operation.RELEASE, is_busy=shard.is_busy, references=references)
 
     def abandon(self, shard: LiveShard, opened: OpenShard) -> None:
         """A reader was forgotten. The garbage collector says so, maybe under the locks that a release takes."""
@@ -228,26 +263,40 @@ class Core:
 
     def release_abandoned(self) -> None:
         """Release what was forgotten."""
-        while self._abandoned:
-            self.release(*self._abandoned.popleft())
+        while True:
+            try:
+                shard, opened = self._abandoned.popleft()
+            except IndexError:
+                return
+            self.release(shard, opened)
 
     def discard(self, shard: LiveShard, row: ShardRow) -> None:
-        """Remove all that the store has of a shard; the row first, so that what a crash leaves is nobody's."""
-        multihashes = None
-        try:
-            with self.indices.open(row.key, facts_of(row)) as opened:
-                multihashes = list(multihashes_of(opened.index))
-        except (CarError, OSError):
-            pass  # then its entries are searched for
-        self.catalogue.remove(row.key, multihashes)
+        """Remove all that the store has of a doomed shard; the row first: what a crash leaves is nobody's."""
+        self._remove(row)
         with shard.lock:
-            before, shard.opened = shard.opened, None
-        if before is not None:
-            before.retire()
-        self.indices.drop(row.key)
-        self.transients.drop(row.key)
+            shard.tell(Operation.DESTROY)
+            opened = shard.opened
+        if opened is not None:
+            opened.afterwards(lambda: self._drop_copy(row.key))
+        self.live.forget(shard)
         self.recovery.forget(row.key)
-        self._touched.pop(row.key, None)
+        self.counters.add("destroyed")
+        with contextlib.suppress(OSError):  # else the next start, or the doctor, sees to it
+            self.indices.drop(row.key)
+        self._drop_copy(row.key)
+
+    def _remove(self, row: ShardRow) -> None:
+        """Remove a row with its multihashes: those in its index, and if that cannot be read, those found."""
+        with contextlib.suppress(FileNotFoundError, FormatError, IntegrityError, ChangedError, ValueError):
+            with self.indices.open(row.key, facts_of(row)) as opened:
+                self.catalogue.remove(row.key, multihashes_of(opened.index))
+            return
+        self.catalogue.remove(row.key, None)
+
+    def _drop_copy(self, key: str) -> None:
+        """Remove the local copy of a shard that is gone, unless somebody reads it still."""
+        with contextlib.suppress(CarError, OSError):
+            self.transients.drop(key)
 
 
 class _Known:

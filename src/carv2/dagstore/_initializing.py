@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from carv2.dagstore._opening import facts_of
+from carv2.dagstore._leases import LeaseLostError
+from carv2.dagstore._opening import facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
-from carv2.errors import CarError, ShardErroredError, ShardNotFoundError
+from carv2.errors import CarError, ClosedError, ShardErroredError, ShardInUseError, ShardNotFoundError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from concurrent.futures import Executor
+    from threading import Event
 
     from carv2.dagstore._leases import LeaseKeeper
     from carv2.dagstore._opening import Opener
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from carv2.dagstore.mounts import MountRegistry
     from carv2.dagstore.throttles import Throttles
     from carv2.dagstore.transients import Transients
+
+_LEASES = 3
+"""How often a shard is begun anew whose lease was lost on the way, because this process was stopped for long."""
 
 
 class Initializer:
@@ -40,67 +45,100 @@ class Initializer:
         opener: Opener,
         leases: LeaseKeeper,
         counters: Counters,
+        closing: Event,
         executor: Executor | None,
     ) -> None:
         self._catalogue, self._mounts, self._transients, self._indices = catalogue, mounts, transients, indices
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
-        self._executor = executor
+        self._closing, self._executor = closing, executor
 
-    def run(self, key: str, generation: int, *, recover: bool, give_up: Callable[[], bool]) -> ShardRow:
+    def run(self, row: ShardRow, *, recover: bool) -> ShardRow:
         """Make the shard available; its row as it is then.
 
         Args:
-            key: of the shard.
-            generation: of the index that it has, which will not do; where another process made a newer one
-                meanwhile, there is nothing to do.
+            row: of the shard, whose index will not do; where another process made a newer one meanwhile, there is
+                nothing to do.
             recover: begin with nothing of before: no local copy, no index.
-            give_up: whether the store is being closed.
 
         Raises:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
+            ClosedError: the store was closed meanwhile; the catalogue says what it said before.
         """
-        with self._leases.holding(key, give_up=give_up) as holder:
-            row = self._catalogue.find(key)
-            if row.state is DurableState.AVAILABLE and row.generation > generation:
-                return row
-            try:
-                self._index(row, holder, recover=recover)
-            except ShardNotFoundError:
-                raise
-            except Exception as error:
-                raise self._failed(key, error) from error
-            return self._catalogue.find(key)
+        for _ in range(_LEASES):
+            with self._leases.holding(row.key) as holder, contextlib.suppress(LeaseLostError):
+                return self._run(row, holder, recover=recover)
+        raise StateError(f"{row.key}: the lease ran out again and again")
 
-    def _failed(self, key: str, error: Exception) -> ShardErroredError:
+    def _run(self, row: ShardRow, holder: str, *, recover: bool) -> ShardRow:
+        now = self._catalogue.find(row.key)
+        if now.state is DurableState.AVAILABLE and version_of(now) > version_of(row):
+            return now
+        try:
+            self._index(now, holder, recover=recover)
+        except (ShardNotFoundError, LeaseLostError):
+            raise
+        except Exception as error:
+            raise self._failed(row.key, holder, error) from error
+        return self._catalogue.find(row.key)
+
+    def _failed(self, key: str, holder: str, error: Exception) -> Exception:
+        """What to raise for ``error``, which is written down first."""
+        if self._closing.is_set():
+            return ClosedError("the store was closed")
         if isinstance(error, ShardErroredError):  # as another process told it
             kind, text = error.error_type, error.cause
         else:
             kind, text = type(error).__name__, str(error)
         self._counters.add("failed")
-        self._catalogue.set_error(key, kind, text)
+        with self._leases.checking():
+            self._catalogue.set_error(key, kind, text, holder=holder)
         return ShardErroredError(key, cause=text, error_type=kind)
 
     def _index(self, row: ShardRow, holder: str, *, recover: bool) -> None:
+        if not recover and self._enter_again(row, holder):
+            return
         with contextlib.ExitStack() as held:
             before = self._index_of_before(row, held)
             if recover:
-                self._transients.drop(row.key)
+                with contextlib.suppress(ShardInUseError):  # readers of before
+                    self._transients.drop(row.key)
             result = self._built(row)
             if result.facts is None:
                 raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
             self._leases.check(holder)
             self._enter_multihashes(row, before, result.facts)
-        self._catalogue.set_available(
-            row.key,
-            index=result.facts,
-            source_size=None if row.local_copy else result.source_size,  # the mount was not asked
-            source_tag="" if row.local_copy else result.source_tag,
-            inverted=True,
-            holder=holder,
-        )
+        is_of_mount = not has_local_copy(row)  # else nobody asked that
+        size, tag = (result.source_size, result.source_tag) if is_of_mount else (None, "")
+        self._set_available(row, holder, result.facts, size, tag)
         if result.adopted:
             self._counters.add("adopted")
+
+    def _enter_again(self, row: ShardRow, holder: str) -> bool:
+        """Enter the multihashes of a sound index, if all that it lacks is that."""
+        if row.state is not DurableState.AVAILABLE or row.inverted:
+            return False
+        facts = facts_of(row)
+        try:
+            self._indices.verify(row.key, facts)
+        except (CarError, OSError):
+            return False
+        self._enter_multihashes(row, None, facts)
+        self._set_available(row, holder, facts, row.source_size, row.source_tag)
+        return True
+
+    def _set_available(
+        self, row: ShardRow, holder: str, facts: IndexFacts, source_size: int | None, source_tag: str
+    ) -> None:
+        with self._leases.checking():
+            self._catalogue.set_available(
+                row.key,
+                index=facts,
+                source_size=source_size,
+                source_tag=source_tag,
+                inverted=True,
+                holder=holder,
+            )
 
     def _enter_multihashes(self, row: ShardRow, before: OpenIndex | None, facts: IndexFacts) -> None:
         """Make the inverted index say what the new index says, and no more."""
@@ -128,7 +166,7 @@ class Initializer:
     def _task_for(self, row: ShardRow) -> Generator[IndexTask]:
         """What to index: a file of the caller's, the mount where it can be read anywhere, or its local copy."""
         folder = self._indices.folder
-        if row.local_copy:
+        if has_local_copy(row):
             yield IndexTask(row.key, folder, path=row.local_copy)
             return
         mount = self._mounts.instantiate(row.url)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from carv2.errors import ClosedError, WaitTimeoutError
 
@@ -20,33 +19,75 @@ _IDLE_SECONDS = 5.0  # a thread without work ends after that
 
 
 class Job(Generic[_Result]):
-    """One piece of work, which any number may wait for."""
+    """One piece of work, which any number may wait for.
 
-    def __init__(self, what: str, work: Callable[[], _Result], *, then: Callable[[], object]) -> None:
+    Args:
+        what: it is, for those who waited too long.
+        work: is done, unless the store is closed first.
+        unless: is called if it will never be done.
+        then: is called at the end, once those who wait know.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        work: Callable[[], _Result],
+        *,
+        unless: Callable[[], object] = lambda: None,
+        then: Callable[[], object] = lambda: None,
+    ) -> None:
         self.what = what
-        self._work, self._then = work, then
-        self._future: Future[_Result] = Future()
+        self._work, self._unless, self._then = work, unless, [then]
+        self._lock, self._done = threading.Lock(), threading.Event()
+        self._result: _Result | None = None
+        self._error: BaseException | None = None
+        self._is_over = False
 
     @property
     def is_done(self) -> bool:
-        """Whether it ended, well or not."""
-        return self._future.done()
+        """Whether those who wait for it have their answer."""
+        return self._done.is_set()
 
     def run(self) -> None:
-        """Do it; whoever waits is told of the end, and then ``then`` is called."""
+        """Do it; whoever waits is told of the end."""
         try:
             result = self._work()
         except BaseException as error:  # noqa: BLE001  (it is raised where the result is asked for)
-            self._future.set_exception(error)
+            self._finish(None, error)
         else:
-            self._future.set_result(result)
-        finally:
-            self._then()
+            self._finish(result, None)
+        self._end()
 
-    def abandon(self) -> None:
+    def drop(self) -> None:
         """It will not be done: the store was closed."""
-        self._future.set_exception(ClosedError("the store was closed"))
-        self._then()
+        self._unless()
+        self.give_up()
+        self._end()
+
+    def give_up(self) -> None:
+        """Nobody waits for it any longer, though it may still be going on."""
+        self._finish(None, ClosedError("the store was closed"))
+
+    def _finish(self, result: _Result | None, error: BaseException | None) -> None:
+        """The first end counts."""
+        with self._lock:
+            if not self._done.is_set():
+                self._result, self._error = result, error
+                self._done.set()
+
+    def afterwards(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called at the end; at once, if that was already."""
+        with self._lock:
+            if not self._is_over:
+                self._then.append(call)
+                return
+        call()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._is_over = True
+        for call in self._then:
+            call()
 
     def wait(self, timeout: float | None = None) -> _Result:
         """What it came to.
@@ -55,12 +96,11 @@ class Job(Generic[_Result]):
             WaitTimeoutError: it is still going on after ``timeout`` seconds; it goes on.
             Exception: what it failed with.
         """
-        try:
-            return self._future.result(timeout)
-        except FutureTimeoutError:
-            if self._future.done():
-                raise
-            raise WaitTimeoutError(self.what, seconds=timeout or 0) from None
+        if not self._done.wait(timeout):
+            raise WaitTimeoutError(self.what, seconds=timeout or 0)
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # else it grew with each who waits
+        return cast("_Result", self._result)
 
 
 class JobThreads:
@@ -70,25 +110,50 @@ class JobThreads:
         self._most = most
         self._changed = threading.Condition()
         self._waiting: deque[Job[object]] = deque()
+        self._running: set[Job[object]] = set()
         self._threads = self._idle = 0
         self._is_closed = False
 
     def start(self, job: Job[_Result]) -> Job[_Result]:
-        """Have ``job`` run as soon as there is a thread for it."""
+        """Have ``job`` run as soon as there is a thread for it.
+
+        Raises:
+            ClosedError: there will be none; nobody need wait for the job.
+            RuntimeError: the system has no thread left for it; the same.
+        """
+        try:
+            self._start(cast("Job[object]", job))
+        except BaseException:
+            job.drop()
+            raise
+        return job
+
+    def _start(self, job: Job[object]) -> None:
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the store was closed")
-            self._waiting.append(job)  # type: ignore[arg-type]
+            self._waiting.append(job)
             if self._idle >= len(self._waiting) or self._threads == self._most:
                 self._changed.notify()
-            else:
-                self._threads += 1
-                threading.Thread(target=self._work, name="carv2-dagstore", daemon=True).start()
-        return job
+                return
+            thread = threading.Thread(target=self._work, name="carv2-dagstore", daemon=True)
+            self._threads += 1
+            try:
+                thread.start()
+            except BaseException:
+                self._threads -= 1
+                if not self._threads:  # the others will come to it
+                    self._waiting.remove(job)
+                    raise
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            job.run()
+            try:
+                with contextlib.suppress(Exception):  # what is done after a job must not cost a thread
+                    job.run()
+            finally:
+                with self._changed:
+                    self._running.discard(job)
             del job  # what it holds should go while this thread waits
 
     def _next(self) -> Job[object] | None:
@@ -97,20 +162,31 @@ class JobThreads:
             self._changed.wait_for(lambda: self._waiting or self._is_closed, _IDLE_SECONDS)
             self._idle -= 1
             if self._waiting and not self._is_closed:
-                return self._waiting.popleft()
+                job = self._waiting.popleft()
+                self._running.add(job)
+                return job
             self._threads -= 1
             self._changed.notify_all()
             return None
 
-    def close(self, timeout: float) -> bool:
-        """Start no more, and wait up to ``timeout`` seconds for what is going on; whether it ended."""
+    def close(self) -> None:
+        """Start no more; jobs that wait for a thread are dropped."""
         with self._changed:
             self._is_closed = True
-            for job in self._waiting:
-                job.abandon()
+            dropped = [*self._waiting]
             self._waiting.clear()
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._threads, timeout)
+        for job in dropped:
+            job.drop()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for what is going on, then let go of those who wait for it still; whether it ended."""
+        with self._changed:
+            is_over = self._changed.wait_for(lambda: not self._threads, timeout)
+            hanging = [*self._running]
+        for job in hanging:
+            job.give_up()
+        return bool(is_over)
 
 
 class Deadline:

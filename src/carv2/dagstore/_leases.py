@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 from carv2.errors import CarError, ClosedError, ShardInUseError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from carv2.dagstore.catalogue import Catalogue
 
 _POLL = 0.2  # seconds between two looks at a lease that somebody else has, at first
 _LONGEST_POLL = 5.0
 _RENEWALS = 3  # in the time that a lease lasts
+
+
+class LeaseLostError(StateError):
+    """The lease ran out: this process, or the database, was not heard of for too long."""
 
 
 def holder_name() -> str:
@@ -33,8 +37,12 @@ class LeaseKeeper:
     The number keeps two works of one process apart, as two processes are.
     """
 
-    def __init__(self, catalogue: Catalogue, holder: str, seconds: float) -> None:
+    def __init__(
+        self, catalogue: Catalogue, holder: str, seconds: float, *, give_up: threading.Event | None = None
+    ) -> None:
         self._catalogue, self._holder, self._seconds = catalogue, holder, seconds
+        self._give_up = give_up or threading.Event()
+        """Whoever waits for a lease waits no longer, once it is set."""
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
@@ -44,7 +52,7 @@ class LeaseKeeper:
         self._closing = threading.Event()
 
     @contextlib.contextmanager
-    def holding(self, key: str, *, give_up: Callable[[], bool]) -> Generator[str]:
+    def holding(self, key: str) -> Generator[str]:
         """Hold the lease of ``key`` meanwhile; first wait for whoever has it, as long as it is heard of.
 
         Gives the name in which it is held.
@@ -54,7 +62,7 @@ class LeaseKeeper:
         """
         holder, pause = self._new_holder(), _POLL
         while not self._catalogue.try_lease(key, holder, self._seconds):
-            if self._closing.wait(pause) or give_up():
+            if self._give_up.wait(pause):
                 raise ClosedError("the store was closed")
             pause = min(2 * pause, _LONGEST_POLL, self._seconds)
         with self._kept(key, holder):
@@ -93,9 +101,19 @@ class LeaseKeeper:
                 self._catalogue.release_lease(key, holder)
 
     def check(self, holder: str) -> None:
-        """Raise StateError if the lease of ``holder`` ran out: the database was out of reach for too long."""
+        """Raise LeaseLostError if the lease of ``holder`` ran out."""
         if holder in self._lost:
-            raise StateError("the lease ran out while the shard was worked on")
+            raise LeaseLostError("the lease ran out while the shard was worked on")
+
+    @contextlib.contextmanager
+    def checking(self) -> Generator[None]:
+        """For what the catalogue does only for the holder of a lease: raises LeaseLostError if it ran out."""
+        try:
+            yield
+        except ClosedError:
+            raise
+        except StateError as error:
+            raise LeaseLostError(str(error)) from error
 
     def _renew_all(self) -> None:
         while not self._closing.wait(self._seconds / _RENEWALS):
@@ -114,6 +132,10 @@ class LeaseKeeper:
                 if holder in self._held:
                     self._lost.add(holder)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Renew no more."""
         self._closing.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout)

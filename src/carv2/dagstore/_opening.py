@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from carv2._source import FileSource
 from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.dagstore.catalogue import IndexFacts
+from carv2.dagstore.mounts._calling import calling
 from carv2.errors import ChangedError, FormatError, IntegrityError, MountError
 
 if TYPE_CHECKING:
@@ -35,17 +37,19 @@ class OpenShard:
 
     def __init__(
         self,
-        generation: int,
+        version: tuple[int, int],
         store: ReadOnlyBlockstore,
         index: OpenIndex,
         source: Source,
         let_go: Callable[[], object],
     ) -> None:
-        self.generation, self.blockstore = generation, store
+        self.version, self.blockstore = version, store
+        """Of what it is: the shard's number and generation."""
         self._index, self._source, self._let_go = index, source, let_go
         self._lock = threading.Lock()
         self._readers = 0
         self._is_retired = self._is_closed = False
+        self._afterwards: Callable[[], object] = _nothing
 
     def enter(self) -> bool:
         """One reader more; False if it is too late for that."""
@@ -71,16 +75,22 @@ class OpenShard:
         if is_over:
             self.close()
 
+    def afterwards(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called once it is closed."""
+        self._afterwards = call
+
     def close(self) -> None:
         """Let go of files and of the local copy; reads end with ClosedError. May be called twice."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = self._is_retired = True
-        self.blockstore.close()
-        self._source.close()
-        self._index.close()
-        self._let_go()
+        with contextlib.ExitStack() as all_of_it:
+            all_of_it.callback(self._afterwards)
+            all_of_it.callback(self._let_go)
+            all_of_it.callback(self._index.close)
+            all_of_it.callback(self._source.close)
+            all_of_it.callback(self.blockstore.close)
 
 
 class Opener:
@@ -114,7 +124,7 @@ class Opener:
             if isinstance(error, (FormatError, IntegrityError)):
                 raise StaleError(f"its bytes are no archive any more: {error}", url=row.url) from error
             raise
-        return OpenShard(row.generation, store, index, source, let_go)
+        return OpenShard(version_of(row), store, index, source, let_go)
 
     def _open_index(self, row: ShardRow) -> OpenIndex:
         try:
@@ -124,13 +134,13 @@ class Opener:
 
     def source_of(self, row: ShardRow) -> tuple[Source, Callable[[], object]]:
         """The bytes of a shard, and what to call when they are needed no more."""
-        if row.local_copy and os.path.isfile(row.local_copy):
+        if has_local_copy(row):
             return FileSource.open(row.local_copy), _nothing
         mount = self._mounts.instantiate(row.url)
         stat = self.check(row, mount)
         with self._throttles.fetching(ready=stat.ready):
             if mount.random_access:
-                with self._throttles.storage_calls:
+                with self._throttles.storage_calls, calling(mount.url):
                     return mount.open(), _nothing
             path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
         try:
@@ -142,7 +152,7 @@ class Opener:
 
     def stat(self, mount: Mount) -> MountStat:
         """What the mount says of its bytes, which must be there."""
-        with self._throttles.storage_calls:
+        with self._throttles.storage_calls, calling(mount.url):
             stat = mount.stat()
         if not stat.exists:
             raise MountError("underlying mount no longer exists", url=mount.url)
@@ -157,6 +167,16 @@ class Opener:
         if row.source_tag and stat.tag and stat.tag != row.source_tag:
             raise StaleError("it was written to since it was indexed", url=row.url)
         return stat
+
+
+def version_of(row: ShardRow) -> tuple[int, int]:
+    """What tells a shard's bytes and index from those before, and from those of another shard of its key."""
+    return row.id, row.generation
+
+
+def has_local_copy(row: ShardRow) -> bool:
+    """Whether the caller's own file with the shard's bytes is there."""
+    return bool(row.local_copy) and os.path.isfile(row.local_copy)
 
 
 def facts_of(row: ShardRow) -> IndexFacts:

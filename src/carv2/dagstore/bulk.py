@@ -7,8 +7,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from carv2.errors import CarError
-
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
@@ -70,6 +68,6 @@ _MOST_THREADS = 256  # each of them mostly waits
 def _initialize(store: DagStore, key: str) -> str:
     try:
         store.initialize(key)
-    except (CarError, OSError) as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001  (else nobody would hear of its end)
+        return str(error) or type(error).__name__
     return ""

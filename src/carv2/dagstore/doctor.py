@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from carv2.dagstore._opening import facts_of
+from carv2.dagstore._opening import StaleError, facts_of, version_of
 from carv2.dagstore.catalogue import DurableState
-from carv2.dagstore.indices import multihashes_of
+from carv2.dagstore.states import Operation
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Doctor:
     def _look_at(self, row: ShardRow) -> Iterator[Finding]:
         if row.state is DurableState.ERRORED:
             found = Finding(row.key, Problem.ERRORED, row.error, "recover it")
-            yield self._mended(found, lambda: self._again(row, recover=True))
+            yield self._mended(found, lambda: self._again(row, Operation.RECOVER))
         elif row.state is DurableState.AVAILABLE:
             yield from self._look_at_index(row)
         yield from self._look_at_files(row)
@@ -99,9 +99,18 @@ class Doctor:
         else:
             if not row.inverted:
                 missing = Finding(row.key, Problem.NOT_SEARCHABLE, "", "enter its multihashes")
-                yield self._mended(missing, lambda: self._invert(row))
+                yield self._mended(missing, lambda: self._again(row, Operation.INITIALIZE))
             return
-        yield self._mended(found, lambda: self._again(row, recover=False))
+        if not self._is_at_work(row):
+            yield self._mended(found, lambda: self._again(row, Operation.INITIALIZE))
+
+    def _is_at_work(self, row: ShardRow) -> bool:
+        """Whether somebody changes the shard just now, or did, so that what was found says nothing."""
+        catalogue = self._core.catalogue
+        if catalogue.lease_of(row.key) is not None:
+            return True
+        now = catalogue.get(row.key)
+        return now is None or (now.state, version_of(now)) != (row.state, version_of(row))
 
     def _look_at_files(self, row: ShardRow) -> Iterator[Finding]:
         core = self._core
@@ -123,8 +132,7 @@ class Doctor:
         try:
             self._core.opener.check(row, mount)
         except CarError as error:
-            is_stale = type(error).__name__ == "StaleError"
-            problem = Problem.MOUNT_CHANGED if is_stale else Problem.MOUNT_GONE
+            problem = Problem.MOUNT_CHANGED if isinstance(error, StaleError) else Problem.MOUNT_GONE
             yield Finding(row.key, problem, str(error), "put its bytes back, or destroy the shard")
 
     def _left_over(self) -> Iterator[Finding]:
@@ -144,21 +152,5 @@ class Doctor:
             return replace(found, error=str(error))
         return replace(found, is_mended=True)
 
-    def _again(self, row: ShardRow, *, recover: bool) -> None:
-        self._core.index_again(row, recover=recover)
-
-    def _invert(self, row: ShardRow) -> None:
-        """Enter the multihashes of an index that is there, under the shard's lease."""
-        core = self._core
-        with core.leases.holding_at_once(row.key) as holder:
-            with core.indices.open(row.key, facts_of(row)) as opened:
-                core.catalogue.add_multihashes(row.key, multihashes_of(opened.index))
-            core.catalogue.set_available(
-                row.key,
-                index=facts_of(row),
-                source_size=row.source_size,
-                source_tag=row.source_tag,
-                inverted=True,
-                holder=holder,
-            )
-        core.round += 1
+    def _again(self, row: ShardRow, operation: Operation) -> None:
+        self._core.index_again(row.key, operation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class AcquiredShard(ReadsOneByOne):
         self.key = key
         """Of the shard."""
         self._store, self._release, self._abandon = store, release, abandon
-        self._is_closed = False
+        self._is_closed, self._closing = False, threading.Lock()
 
     @property
     def _open(self) -> ReadOnlyBlockstore:
@@ -83,7 +84,7 @@ class AcquiredShard(ReadsOneByOne):
 
     def close(self) -> None:
         """Let go of the shard; may be called twice."""
-        if not self._is_closed:
+        if self._closing.acquire(blocking=False):  # once, whoever comes
             self._is_closed = True
             self._release()
 

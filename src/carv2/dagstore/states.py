@@ -60,6 +60,7 @@ class Operation(enum.Enum):
     MAKE_AVAILABLE = "make available"
     FAIL = "fail"
     RECOVER = "recover"
+    BREAK_OFF = "break off"
     ACQUIRE = "acquire"
     RELEASE = "release"
     DESTROY = "destroy"
@@ -83,14 +84,17 @@ def _table() -> Iterator[Transition]:
     op = Operation
     yield Transition(None, op.REGISTER, new, is_durable=True)
     yield Transition(new, op.INITIALIZE, initializing, "asked for, or for the first reader")
-    yield Transition(available, op.INITIALIZE, initializing, "its index is lost or damaged")
-    yield Transition(serving, op.INITIALIZE, initializing, "its index is lost or damaged")
+    yield Transition(available, op.INITIALIZE, initializing, "its index is lost, damaged or not entered")
+    yield Transition(serving, op.INITIALIZE, initializing, "its index is lost, damaged or not entered")
     yield Transition(errored, op.RECOVER, recovering)
     for busy in (initializing, recovering):
         yield Transition(busy, op.MAKE_AVAILABLE, available, "nobody reads it", is_durable=True)
         yield Transition(busy, op.MAKE_AVAILABLE, serving, "readers of before are there", is_durable=True)
         yield Transition(busy, op.FAIL, errored, is_durable=True)
         yield Transition(busy, op.RELEASE, busy, "a reader of before")
+    for before in (new, available, serving):
+        yield Transition(initializing, op.BREAK_OFF, before, "the store is closed, or its catalogue fails")
+    yield Transition(recovering, op.BREAK_OFF, errored, "the store is closed, or its catalogue fails")
     yield Transition(available, op.FAIL, errored, "its bytes are not those that were indexed", is_durable=True)
     yield Transition(serving, op.FAIL, errored, "its bytes are not those that were indexed", is_durable=True)
     yield Transition(available, op.ACQUIRE, serving)
@@ -99,7 +103,8 @@ def _table() -> Iterator[Transition]:
     yield Transition(serving, op.RELEASE, available, "the last reader")
     yield Transition(errored, op.RELEASE, errored, "a reader of before")
     for idle in (new, available, errored):
-        yield Transition(idle, op.DESTROY, None, "nobody reads it", is_durable=True)
+        yield Transition(idle, op.DESTROY, None, "nobody reads it, or by force", is_durable=True)
+    yield Transition(serving, op.DESTROY, None, "by force", is_durable=True)
 
 
 TRANSITIONS = tuple(_table())

@@ -9,7 +9,7 @@ from carv2 import multihash
 from carv2.cid import CID
 from carv2.dagstore._core import Core
 from carv2.dagstore._jobs import Deadline
-from carv2.dagstore._opening import IndexLostError, StaleError
+from carv2.dagstore._opening import IndexLostError, version_of
 from carv2.dagstore.bulk import initialize_each
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.collection import collect
@@ -21,7 +21,7 @@ from carv2.dagstore.keys import check_key
 from carv2.dagstore.migration import migrate_deals
 from carv2.dagstore.shard import AcquiredShard
 from carv2.dagstore.states import Operation, ShardState
-from carv2.errors import ShardErroredError, ShardInUseError, StateError
+from carv2.errors import ShardErroredError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -135,15 +135,15 @@ class DagStore:
         copy = "" if local_copy is None else os.path.abspath(local_copy)
         if copy and not os.path.isfile(copy):
             raise FileNotFoundError(f"{copy}: no such file for the shard {key}")
-        row = self._core.catalogue.add(check_key(key), url, lazy=lazy, local_copy=copy, owner=owner)
-        self._core.counters.add("registered")
-        self._core.note(row, Operation.REGISTER)
-        if lazy:
-            return info_of(row)
-        with self._core.live.entered(key) as shard:
-            job = self._core.begin(shard, row, Operation.INITIALIZE)
-            if wait:
-                self._core.wait(job, Deadline(timeout))
+        core = self._core
+        with core.live.entered(check_key(key)) as shard:
+            row = shard.register(lambda: core.catalogue.add(key, url, lazy=lazy, local_copy=copy, owner=owner))
+            core.counters.add("registered")
+            if lazy:
+                return info_of(row)
+            job = core.begin(shard, *core.seen(shard), Operation.INITIALIZE)
+            if wait and job is not None:  # else somebody has destroyed it already
+                core.wait(job, Deadline(timeout))
         return self.info(key)
 
     def register_many(self, shards: Iterable[tuple[str, Mount | str]]) -> int:
@@ -174,60 +174,61 @@ class DagStore:
             WaitTimeoutError: it took too long.
         """
         deadline = Deadline(timeout)
-        core = self._core
-        core.release_abandoned()
-        with core.live.entered(key) as shard:
+        self._core.release_abandoned()
+        with self._core.live.entered(key) as shard:
             for _ in range(_TRIES):
-                row = self._available(shard, deadline)
-                try:
-                    opened = self._opened(shard, row, deadline)
-                except IndexLostError:
-                    core.counters.add("rebuilt")
-                    core.wait(core.begin(shard, row, Operation.INITIALIZE), deadline)
-                    continue
-                if (acquired := self._take(shard, row, opened)) is not None:
+                if (acquired := self._acquire(shard, deadline)) is not None:
                     return acquired
         raise StateError(f"{key}: the shard is being changed all the time")
 
-    def _available(self, shard: LiveShard, deadline: Deadline) -> ShardRow:
-        """The row of a shard that is available, made so if it is not."""
+    def _acquire(self, shard: LiveShard, deadline: Deadline) -> AcquiredShard | None:
+        """One step further with it; None if it has to be looked at again."""
         core = self._core
-        row = core.catalogue.find(shard.key)
-        if shard.is_busy or row.state is DurableState.NEW:
-            return core.wait(core.begin(shard, row, Operation.INITIALIZE), deadline)
-        if row.state is DurableState.ERRORED:
-            if not core.recovery.take(row):
-                raise ShardErroredError(row.key, cause=row.error, error_type=row.error_type)
-            return core.wait(core.begin(shard, row, Operation.RECOVER), deadline)
-        return row
+        row, version = core.seen(shard)
+        wanted = self._work_for(shard, row)
+        if wanted is None:
+            try:
+                opened = self._opened(shard, row, deadline)
+            except IndexLostError:
+                core.counters.add("rebuilt")
+                wanted = Operation.INITIALIZE
+            else:
+                return None if opened is None else self._take(shard, row, version, opened)
+        job = core.begin(shard, row, version, wanted)
+        if job is not None:
+            core.wait(job, deadline)
+        return None
+
+    def _work_for(self, shard: LiveShard, row: ShardRow) -> Operation | None:
+        """What has to be done before the shard can be opened."""
+        if row.state is DurableState.NEW or shard.is_busy:
+            return Operation.INITIALIZE
+        if row.state is DurableState.AVAILABLE:
+            return None
+        if not self._core.recovery.take(row):
+            raise ShardErroredError(row.key, cause=row.error, error_type=row.error_type)
+        return Operation.RECOVER
 
     def _opened(self, shard: LiveShard, row: ShardRow, deadline: Deadline) -> OpenShard | None:
         """The shard open, in one go for all who want it; None if it was closed again meanwhile."""
-        core = self._core
         with shard.lock:
-            if shard.opened is not None and shard.opened.generation == row.generation:
+            shard.check_there()
+            if shard.opened is not None and shard.opened.version == version_of(row):
                 return shard.opened
             if shard.opening is None or shard.opening.is_done:
-                shard.opening = core.start_opening(shard, row)
+                shard.opening = self._core.start_opening(shard, row)
             opening = shard.opening
-        try:
-            core.wait(opening, deadline)
-        except StaleError as error:
-            core.fail(row, error)
-            raise ShardErroredError(row.key, cause=str(error), error_type="MountError") from error
-        return shard.opened
+        self._core.wait(opening, deadline)
+        opened = shard.opened
+        return opened if opened is not None and opened.version == version_of(row) else None
 
-    def _take(self, shard: LiveShard, row: ShardRow, opened: OpenShard | None) -> AcquiredShard | None:
+    def _take(self, shard: LiveShard, row: ShardRow, version: int, opened: OpenShard) -> AcquiredShard | None:
         """One reader more, if it is still open."""
         core = self._core
-        with shard.lock:
-            if opened is None or not opened.enter():
-                return None
-            shard.references += 1
-            references = shard.references
+        if not shard.take(row, version, opened):
+            return None
         core.counters.add("acquired")
-        core.touched(shard.key)
-        core.note(row, Operation.ACQUIRE, references=references)
+        core.touched(shard)
         return AcquiredShard(
             shard.key,
             opened.blockstore,
@@ -261,13 +262,7 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             WaitTimeoutError: it goes on.
         """
-        with self._core.live.entered(key) as shard:
-            row = self._core.catalogue.find(key)
-            state = self._core.state_of(row)
-            if state is not ShardState.NEW:
-                raise StateError(f"cannot initialize shard; expected state ShardStateNew, was: {state.go_name}")
-            self._core.wait(self._core.begin(shard, row, Operation.INITIALIZE), Deadline(timeout))
-        return self.info(key)
+        return self._index(key, Operation.INITIALIZE, ShardState.NEW, timeout)
 
     def recover(self, key: str, *, timeout: float | None = None) -> ShardInfo:
         """Index a shard anew that is errored: its local copy and its index go first.
@@ -278,12 +273,20 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             WaitTimeoutError: it goes on.
         """
-        with self._core.live.entered(key) as shard:
-            row = self._core.catalogue.find(key)
-            state = self._core.state_of(row)
-            if state is not ShardState.ERRORED:
-                raise StateError(f"cannot recover shard; expected state ShardStateErrored, was: {state.go_name}")
-            self._core.wait(self._core.begin(shard, row, Operation.RECOVER), Deadline(timeout))
+        return self._index(key, Operation.RECOVER, ShardState.ERRORED, timeout)
+
+    def _index(self, key: str, operation: Operation, expected: ShardState, timeout: float | None) -> ShardInfo:
+        core = self._core
+        with core.live.entered(key) as shard:
+            job = None
+            while job is None:
+                row, version = core.seen(shard)
+                state = core.state_of(row)
+                if state is not expected:
+                    verb, want, was = operation.value, expected.go_name, state.go_name
+                    raise StateError(f"cannot {verb} shard; expected state {want}, was: {was}")
+                job = core.begin(shard, row, version, operation)
+            core.wait(job, Deadline(timeout))
         return self.info(key)
 
     def destroy(self, key: str, *, owner: str = "", force: bool = False) -> bool:
@@ -303,22 +306,24 @@ class DagStore:
         """
         core = self._core
         core.release_abandoned()
-        row = core.catalogue.find(key)
         with core.live.entered(key) as shard:
-            self._check_unused(shard, force=force)
+            core.seen(shard)
+            with shard.lock:
+                shard.check_unused(force=force)
             with core.leases.holding_at_once(key):
-                self._check_unused(shard, force=force)
-                if owner and core.catalogue.remove_owner(key, owner):
+                if (
+                    owner
+                    and set(core.catalogue.owners_of(key)) - {owner}
+                    and core.catalogue.remove_owner(key, owner)
+                ):
                     return False
-                core.discard(shard, row)
-        core.counters.add("destroyed")
-        core.note(row, Operation.DESTROY)
+                shard.doom(force=force)
+                try:
+                    core.discard(shard, core.catalogue.find(key))
+                except BaseException:
+                    shard.pardon()
+                    raise
         return True
-
-    @staticmethod
-    def _check_unused(shard: LiveShard, *, force: bool) -> None:
-        if shard.is_busy or (shard.references and not force):
-            raise ShardInUseError(shard.key, references=shard.references)
 
     def initialize_all(
         self, *, concurrency: int = 0, include_sealed: bool = False
@@ -432,7 +437,11 @@ class DagStore:
         return self._core.counters.snapshot()
 
     def subscribe(self, size: int = 1024) -> Subscription:
-        """Hear of everything that happens in this process from now on; a slow listener loses the oldest events."""
+        """Hear of everything that happens in this process from now on; a slow listener loses the oldest events.
+
+        In the order in which it happens to each shard. Shards that are registered many at a time are not told one
+        by one, and what other processes do to shards is not told at all.
+        """
         return self._core.events.subscribe(size)
 
     def close(self, *, timeout: float = 10.0) -> None:

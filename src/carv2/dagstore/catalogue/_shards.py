@@ -85,12 +85,23 @@ class Shards:
             raise ShardNotFoundError(key)
         return row
 
-    def rows(self, *, state: DurableState | None = None, prefix: str = "") -> Iterator[ShardRow]:
+    def rows(
+        self,
+        *,
+        state: DurableState | None = None,
+        prefix: str = "",
+        lazy: bool | None = None,
+        inverted: bool | None = None,
+    ) -> Iterator[ShardRow]:
         end = end_of_prefix(checked("prefix", prefix))
         wanted, limits = ["key >= ?"], list[Any]()
         if state is not None:
             wanted.append("state = ?")
             limits.append(state.value)
+        for column, value in (("lazy", lazy), ("inverted", inverted)):
+            if value is not None:
+                wanted.append(f"{column} = ?")
+                limits.append(int(value))
         if end is not None:
             wanted.append("key < ?")
             limits.append(end)

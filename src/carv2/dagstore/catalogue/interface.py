@@ -95,8 +95,15 @@ class Catalogue(IndexStore, Protocol):
         """The shard, or ShardNotFoundError."""
         ...
 
-    def rows(self, *, state: DurableState | None = None, prefix: str = "") -> Iterator[ShardRow]:
-        """Shards in order of their keys' code points, read a page at a time.
+    def rows(
+        self,
+        *,
+        state: DurableState | None = None,
+        prefix: str = "",
+        lazy: bool | None = None,
+        inverted: bool | None = None,
+    ) -> Iterator[ShardRow]:
+        """Shards in order of their keys' code points, read a page at a time: all, or those that are as given.
 
         Shards may come and go meanwhile; those that stay are seen once.
         """
