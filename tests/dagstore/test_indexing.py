@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 
 import carv2
 from carv2.cid import CID
-from carv2.dagstore._own_index import fault_of
+from carv2.dagstore._own_index import _spread, fault_of
 from carv2.dagstore.indexing import IndexResult, IndexTask, run_index_task
 from carv2.dagstore.indices import IndexFolder, multihashes_of
 from carv2.dagstore.mounts import BytesMount, FileMount, Mount, MountStat
 from carv2.testing.faulty_mount import Faults, FaultyMount
+from carv2.units import Limits
 from helpers import archives
+from helpers.archives import Record
 from helpers.binary import assert_bytes_equal
 from helpers.shared import shared_fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from helpers.archives import Record
 
 ROOTS = [archives.FISH[0]]
 IDENTITY = (archives.identity(b"id"), b"id")
@@ -220,6 +220,39 @@ def test_one_record_of_many_can_only_be_missed_by_a_whole_check(tmp_path: Path) 
     assert outcomes == {"spot": True, "whole": False, "never": False}
 
 
+def with_a_record_at(offset: int) -> bytes:
+    """An index with one record more, which is none of those that are followed."""
+    for at in range(1000):
+        records = sorted(
+            [*RECORDS, Record(0x12, at.to_bytes(32, "big")[::-1], offset)], key=lambda each: each.digest
+        )
+        if next(rank for rank, each in enumerate(records) if each.offset == offset) not in _spread(len(records)):
+            return archives.index_multihash_sorted(records)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("offset", "why"),
+    [
+        (RECORDS[0].offset + 3, "the next is at"),
+        (RECORDS[-1].offset + 3, ""),
+        (len(V1) + 500, "section"),
+    ],
+)
+def test_an_offset_where_no_section_starts_is_seen_next_to_the_first_and_the_last(offset: int, why: str) -> None:
+    with carv2.open(archives.v2(V1 + bytes(1000), with_a_record_at(offset)), null_padding=True) as car:
+        assert why in fault_of(car) != ""
+
+
+def test_a_gap_that_no_section_can_fill_is_seen_wherever_it_is() -> None:
+    at = 101
+    data = archives.v2(V1, archives.index_multihash_sorted(RECORDS[:at] + RECORDS[at + 6 :]))
+    for section, fault in ((600, "nothing between"), (8 << 20, "")):
+        with carv2.open(data, limits=Limits(section=section)) as car:
+            assert fault in (found := fault_of(car))
+            assert bool(fault) == bool(found)
+
+
 @given(count=st.integers(1, 16), data=st.data())
 def test_of_few_blocks_every_missing_or_misplaced_one_is_seen(count: int, data: st.DataObject) -> None:
     blocks = BLOCKS[:count]
@@ -248,6 +281,7 @@ def test_of_few_blocks_every_missing_or_misplaced_one_is_seen(count: int, data: 
         (b"junk that is no archive" * 9, "FormatError"),
         (V1[:-1], "TruncatedError"),
         (V2[: len(V1) // 2], "TruncatedError"),
+        (archives.v2(V1 + bytes(1000))[:-500], "TruncatedError"),
         (archives.PRAGMA + bytes(40) + V1, "UnfinalizedError"),
         (archives.v1([], [(b"\x01\x55\x00\x81\x20" + bytes(4097), b"")]), "LimitError"),
     ],
