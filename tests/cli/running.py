@@ -113,6 +113,6 @@ def run_line(folder: Path, line: str) -> Ran:
     if len(words) > 2 and words[-2] == "<":
         stdin = folder / words[-1]
         words = words[:-2]
-    if words[0] != "carv2" or set("".join(words)) & set("|;<>$*"):
+    if words[0] != "carv2" or set("".join(words)) & set("|;&<>$*"):
         return run_shell(folder, line)
     return run(folder, words[1:], stdin=stdin, environment=environment)

@@ -58,6 +58,7 @@ def test_a_file_says_what_it_says_and_no_more(tmp_path: Path) -> None:
         ("[DAGStore]\nLeaseSeconds = inf\n", "LeaseSeconds of inf"),
         ('[DAGStore]\nTransientMaxIdle = "999999999h"\n', "TransientMaxIdle of 3599999996400.0"),
         ("[DAGStore]\nMaxJobs = 0\n", "MaxJobs and LeaseSeconds must be above 0"),
+        ("MaxJobs = 3\n[DAGStore]\n", "MaxJobs belongs into the section [DAGStore]"),
         ("DAGStore = 3\n", "DAGStore is no table"),
         ("[DAGStore\n", "config.toml: "),
     ],

@@ -1,7 +1,8 @@
 """One switch for colour, set on the way down the command line; what prints asks it and takes no argument.
 
-Rule (Lotus' cascade, plus NO_COLOR): colour starts on only at a terminal without ``NO_COLOR``; then each level's
-own flag, where it is given, overrides what came before; an absent one changes nothing.
+Rule (Lotus' cascade, plus NO_COLOR): colour starts on only without ``NO_COLOR``, at a terminal or where
+``GOLOG_LOG_FMT=color``; then each level's own flag, where it is given, overrides what came before; an absent one
+changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class _Switch:
 
 def start() -> None:
     """Set the switch as the surroundings have it."""
-    _Switch.on = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
+    is_wanted = os.environ.get("GOLOG_LOG_FMT") == "color"
+    is_terminal = os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
+    _Switch.on = not os.environ.get("NO_COLOR") and (is_wanted or is_terminal)
 
 
 def apply(explicit: bool | None) -> None:

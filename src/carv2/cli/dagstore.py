@@ -172,6 +172,11 @@ def _padded(cells: list[str], widths: list[int], *, style: str = "") -> str:
     return "".join(padded)
 
 
+def cause(key: str, text: str) -> str:
+    """What went wrong, as a table shows it: of an error that repeats the key, the rest."""
+    return text.removeprefix(str(ShardErroredError(key, cause="")))
+
+
 def print_event(event: InitializeEvent, *, as_json: bool) -> None:
     """A line on a shard that begins or ends to be indexed, as Lotus prints it."""
     if as_json:
@@ -192,5 +197,5 @@ def print_event(event: InitializeEvent, *, as_json: bool) -> None:
     elif event.success:
         what = color.paint("SUCCESS", "good")
     else:
-        what = color.paint("ERROR", "bad") + " " + color.printable(event.error)
+        what = color.paint("ERROR", "bad") + " " + color.printable(cause(event.key, event.error))
     print(f"{count} {color.printable(event.key)} {what}", flush=True)

@@ -170,7 +170,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         takes = self.get_default("takes")
         if takes and re.match(
-            "unrecognized arguments: (?!.*(^| )-)|the following arguments are required", message
+            "unrecognized arguments: (?!.*(^| )-)|the following arguments are required: (?!-)", message
         ):
             message = f"{takes} ({message})"
         raise UsageError(message)

@@ -146,7 +146,8 @@ def _toml_value(name: str, value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's
     if name in _DURATIONS and isinstance(value, float) and value.is_integer():
-        return f'"{int(value)}s"'
+        size, unit = next((size, unit) for size, unit in ((3600, "h"), (60, "m"), (1, "s")) if not value % size)
+        return f'"{int(value) // size}{unit}"' if value else '"0"'
     return repr(value)
 
 
@@ -191,6 +192,8 @@ def config_of(table: Mapping[str, object]) -> DagStoreConfig:
         raise ValueError(f"{_SECTION} is no table")  # noqa: TRY004  (the file's fault, not the caller's)
     options = cast("dict[str, object]", section)
     names = {_key_of(field.name): field.name for field in fields(DagStoreConfig)}
+    if misplaced := set(table) & set(names):
+        raise ValueError(f"{min(misplaced)} belongs into the section [{_SECTION}]")
     unknown = set(options) - set(names)
     if unknown:
         raise ValueError(f"unknown option {min(unknown)}; known are: {', '.join(names)}")

@@ -53,7 +53,8 @@ def _show(args: argparse.Namespace, found: Finding) -> None:
         return
     style = "good" if found.is_mended else "bad"
     parts = [color.printable(found.key), color.paint(found.problem.value, style)]
-    parts += [color.printable(text) for text in (found.detail, found.error) if text]
+    texts = dict.fromkeys((found.detail, dagstore.cause(found.key, found.error)))
+    parts += [color.printable(text) for text in texts if text]
     parts.append("mended" if found.is_mended else f"to mend it: {_remedy(args, found)}")
     print(": ".join(parts))
 

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from carv2.cli import color, dagstore, streams
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +51,7 @@ def _fields(line: bytes, number: int) -> tuple[str, str, str]:
         found: Any = json.loads(line)
         fields = [str(_plain(found.get(name, ""))) for name in ("PieceCID", "State", "ProposalCID")]
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"line {number} is no deal: {error}") from error
+        raise CarError(f"line {number} is no deal: {error}") from error
     return fields[0], fields[1], fields[2]
 
 
