@@ -175,6 +175,20 @@ class CatalogueTests(IndexStoreTests):
             DurableState.NEW: 1286, DurableState.AVAILABLE: 1, DurableState.ERRORED: 13,
         }  # fmt: skip
 
+    def test_rows_that_are_lazy_or_wholly_in_the_index(self) -> None:
+        catalogue = self.made()
+        catalogue.add("a", "file:///x", lazy=True)
+        catalogue.add("b", "file:///x", lazy=False)
+        self._set_available(catalogue, "b")
+        for lazy, inverted, keys in (
+            (True, None, "a"),
+            (False, None, "b"),
+            (None, False, "a"),
+            (False, True, "b"),
+            (True, True, ""),
+        ):
+            assert [row.key for row in catalogue.rows(lazy=lazy, inverted=inverted)] == list(keys)
+
     def test_an_empty_catalogue_counts_nothing(self) -> None:
         catalogue = self.made()
         assert len(catalogue) == 0
