@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
+from carv2.dagstore._held import Keepers
 from carv2.dagstore._initializing import Initializer
 from carv2.dagstore._jobs import Deadline, Job, JobThreads
 from carv2.dagstore._leases import LeaseKeeper, holder_name
@@ -61,8 +63,9 @@ class Core:
         self.events, self.counters, self.recovery = EventHub(), Counters(), RecoveryPolicy(config)
         self.throttles = Throttles(config)
         self.closing = threading.Event()
-        self.round = 0
-        """Grows when blocks become findable in this process."""
+        self.keepers = Keepers()
+        self.round, self._rounds = 0, itertools.count(1)
+        """Another number whenever blocks become findable in this process."""
         os.makedirs(root, exist_ok=True)
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
@@ -162,6 +165,8 @@ class Core:
 
     def begin(self, shard: LiveShard, row: ShardRow, version: int, operation: Operation) -> Job[ShardRow] | None:
         """Have the shard indexed, or join those who wait for that already; None if ``row`` is out of date."""
+        if operation is Operation.RECOVER:
+            self.keepers.let_go(row.key)
         wanted: Job[ShardRow] = Job(
             f"{operation.value} {row.key}",
             lambda: self._index(shard, row, operation),
@@ -182,10 +187,14 @@ class Core:
             shard.end(self._row_now(row.key), Operation.BREAK_OFF)
             raise
         self.recovery.forget(row.key)
-        self.round += 1
+        self.blocks_came()
         self.counters.add("recovered" if recover else "initialized")
         shard.end(done, Operation.MAKE_AVAILABLE)
         return done
+
+    def blocks_came(self) -> None:
+        """What was missing before may be there now."""
+        self.round = next(self._rounds)  # none comes twice, however threads mix
 
     def _row_now(self, key: str) -> ShardRow | None:
         with contextlib.suppress(CarError, OSError):

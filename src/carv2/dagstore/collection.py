@@ -25,6 +25,7 @@ class Collected:
 def collect(core: Core, *, max_idle: float) -> list[Collected]:
     """Remove the local copies that were not in use for ``max_idle`` seconds; one entry for each that there is."""
     core.release_abandoned()
+    core.keepers.let_go(min_idle=max_idle)
     core.live.close_unused(min_idle=max_idle)
     found = core.transients.collect(min_idle=max_idle)
     core.counters.add("collected", len(found.freed))

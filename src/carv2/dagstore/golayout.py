@@ -103,6 +103,7 @@ def _copy_index(core: Core, row: ShardRow, indices: IndexFolder) -> bool:
 
 def import_go(core: Core, folder: str, *, url_of: Callable[[str], str]) -> GoImport:
     """See :meth:`carv2.dagstore.DagStore.import_go`."""
+    os.stat(os.path.join(folder, _RECORDS))  # nothing is made where there is nothing to be had
     indices = IndexFolder(os.path.join(folder, _INDEX))
     shards = taken = known = 0
     refused: list[str] = []
@@ -162,7 +163,7 @@ def _take_index(core: Core, indices: IndexFolder, key: str) -> bool:
     except (FileNotFoundError, CarError):
         return False
     core.catalogue.set_available(key, index=facts, source_size=None, source_tag="", inverted=True)
-    core.round += 1
+    core.blocks_came()
     return True
 
 

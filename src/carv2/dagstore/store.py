@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from carv2.cid import CIDLike
+    from carv2.dagstore._held import ShardKeeper
     from carv2.dagstore._live import LiveShard
     from carv2.dagstore._opening import OpenShard
     from carv2.dagstore.bulk import InitializeEvent
@@ -248,8 +249,15 @@ class DagStore:
 
     @property
     def round(self) -> int:
-        """Grows whenever blocks become findable through this object: what was missing before may be there now."""
+        """Another number whenever blocks became findable through this object: what was missing may be there."""
         return self._core.round
+
+    def add_keeper(self, keeper: ShardKeeper) -> None:
+        """Have ``keeper`` let go of what it keeps for the next reader only, where that is in the way.
+
+        It is asked before a shard is destroyed or recovered, and by collections; it is not kept alive by that.
+        """
+        self._core.keepers.add(keeper)
 
     # -- managing -------------------------------------------------------------------------------------------
 
@@ -308,6 +316,7 @@ class DagStore:
         core.release_abandoned()
         with core.live.entered(key) as shard:
             core.seen(shard)
+            core.keepers.let_go(key)
             with shard.lock:
                 shard.check_unused(force=force)
             with core.leases.holding_at_once(key):
