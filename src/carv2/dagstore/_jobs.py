@@ -193,6 +193,7 @@ class Deadline:
     """A point in time that several waits share; None for never."""
 
     def __init__(self, timeout: float | None) -> None:
+        self.seconds = timeout or 0.0
         self._end = None if timeout is None else time.monotonic() + timeout
 
     @property
