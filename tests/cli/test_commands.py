@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carv2.cli import color, main, registry, streams
-from cli.files import lay_out
-from cli.running import SOURCE, run, run_shell, surroundings
+from carv2.dagstore import BytesMount
+from carv2.dagstore.transients import Transients
+from cli.files import TWO, lay_out
+from cli.running import SOURCE, run, run_line, run_shell, surroundings
 from helpers import archives
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
 
 DAG = "bafyreihsns5cut4qpfzj2v5xjtspvvn2lnbpig5levrpexp33ngocrz4me"
 
+SHARD = {"Key", "State", "Error", "url", "lazy", "references", "block_count", "generation", "last_access"}
+
 # One command line each that prints something with --json, and the keys of what it prints.
 JSON = {
     "inspect": ("inspect two.car", {"version", "roots", "block_count", "codecs", "header"}),
@@ -168,23 +172,84 @@ JSON = {
     "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
     "retrievals export": ("retrievals export --repo repo --car sea out", {"id", "out", "report", "skipped"}),
     "retrievals remove": ("retrievals remove --repo repo sea", {"id", "removed"}),
+    "dagstore list-shards": ("dagstore list-shards --root store", SHARD),
+    "dagstore register-shard": ("dagstore register-shard two two.car --root store", SHARD),
+    "dagstore initialize-shard": ("dagstore initialize-shard two --root store", SHARD),
+    "dagstore recover-shard": ("dagstore recover-shard two --root store", SHARD),
+    "dagstore initialize-all": (
+        "dagstore initialize-all --root store --concurrency 1",
+        {"Key", "Event", "Success", "Error", "Total", "Current"},
+    ),
+    "dagstore gc": ("dagstore gc --root store", {"Key", "Success", "Error", "freed"}),
+    "dagstore lookup-pieces": (
+        "dagstore lookup-pieces bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu --root store",
+        SHARD,
+    ),
+    "dagstore destroy-shard": ("dagstore destroy-shard two --root store", {"Key", "destroyed"}),
+    "dagstore doctor": (
+        "dagstore doctor --root store",
+        {"Key", "problem", "detail", "remedy", "mended", "Error"},
+    ),
+    "dagstore migrate": (
+        "dagstore migrate deals.jsonl --root store",
+        {"did_work", "deals", "registered", "known", "not_ready", "invalid", "invalid_count"},
+    ),
+    "dagstore stat": (
+        "dagstore stat --root store",
+        {"shards", "shards_new", "multihashes", "blocks", "index_bytes", "local_copies", "local_copy_bytes"},
+    ),
+    "dagstore config": ("dagstore config --root store", {"root_dir", "max_concurrent_index", "gc_interval"}),
+    "dagstore export-go": ("dagstore export-go go --root store", {"shard_count", "index_count"}),
+    "dagstore import-go": (
+        "dagstore import-go go --root copy",
+        {"shard_count", "index_count", "known", "refused"},
+    ),
 }
 
+REGISTER = "carv2 dagstore register-shard --root store"
+
 # What has to be done before.
-BEFORE = dict.fromkeys(
-    ("imports list", "imports info", "imports remove", "imports check", "imports export"),
-    "imports load --repo repo imports.jsonl",
-) | dict.fromkeys(
-    ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
-    f"retrieve --repo repo --id sea {DAG} --from dag.car",
-)
+BEFORE = {
+    **dict.fromkeys(
+        ("imports list", "imports info", "imports remove", "imports check", "imports export"),
+        "carv2 imports load --repo repo imports.jsonl",
+    ),
+    **dict.fromkeys(
+        ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
+        f"carv2 retrieve --repo repo --id sea {DAG} --from dag.car",
+    ),
+    **dict.fromkeys(
+        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard"), f"{REGISTER} two two.car"
+    ),
+    **dict.fromkeys(("dagstore initialize-shard", "dagstore initialize-all"), f"{REGISTER} --lazy two two.car"),
+    "dagstore recover-shard": f"{REGISTER} two new.car 2>log; cp two.car new.car",
+    "dagstore doctor": f"{REGISTER} --lazy two gone.car",
+    "dagstore migrate": """echo '{"PieceCID": "bafkqaaa", "State": "StorageDealError"}' >deals.jsonl""",
+    "dagstore import-go": "carv2 dagstore export-go --root copy go",
+}
 
 
 def lay_out_for(name: str, folder: Path) -> None:
     """The files that a command is tried on."""
     lay_out(folder)
     if name in BEFORE:
-        assert run(folder, BEFORE[name].split()).code == 0
+        assert run_line(folder, BEFORE[name]).code == 0
+    if name == "dagstore gc":
+        make_local_copy(folder / "store")
+
+
+def make_local_copy(store: Path) -> None:
+    """A transient of a shard whose mount cannot be read anywhere."""
+    store.mkdir()
+    with Transients(store / "transients") as transients:
+        transients.fetch("two", SequentialMount(TWO))
+        transients.unpin("two")
+
+
+class SequentialMount(BytesMount):
+    """Bytes that come front to back only."""
+
+    random_access = False
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -371,6 +436,10 @@ def test_a_large_stream_goes_through_a_pipe_whole(tmp_path: Path) -> None:
 HOSTILE = "esc\x1b]0;owned\x07\x9b31m\r\u202ename.car"
 
 
+def remove(made: Path) -> None:
+    shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_terminal_would_obey_is_never_printed(name: str, tmp_path: Path) -> None:
     """Whatever is wrong with a file, whose name is made to take over a terminal."""
@@ -384,9 +453,8 @@ def test_what_a_terminal_would_obey_is_never_printed(name: str, tmp_path: Path) 
         for words in ([HOSTILE, *rest[1:]], [*[HOSTILE] * 4, *away], [*rest, f"--{HOSTILE}"]):
             ran = run(tmp_path, [*name.split(), *words])
             shown += ran.err + ran.out.decode("utf-8", "replace")
-            made = tmp_path / "out"
-            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
-        (tmp_path / HOSTILE).unlink(missing_ok=True)
+            remove(tmp_path / "out")
+        remove(tmp_path / HOSTILE)
     assert "esc" in shown
     assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]
 

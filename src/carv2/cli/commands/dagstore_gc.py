@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
 HELP = "remove the local copies of shards that nobody reads"
-EXAMPLES = ("carv2 dagstore gc",)
+EXAMPLES = ("carv2 dagstore gc --root /data/dagstore",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,259 @@
+"""The group ``dagstore``: what transcripts cannot show, such as terminals, interrupts and other processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carv2.cli import dagstore as shared
+from carv2.cli.commands import dagstore_lookup_pieces
+from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, FileMount, ShardState
+from carv2.dagstore.catalogue import open_catalogue
+from carv2.errors import ShardErroredError, WaitTimeoutError
+from cli.files import FISH, TWO, lay_out
+from cli.running import run
+from cli.test_commands import _take_interrupts, at_terminal, start
+from cli.test_startup import OPTIONAL, imported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FISH_CID = "bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a shard in each state that lasts."""
+    lay_out(tmp_path)
+    with DagStore(tmp_path / "store") as opened:
+        opened.register("available", FileMount(str(tmp_path / "two.car")))
+        opened.register("new", FileMount(str(tmp_path / "fish.car")), lazy=True)
+        with pytest.raises(ShardErroredError):
+            opened.register("errored", BytesMount(b"text"))
+    return tmp_path / "store"
+
+
+def lines_of(folder: Path, *argv: str) -> list[str]:
+    ran = run(folder, ["dagstore", *argv])
+    return ran.out.decode().splitlines()
+
+
+# -- colour -----------------------------------------------------------------------------------------------------
+
+
+def test_at_a_terminal_each_state_has_its_colour(store: Path) -> None:
+    argv = ["dagstore", "--root", "store", "list-shards"]
+    found = at_terminal(store.parent, argv).decode().split("\r\n")
+    assert found[0].startswith("Key        State      Error")
+    assert [line.split()[1] for line in found[1:4]] == [
+        "\x1b[32mAvailable\x1b[0m",
+        "\x1b[31mErrored\x1b[0m",
+        "\x1b[33mNew\x1b[0m",
+    ]
+    plain = at_terminal(store.parent, argv, NO_COLOR="1").decode().split("\r\n")
+    assert [re.sub("\x1b\\[[0-9]*m", "", line) for line in found] == plain
+    assert {len(line) for line in plain[:4]} == {len(plain[0])}
+
+
+@pytest.mark.parametrize("first", [None, True, False])
+@pytest.mark.parametrize("second", [None, True, False])
+@pytest.mark.parametrize("third", [None, True, False])
+def test_at_three_levels_the_last_colour_given_wins(
+    first: bool | None, second: bool | None, third: bool | None, store: Path
+) -> None:
+    def words(value: bool | None) -> list[str]:
+        return [] if value is None else ["--color"] if value else ["--color=false"]
+
+    argv = [*words(first), "dagstore", "--root", "store", *words(second), "list-shards", *words(third)]
+    given = [value for value in (first, second, third) if value is not None]
+    assert (b"\x1b[" in run(store.parent, argv).out) is (bool(given) and given[-1])
+
+
+class _Info:
+    """As much of a shard as a table shows."""
+
+    def __init__(self, state: ShardState, error: str = "") -> None:
+        self.key, self.state, self.error = state.name.lower(), state, error
+
+
+def test_shards_that_are_served_are_blue_and_those_that_are_worked_on_are_plain(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carv2.cli.color._Switch.on", True)
+    states = [ShardState.SERVING, ShardState.INITIALIZING, ShardState.RECOVERING]
+    shared.print_shards(map(_Info, states), as_json=False)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == [
+        "Key           State         ",
+        "serving       \x1b[34mServing\x1b[0m       ",
+        "initializing  Initializing  ",
+        "recovering    Recovering    ",
+    ]
+
+
+def test_what_is_in_an_error_cannot_break_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carv2.cli.color._Switch.on", False)
+    shared.print_shards([_Info(ShardState.ERRORED, "a\tb\nc\x1b[31m\u2028d")], as_json=False)  # type: ignore[list-item]
+    assert capsys.readouterr().out.splitlines() == [
+        "Key      State    Error                   ",
+        "errored  Errored  a\\tb\\nc\\x1b[31m\\u2028d  ",
+    ]
+
+
+# -- many shards ------------------------------------------------------------------------------------------------
+
+
+def test_a_long_table_is_right_and_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_MEMORY", 1000)
+    keys = [f"shard-{'x' * (number % 7)}{number:05}" for number in range(3000)]
+    with DagStore(tmp_path / "store") as opened:
+        opened.register_many((key, "file:///gone.car") for key in keys)
+    table = lines_of(tmp_path, "list-shards", "--root", "store")
+    assert [line.split() for line in table[1:]] == [[key, "New"] for key in sorted(keys)]
+    assert {len(line) for line in table} == {len("shard-xxxxxx00000  New    ")}
+    found = [json.loads(line) for line in lines_of(tmp_path, "list-shards", "--root", "store", "--json")]
+    assert [shard["Key"] for shard in found] == sorted(keys)
+
+
+def test_json_comes_while_the_shards_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with DagStore(tmp_path / "store") as opened:
+        opened.register_many((str(number), "file:///gone.car") for number in range(3))
+        shards = opened.list()
+        first = [next(shards)]
+
+        def watched():  # type: ignore[no-untyped-def]
+            yield first[0]
+            assert capsys.readouterr().out.count("\n") == 1
+            yield from shards
+
+        shared.print_shards(watched(), as_json=True)
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+# -- beside other processes -------------------------------------------------------------------------------------
+
+
+def test_a_visit_begins_nothing_that_was_not_asked_for(tmp_path: Path) -> None:
+    """An eager shard that nobody came to index waits for a process that serves, not for who looks."""
+    catalogue = open_catalogue(_made(tmp_path / "store") / "catalogue.sqlite")
+    catalogue.add("eager", BytesMount(TWO).url, lazy=False)
+    catalogue.close()
+    options = tmp_path / "options.toml"
+    options.write_text('[DAGStore]\nRecoverOnStart = "now"\n')
+    for _ in range(2):
+        assert lines_of(tmp_path, "list-shards", "--root", "store", "--config", "options.toml")[1].split() == [
+            "eager",
+            "New",
+        ]
+    with DagStore(tmp_path / "store") as opened:  # which serves
+        _until(lambda: opened.info("eager").state is ShardState.AVAILABLE)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_work_of_other_processes_is_seen(store: Path) -> None:
+    catalogue = open_catalogue(store / "catalogue.sqlite")
+    for key in ("new", "errored"):
+        assert catalogue.try_lease(key, "another", 60)
+    table = lines_of(store.parent, "list-shards", "--root", "store")
+    assert [line.split()[:2] for line in table[1:]] == [
+        ["available", "Available"],
+        ["errored", "Recovering"],
+        ["new", "Initializing"],
+    ]
+    catalogue.close()
+
+
+def test_a_shard_destroyed_while_it_is_looked_up_is_not_there(store: Path) -> None:
+    with DagStore(store) as opened:
+        found = list(dagstore_lookup_pieces._those_there(opened, ["available", "gone", "new"]))
+    assert [info.key for info in found] == ["available", "new"]
+
+
+# -- interrupts -------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_says_aborted_begins_no_more_and_breaks_nothing(tmp_path: Path) -> None:
+    """While another process works on the first of two shards, so that the command waits."""
+    with DagStore(tmp_path / "store") as opened:
+        opened.register_many([("first", BytesMount(TWO)), ("second", BytesMount(TWO))])
+    catalogue = open_catalogue(tmp_path / "store" / "catalogue.sqlite")
+    assert catalogue.try_lease("first", "another", 600)
+    argv = ["dagstore", "--root", "store", "initialize-all", "--concurrency", "1"]
+    process = start(tmp_path, *argv, preexec_fn=_take_interrupts)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"(1/2) first STARTING\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, b"", b"aborted\n")
+    catalogue.release_lease("first", "another")
+    catalogue.close()
+    assert [line.split()[1] for line in lines_of(tmp_path, "list-shards", "--root", "store")[1:]] == ["New"] * 2
+    assert lines_of(tmp_path, *argv[1:]) == [
+        f"({number}/2) {key} {what}"
+        for number, key in enumerate(("first", "second"), 1)
+        for what in ("STARTING", "SUCCESS")
+    ]
+
+
+# -- start-up ---------------------------------------------------------------------------------------------------
+
+
+def test_a_listing_imports_no_optional_library_and_no_other_command(store: Path) -> None:
+    found = imported("dagstore", "--root", "store", "list-shards", folder=store.parent)
+    commands = {name for name in found if name.startswith("carv2.cli.commands.")}
+    assert commands == {"carv2.cli.commands.dagstore_list_shards"}
+    assert not found & {*OPTIONAL, "psycopg", "asyncio", "multiprocessing", "dask", "distributed"}
+
+
+@pytest.mark.parametrize("command", ["list-shards", "gc", "migrate", "initialize-all", "doctor"])
+def test_help_imports_no_store(command: str) -> None:
+    found = imported("dagstore", command, "--help")
+    assert not {name for name in found if name.startswith("carv2.dagstore")}
+    assert not found & {"sqlite3", "dataclasses", "inspect", "asyncio", "concurrent.futures"}
+
+
+def test_several_commands_at_once_do_not_disturb_each_other(store: Path) -> None:
+    processes = [
+        start(store.parent, "dagstore", "--root", "store", *words)
+        for words in (["initialize-shard", "new"], ["lookup-pieces", FISH_CID], ["list-shards"], ["doctor"])
+    ]
+    outs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 1], outs
+    assert b"Errored" in outs[2][0]
+    assert FISH[1] == b"fish"
+    assert threading.active_count() < 50
+
+
+def test_a_wait_that_ends_is_an_error_like_others(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    def too_long(*_: object, **__: object) -> None:
+        raise WaitTimeoutError("recover errored", seconds=1)
+
+    monkeypatch.setattr(DagStore, "recover", too_long)
+    ran = run(store.parent, ["dagstore", "--root", "store", "recover-shard", "errored"])
+    assert (ran.out, ran.err, ran.code) == (b"", "carv2: recover errored: not done within 1 s\n", 1)
+
+
+def test_options_of_a_file_count(store: Path) -> None:
+    (store.parent / "options.toml").write_text(f'[DAGStore]\nRootDir = "{store}"\nCatalogue = "{store}/other"\n')
+    assert lines_of(store.parent, "--config", "options.toml", "list-shards") == []
+    assert (store / "other").exists()
+    assert DagStoreConfig().catalogue == ""
