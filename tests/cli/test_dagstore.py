@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,19 @@ import pytest
 
 from carv2.cli import dagstore as shared
 from carv2.cli.commands import dagstore_lookup_pieces
-from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, FileMount, ShardState
+from carv2.dagstore import BytesMount, DagStore, FileMount, ShardState
 from carv2.dagstore.catalogue import open_catalogue
 from carv2.errors import ShardErroredError, WaitTimeoutError
-from cli.files import FISH, TWO, lay_out
+from cli.files import TWO, lay_out
 from cli.running import run
 from cli.test_commands import _take_interrupts, at_terminal, start
 from cli.test_startup import OPTIONAL, imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from carv2.dagstore import ShardInfo
 
 FISH_CID = "bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu"
 
@@ -129,7 +130,7 @@ def test_json_comes_while_the_shards_are_read(capsys: pytest.CaptureFixture[str]
         shards = opened.list()
         first = [next(shards)]
 
-        def watched():  # type: ignore[no-untyped-def]
+        def watched() -> Iterator[ShardInfo]:
             yield first[0]
             assert capsys.readouterr().out.count("\n") == 1
             yield from shards
@@ -239,8 +240,6 @@ def test_several_commands_at_once_do_not_disturb_each_other(store: Path) -> None
     outs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 1], outs
     assert b"Errored" in outs[2][0]
-    assert FISH[1] == b"fish"
-    assert threading.active_count() < 50
 
 
 def test_a_wait_that_ends_is_an_error_like_others(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
@@ -256,4 +255,3 @@ def test_options_of_a_file_count(store: Path) -> None:
     (store.parent / "options.toml").write_text(f'[DAGStore]\nRootDir = "{store}"\nCatalogue = "{store}/other"\n')
     assert lines_of(store.parent, "--config", "options.toml", "list-shards") == []
     assert (store / "other").exists()
-    assert DagStoreConfig().catalogue == ""
