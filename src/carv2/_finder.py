@@ -47,6 +47,11 @@ class Window(NamedTuple):
     position: int
     """File position of ``buffer[0]``."""
 
+    def has(self, start: int, stop: int) -> bytes | None:
+        """The bytes between two file positions, if all of them were read."""
+        start, stop = start - self.position, stop - self.position
+        return self.buffer[start:stop] if start >= 0 and stop <= len(self.buffer) else None
+
 
 class BlockFinder:
     """Follows payload offsets to sections and reads their blocks; may be shared between threads.
@@ -92,6 +97,8 @@ class BlockFinder:
             raise TruncatedError("section", wanted=wanted, got=got, position=position + got)
         cid, start, stop = entry
         data = front[start:stop] if stop <= len(front) else None
+        if data is None and window is not None:
+            data = window.has(position + start, position + stop)
         if data is None and stop <= _MAX_GUESS:
             self.guess = max(stop, _FIRST_GUESS)
         return Found(cid, position, position + start, stop - start, data)

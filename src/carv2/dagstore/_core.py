@@ -178,6 +178,8 @@ class Core:
 
     def _index(self, shard: LiveShard, row: ShardRow, operation: Operation) -> ShardRow:
         recover = operation is Operation.RECOVER
+        if recover:
+            self.live.retire(shard)  # else that would still use the local copy
         try:
             done = self._initializer.run(row, recover=recover)
         except ShardErroredError:

@@ -256,6 +256,11 @@ class LiveShards:
             if self._shards.get(shard.key) is shard:
                 del self._shards[shard.key]
             self._unused.pop(shard.key, None)
+        self.retire(shard)
+
+    @staticmethod
+    def retire(shard: LiveShard) -> None:
+        """Open it anew for the next reader; those of now may read on."""
         with shard.lock:
             opened, shard.opened = shard.opened, None
         if opened is not None:

@@ -18,6 +18,7 @@ from carv2.errors import (
     FormatError,
     IntegrityError,
     ReadOnlyError,
+    ShardNotFoundError,
 )
 from carv2.section import Block
 
@@ -125,8 +126,8 @@ class GlobalBlockstore(ReadsOneByOne):
             left.remove(key)
             try:
                 return self._ask_one(key, ask)
-            except BlockNotFoundError:
-                pass
+            except (BlockNotFoundError, ShardNotFoundError):
+                pass  # the inverted index was ahead of it, or behind
             except (CarError, OSError) as error:
                 failure = failure or error
             self._check_open()
