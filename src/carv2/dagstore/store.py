@@ -121,7 +121,7 @@ class DagStore:
             lazy: index it when it is first acquired.
             local_copy: a file with its bytes, or with a CARv2 around the same CARv1, whose own index is adopted if
                 it is sound. It is read instead of the mount as long as it is there, and stays the caller's.
-            owner: who needs it, such as a deal; see :meth:`destroy`.
+            owner: who needs it, such as a deal; see :meth:`add_owner` and :meth:`destroy`.
             wait: until it is indexed.
             timeout: seconds to wait.
 
@@ -158,6 +158,14 @@ class DagStore:
         count = core.catalogue.add_many(checked(), lazy=True)
         core.counters.add("registered", count)
         return count
+
+    def add_owner(self, key: str, owner: str) -> None:
+        """Say that ``owner`` needs the shard too, such as a second deal on the same piece; see :meth:`destroy`.
+
+        Raises:
+            ShardNotFoundError: there is no such shard.
+        """
+        self._core.catalogue.add_owner(key, owner)
 
     # -- reading --------------------------------------------------------------------------------------------
 

@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from carv2.cli import color, dagstore, streams
+from carv2.errors import ShardExistsError
 
 if TYPE_CHECKING:
     import argparse
+
+    from carv2.dagstore import DagStore, ShardInfo
 
 HELP = "register a shard, and index it"
 EXAMPLES = (
@@ -38,9 +41,21 @@ def run(args: argparse.Namespace) -> int:
             from carv2.dagstore import FileMount  # noqa: PLC0415  (not for --help)
 
             url = FileMount(os.path.abspath(url)).url
-        info = store.register(args.key, url, lazy=args.lazy, local_copy=args.local_copy, owner=args.owner)
+        info = _registered(store, args, url)
         if args.json:
             streams.print_json(dagstore.plain(info))
         else:
             print(f"Registered shard {color.printable(args.key)}")
     return 0
+
+
+def _registered(store: DagStore, args: argparse.Namespace, url: str) -> ShardInfo:
+    """The shard, of which one more owner is noted if it is there already, with the same URL."""
+    try:
+        return store.register(args.key, url, lazy=args.lazy, local_copy=args.local_copy, owner=args.owner)
+    except ShardExistsError:
+        info = store.info(args.key)
+        if not args.owner or info.url != url:
+            raise
+        store.add_owner(args.key, args.owner)
+        return info
