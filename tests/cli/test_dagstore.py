@@ -12,12 +12,12 @@ import pytest
 
 from carv2.cli import dagstore as shared
 from carv2.cli.commands import dagstore_lookup_pieces
-from carv2.dagstore import BytesMount, DagStore, FileMount, ShardState
+from carv2.dagstore import BytesMount, DagStore, FileMount, MountRegistry, ShardState
 from carv2.dagstore.catalogue import open_catalogue
 from carv2.errors import ShardErroredError, WaitTimeoutError
 from cli.files import TWO, lay_out
 from cli.running import run
-from cli.test_commands import _take_interrupts, at_terminal, start
+from cli.test_commands import SequentialMount, _take_interrupts, at_terminal, start
 from cli.test_startup import OPTIONAL, imported
 
 if TYPE_CHECKING:
@@ -187,6 +187,20 @@ def test_a_shard_destroyed_while_it_is_looked_up_is_not_there(store: Path) -> No
     with DagStore(store) as opened:
         found = list(dagstore_lookup_pieces._those_there(opened, ["available", "gone", "new"]))
     assert [info.key for info in found] == ["available", "new"]
+
+
+def test_a_collection_leaves_what_another_process_reads(tmp_path: Path) -> None:
+    registry = MountRegistry()
+    registry.register("bytes", SequentialMount.of_url)
+    gc = ["gc", "--root", "store"]
+    with DagStore(tmp_path / "store", mounts=registry) as other:
+        other.register("one", SequentialMount(TWO))
+        with other.acquire("one"):
+            assert lines_of(tmp_path, *gc) == ["one SKIPPED in use"]
+            skipped = {"Key": "one", "Success": False, "Error": "in use", "freed": 0}
+            assert [json.loads(line) for line in lines_of(tmp_path, *gc, "--json")] == [skipped]
+    assert lines_of(tmp_path, *gc, "--color") == [f"one \x1b[32mSUCCESS\x1b[0m {len(TWO)} bytes"]
+    assert lines_of(tmp_path, *gc) == ["no shards collected"]
 
 
 # -- interrupts -------------------------------------------------------------------------------------------------

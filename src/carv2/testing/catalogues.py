@@ -341,6 +341,17 @@ class CatalogueTests(IndexStoreTests):
         assert catalogue.try_lease("baga1", "you", 60)
         assert catalogue.renew_lease("baga1", "me", 60) is False
 
+    def test_the_leases_of_all_are_those_that_last(self) -> None:
+        catalogue = self.made()
+        assert catalogue.leases() == []
+        for key, holder, seconds in (("a", "one", 600), ("b", "two", 600), ("c", "one", LEASE)):
+            assert catalogue.try_lease(key, holder, seconds)
+        catalogue.release_lease("b", "two")
+        time.sleep(LEASE + 0.1)
+        (lease,) = catalogue.leases()
+        assert (lease.key, lease.holder) == ("a", "one")
+        assert 0 < lease.left <= 600
+
     def test_a_lease_ends_by_itself(self) -> None:
         catalogue = self.made()
         catalogue.add("baga1", "file:///1", lazy=True)
