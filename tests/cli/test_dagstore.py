@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -263,6 +264,19 @@ def test_a_wait_that_ends_is_an_error_like_others(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(DagStore, "recover", too_long)
     ran = run(store.parent, ["dagstore", "--root", "store", "recover-shard", "errored"])
     assert (ran.out, ran.err, ran.code) == (b"", "carv2: recover errored: not done within 1 s\n", 1)
+
+
+def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "options.toml").write_text('[DAGStore]\nCatalogue = "postgresql://nowhere/x"\n')
+    for name in [
+        name for name in sys.modules if name.startswith(("psycopg", "carv2.dagstore.catalogue._postgres"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    ran = run(tmp_path, ["dagstore", "--root", "store", "--config", "options.toml", "list-shards"])
+    assert ran.err.startswith("carv2: a catalogue in PostgreSQL needs psycopg")
+    assert ran.err.endswith(": pip install 'carv2[postgres]'\n")
+    assert ran.code == 1
 
 
 def test_options_of_a_file_count(store: Path) -> None:

@@ -72,7 +72,12 @@ def opened(args: argparse.Namespace) -> Generator[DagStore]:
     root = args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore")
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=_REMOTE, pieces=pieces)
-    with DagStore(os.path.expanduser(root), mounts=mounts, config=config, go_on=False) as store:
+    try:
+        visited = DagStore(os.path.expanduser(root), mounts=mounts, config=config, go_on=False)
+    except ImportError as error:
+        why = f"a catalogue in PostgreSQL needs {error.name}: pip install 'carv2[postgres]'"
+        raise CarError(why) from error
+    with visited as store:
         try:
             yield store
         except KeyboardInterrupt:
