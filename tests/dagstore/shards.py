@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import carv2
 from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, FileMount
+from carv2.dagstore.states import is_allowed
 from carv2.testing import FaultyMounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from carv2.dagstore import Event, ShardState
 
 Result = TypeVar("Result")
 
@@ -122,3 +125,11 @@ def memory_mount(seed: str) -> BytesMount:
 def keys(count: int, prefix: str = "shard") -> Iterator[str]:
     """So many, in their order."""
     return (f"{prefix}-{number:03d}" for number in range(count))
+
+
+def follow(told: dict[str, ShardState | None], event: Event) -> None:
+    """Take an event for what happened; it must be in the table."""
+    before = told.get(event.key)
+    assert is_allowed(before, event.operation, event.state), (before, event)
+    assert event.references >= 0
+    told[event.key] = event.state
