@@ -297,6 +297,29 @@ def test_damaged_bytes_are_read_from_another_shard(place: Place, store: DagStore
             _ = blocks[list(twins)[2]]
 
 
+def test_one_damaged_block_does_not_make_others_come_from_elsewhere(place: Place, store: DagStore) -> None:
+    bytes_there = archive_of("twins", 100)
+    for key in "ab":
+        store.register(key, place.mount(key, bytes_there))
+    faults_of(place, "a").flip = (bytes_there.rindex(b"twins-0-"),)
+    with GlobalBlockstore(store, select=lambda _cid, keys: keys[0]) as blocks:
+        before = faults_of(place, "b").counts.bytes
+        assert {block.cid: block.data for block in blocks.get_many(blocks_of("twins", 100))} == blocks_of(
+            "twins", 100
+        )
+        assert faults_of(place, "b").counts.bytes - before < len(bytes_there) / 4
+
+
+def test_a_shard_that_is_gone_is_not_asked_for_each_block(place: Place) -> None:
+    with place.store() as store:
+        twins = register_twins(place, store, "a", "b")
+    faults_of(place, "a").gone = True
+    with place.store() as store, GlobalBlockstore(store, select=lambda _cid, keys: keys[0]) as blocks:
+        before = faults_of(place, "a").counts.stats
+        assert len(list(blocks.get_many(list(twins) * 100))) == 500
+        assert faults_of(place, "a").counts.stats - before < 5
+
+
 def test_a_shard_that_fails_between_two_blocks_is_left_and_the_order_kept(place: Place, store: DagStore) -> None:
     twins = register_twins(place, store, "a", "b")
     wanted = list(twins) * 40  # more than are read ahead
@@ -361,6 +384,10 @@ def test_a_shard_that_is_read_from_is_not_let_go_of(place: Place, store: DagStor
             assert blocks[cid] == data
         assert serving(store)[:2] == ["a", "b"]
         assert len(serving(store)) <= 3
+        acquired = store.counters()["acquired"]
+        for key in "ab":  # still at hand
+            assert blocks[some(blocks_of(key))[0]]
+        assert store.counters()["acquired"] == acquired
         for key, each, first in zip("ab", reading, begun, strict=True):
             assert [first, *each] == [Block(*block) for block in blocks_of(key).items()] * 2
         assert len(serving(store)) == 1
@@ -408,7 +435,11 @@ def test_a_block_that_is_read_on_while_its_shard_is_destroyed_by_force(place: Pl
 def test_a_shard_of_the_same_key_with_other_blocks_is_another_shard(place: Place, store: DagStore) -> None:
     (old, data), (new, new_data) = some(blocks_of("old")), some(blocks_of("new"))
     store.register("a", place.mount("old"))
-    with GlobalBlockstore(store, remember_missing=0) as blocks, place.store() as other:
+    with (
+        GlobalBlockstore(store, remember_missing=0) as blocks,
+        place.store() as other,
+        contextlib.closing(begun(blocks, itertools.cycle([old]))) as reading,
+    ):
         assert blocks[old] == data
         assert other.destroy("a", force=True)  # in another process, where nobody knows of readers here
         other.register("a", place.mount("new"))
@@ -417,6 +448,7 @@ def test_a_shard_of_the_same_key_with_other_blocks_is_another_shard(place: Place
         assert blocks.size_of(new) == len(new_data)
         assert [block.data for block in blocks.get_many([new])] == [new_data]
         assert serving(store) == ["a"]
+        assert next(reading).data == data
 
 
 def test_a_shard_of_the_same_key_is_read_anew_also_for_many_blocks(place: Place, store: DagStore) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import parse_qs, quote, quote_from_bytes, unquote_to_bytes, urlsplit
 
 from carv2._atomic import replacing
 from carv2._source import FileSource
+from carv2.dagstore._importing import Importer
 from carv2.dagstore._opening import facts_of
 from carv2.dagstore.catalogue import DurableState
-from carv2.dagstore.indices import IndexFolder, multihashes_of
+from carv2.dagstore.catalogue._sql import checked
+from carv2.dagstore.indices import IndexFolder
 from carv2.dagstore.keys import check_key
 from carv2.dagstore.states import ShardState
-from carv2.errors import CarError, ShardExistsError
-from carv2.index import CAR_MULTIHASH_INDEX_SORTED
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,16 +29,39 @@ if TYPE_CHECKING:
     from carv2.dagstore._core import Core
     from carv2.dagstore.catalogue import ShardRow
 
-__all__ = ["GoExport", "GoImport", "carv2_url"]
+__all__ = ["GoExport", "GoImport", "carv2_url", "go_url"]
 
 _RECORDS, _INDEX = "shards.jsonl", "index"
+_SUFFIX = ".full.idx"
 _MAX_LINE = 1 << 20
+_MAX_NAME = 255  # bytes of a file's name
+_MOST_NAMED = 100  # records that a report names
 
-_STATES = {
-    DurableState.NEW: ShardState.NEW,
-    DurableState.AVAILABLE: ShardState.AVAILABLE,
-    DurableState.ERRORED: ShardState.ERRORED,
-}
+_STATES = {DurableState.NEW: ShardState.NEW, DurableState.ERRORED: ShardState.ERRORED}
+
+
+class GoIndexFolder(IndexFolder):
+    """An index folder whose files have the names that the Go dagstore gives them: keys as they are.
+
+    >>> import tempfile
+    >>> folder = GoIndexFolder(tempfile.mkdtemp())
+    >>> os.path.basename(folder.path_of("Qm…")), folder.can_hold("../x")
+    ('Qm….full.idx', False)
+    """
+
+    @staticmethod
+    def can_hold(key: str) -> bool:
+        """Whether a shard of that key can have an index file there."""
+        return "/" not in key and len(os.fsencode(key + _SUFFIX)) <= _MAX_NAME
+
+    def path_of(self, key: str) -> str:
+        """The path of a shard's index file; ValueError if there cannot be one."""
+        if not self.can_hold(check_key(key)):
+            raise ValueError(f"{key[:40]!r} cannot be the name of an index file")
+        return os.path.join(self.folder, key + _SUFFIX)
+
+
+# -- out ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,65 @@ class GoExport:
 
     shard_count: int
     index_count: int
+
+
+def export_go(core: Core, folder: str, *, url_of: Callable[[str], str], local_copies: bool) -> GoExport:
+    """See :meth:`carv2.dagstore.DagStore.export_go`."""
+    records, index_folder = os.path.join(folder, _RECORDS), os.path.join(folder, _INDEX)
+    if os.path.lexists(records) or (os.path.lexists(index_folder) and any(GoIndexFolder(index_folder).names())):
+        # The Go dagstore takes an index that is there for a shard's, whatever it is of.
+        raise FileExistsError(f"{folder} holds shards already: export to a new folder")
+    os.makedirs(folder, exist_ok=True)
+    indices = GoIndexFolder(index_folder)
+    shards = copied = 0
+    with replacing(records) as file:
+        for row in core.catalogue.rows():
+            has_index = row.state is DurableState.AVAILABLE and _copy_index(core, row, indices)
+            record = {
+                "k": row.key,
+                "u": url_of(row.url),
+                "t": row.local_copy if local_copies else "",
+                "s": (ShardState.AVAILABLE if has_index else _STATES.get(row.state, ShardState.NEW)).value,
+                "l": row.lazy,
+                "e": row.error,
+            }
+            file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+            shards += 1
+            copied += has_index
+    return GoExport(shards, copied)
+
+
+def _copy_index(core: Core, row: ShardRow, indices: GoIndexFolder) -> bool:
+    """Whether it could be copied; a shard without an index is a new one there."""
+    if not indices.can_hold(row.key):
+        return False
+    try:
+        with core.indices.open(row.key, facts_of(row)) as opened:
+            indices.write(row.key, opened.index.chunks())
+    except (FileNotFoundError, CarError):
+        return False
+    return True
+
+
+def go_url(url: str) -> str:
+    """What a URL of ours is in the Go dagstore: of a piece the one of Lotus' mount, of a file that of an FSMount.
+
+    That is an FSMount of all files, ``os.DirFS("/")``, registered as ``fs``: Go cannot read back the URLs of its
+    own mounts of files.
+
+    >>> go_url("piece://baga"), go_url("file:///data/x.car")
+    ('lotus://baga', 'fs://x.car?path=data%2Fx.car')
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "piece":
+        return f"lotus://{parts.netloc}"
+    if parts.scheme == "file":
+        path = unquote_to_bytes(parts.path)
+        return f"fs://{quote(os.path.basename(path))}?path={quote_from_bytes(path[1:], safe='')}"
+    return url
+
+
+# -- in -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,128 +142,107 @@ class GoImport:
     known: int
     """Records of shards that were here already; they stay as they were."""
     refused: tuple[str, ...]
-    """What was wrong with records that make no shard."""
+    """What was wrong with records that make no shard, the first hundred."""
+    refused_count: int
 
 
-# -- out ------------------------------------------------------------------------------------------------------
+class Record(NamedTuple):
+    """A shard, as the Go dagstore has it."""
 
-
-def export_go(core: Core, folder: str) -> GoExport:
-    """See :meth:`carv2.dagstore.DagStore.export_go`."""
-    os.makedirs(folder, exist_ok=True)
-    indices = IndexFolder(os.path.join(folder, _INDEX))
-    shards = copied = 0
-    with replacing(os.path.join(folder, _RECORDS)) as file:
-        for row in core.catalogue.rows():
-            shards += 1
-            copied += row.state is DurableState.AVAILABLE and _copy_index(core, row, indices)
-            file.write(json.dumps(_record_of(row), separators=(",", ":")).encode() + b"\n")
-    return GoExport(shards, copied)
-
-
-def _record_of(row: ShardRow) -> dict[str, object]:
-    return {
-        "k": row.key,
-        "u": row.url,
-        "t": row.local_copy,
-        "s": _STATES[row.state].value,
-        "l": row.lazy,
-        "e": row.error,
-    }
-
-
-def _copy_index(core: Core, row: ShardRow, indices: IndexFolder) -> bool:
-    try:
-        with core.indices.open(row.key, facts_of(row)) as opened:
-            indices.write(row.key, opened.index.chunks())
-    except (FileNotFoundError, CarError):
-        return False
-    return True
-
-
-# -- in -------------------------------------------------------------------------------------------------------
+    key: str
+    url: str
+    local_copy: str
+    state: int
+    error: str
 
 
 def import_go(core: Core, folder: str, *, url_of: Callable[[str], str]) -> GoImport:
     """See :meth:`carv2.dagstore.DagStore.import_go`."""
-    os.stat(os.path.join(folder, _RECORDS))  # nothing is made where there is nothing to be had
-    indices = IndexFolder(os.path.join(folder, _INDEX))
-    shards = taken = known = 0
+    records = os.path.join(folder, _RECORDS)
+    os.stat(records)  # nothing is made where there is nothing to be had
+    importer = Importer(core, GoIndexFolder(os.path.join(folder, _INDEX)))
     refused: list[str] = []
-    for number, line in enumerate(_lines(os.path.join(folder, _RECORDS)), 1):
+    refused_count = 0
+    for number, line in enumerate(_lines(records), 1):
+        if not line.strip():
+            continue
         try:
-            taken += _take_record(core, indices, line, url_of)
-            shards += 1
-        except ShardExistsError:
-            known += 1
-        except (CarError, ValueError) as error:
-            refused.append(f"line {number}: {error}")
-    return GoImport(shard_count=shards, index_count=taken, known=known, refused=tuple(refused))
+            record = parse_record(line)
+            url = checked("URL", core.url_of(url_of(record.url)))
+        except (CarError, ValueError, RecursionError) as error:
+            refused_count += 1
+            if len(refused) < _MOST_NAMED:
+                refused.append(f"line {number}: {error}")
+            continue
+        importer.take(record._replace(url=url))
+    importer.finish()
+    return GoImport(
+        shard_count=importer.shard_count,
+        index_count=importer.index_count,
+        known=importer.known,
+        refused=tuple(refused),
+        refused_count=refused_count,
+    )
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """The lines of the file, of up to a megabyte each."""
-    source = FileSource.open(path)
+    """The lines of a file; of one that is too long a piece that is too long."""
+    source = FileSource.open_regular(path)
     try:
-        at, rest = 0, b""
+        at, rest, is_skipping = 0, b"", False
         while chunk := source.read_at(at, _MAX_LINE):
             at += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from filter(bytes.strip, lines)
+            if lines and is_skipping:
+                del lines[0]
+                is_skipping = False
+            yield from lines
             if len(rest) > _MAX_LINE:
-                raise ValueError(f"{path}: a line of more than {_MAX_LINE} bytes, before byte {at}")
-        if rest.strip():
+                yield rest
+                is_skipping = True
+            if is_skipping:
+                rest = b""
+        if not is_skipping:
             yield rest
     finally:
         source.close()
 
 
-def _take_record(core: Core, indices: IndexFolder, line: bytes, url_of: Callable[[str], str]) -> bool:
-    """Register the shard of a record; whether its index was taken over."""
-    record: Any = json.loads(line)
-    if not isinstance(record, dict):
-        raise ValueError("no JSON object")  # noqa: TRY004  (the file's fault)
-    fields = cast("dict[str, object]", record)
-    key, url, state = fields.get("k"), fields.get("u"), fields.get("s")
-    if not isinstance(key, str) or not isinstance(url, str) or not isinstance(state, int):
-        raise ValueError("a record needs the texts k and u, and the number s")  # noqa: TRY004  (the same)
-    copy = fields.get("t")
-    local_copy = os.path.abspath(copy) if isinstance(copy, str) and os.path.isfile(copy) else ""
-    core.catalogue.add(check_key(key), core.url_of(url_of(url)), lazy=True, local_copy=local_copy)
-    if state == ShardState.ERRORED:
-        core.catalogue.set_error(key, "", str(fields.get("e") or "errored in the Go dagstore"))
-    return state in {ShardState.AVAILABLE, ShardState.SERVING} and _take_index(core, indices, key)
+def parse_record(line: bytes) -> Record:
+    """The shard that a line tells of.
 
+    Raises:
+        ValueError: none, or one that cannot be.
 
-def _take_index(core: Core, indices: IndexFolder, key: str) -> bool:
-    """Make a Go index file the shard's; one that is not there or not iterable is made anew when it is needed."""
-    try:
-        with indices.open(key) as opened:
-            if opened.index.codec != CAR_MULTIHASH_INDEX_SORTED:
-                return False
-            facts = core.indices.write(key, opened.index.chunks())
-            core.catalogue.add_multihashes(key, multihashes_of(opened.index))
-    except (FileNotFoundError, CarError):
-        return False
-    core.catalogue.set_available(key, index=facts, source_size=None, source_tag="", inverted=True)
-    core.blocks_came()
-    return True
+    >>> parse_record(b'{"k":"foo","u":"fs://x.car?path=x.car","t":"","s":2,"l":false,"e":""}')
+    Record(key='foo', url='fs://x.car?path=x.car', local_copy='', state=2, error='')
+    """
+    if len(line) > _MAX_LINE:
+        raise ValueError(f"a line of more than {_MAX_LINE} bytes")
+    found: Any = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004  (the file's fault, not the caller's)
+    fields = cast("dict[str, object]", found)
+    state = fields.get("s")
+    if not isinstance(state, int) or isinstance(state, bool) or not 0 <= state <= 0xFF:
+        raise ValueError(f"no state: s is {str(state)[:20]}")
+    texts = ["" if fields.get(name) is None else fields[name] for name in "kute"]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("one of k, u, t and e is no text")
+    key, url, local_copy, error = cast("list[str]", texts)
+    return Record(check_key(key), url, local_copy, state, error)
 
 
 def carv2_url(url: str) -> str:
     """What a URL of the Go dagstore's, or of Lotus', is here.
 
-    Go's ``file`` mounts have the whole path for a host, which Go itself cannot read back.
+    An FSMount is taken for one of all files, see :func:`go_url`.
 
-    >>> carv2_url("file://%2Fdata%2Fx.car"), carv2_url("lotus://baga"), carv2_url("fs://x.car?path=data%2Fx.car")
-    ('file:///data/x.car', 'piece://baga', 'file:///data/x.car')
+    >>> carv2_url("lotus://baga"), carv2_url("fs://x.car?path=data%2Fx.car")
+    ('piece://baga', 'file:///data/x.car')
     """
     parts = urlsplit(url)
     if parts.scheme == "lotus":
         return f"piece://{parts.netloc}"
-    if parts.scheme == "file" and parts.netloc:
-        return f"file:///{quote(unquote(parts.netloc + parts.path).lstrip('/'))}"
-    if parts.scheme == "fs":
-        path = parse_qs(parts.query).get("path", [""])[0]
-        return f"file:///{quote(path.lstrip('/'))}"
-    return url
+    path = parse_qs(parts.query, errors="surrogateescape").get("path") if parts.scheme == "fs" else None
+    return f"file:///{quote_from_bytes(os.fsencode(path[0].lstrip('/')))}" if path else url

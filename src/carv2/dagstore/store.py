@@ -15,7 +15,7 @@ from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.collection import collect
 from carv2.dagstore.config import DagStoreConfig
 from carv2.dagstore.doctor import Doctor
-from carv2.dagstore.golayout import carv2_url, export_go, import_go
+from carv2.dagstore.golayout import carv2_url, export_go, go_url, import_go
 from carv2.dagstore.info import ShardInfo, StoreStat, info_of
 from carv2.dagstore.keys import check_key
 from carv2.dagstore.migration import migrate_deals
@@ -390,9 +390,25 @@ class DagStore:
         """
         return migrate_deals(self._core, deals, mount_of=mount_of, again=again)
 
-    def export_go(self, folder: str | os.PathLike[str]) -> GoExport:
-        """Write what is known of the shards, and their indexes, as the Go dagstore keeps them: see the module."""
-        return export_go(self._core, os.path.abspath(folder))
+    def export_go(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        url_of: Callable[[str], str] = go_url,
+        local_copies: bool = False,
+    ) -> GoExport:
+        """Write what is known of the shards, and their indexes, as the Go dagstore keeps them: see the module.
+
+        Args:
+            folder: a new or empty one, for ``shards.jsonl`` and ``index/``.
+            url_of: the URL there of one here.
+            local_copies: also where a caller's own files are. The Go dagstore takes those for its own and deletes
+                them when it collects.
+
+        Raises:
+            FileExistsError: the folder holds shards already.
+        """
+        return export_go(self._core, os.path.abspath(folder), url_of=url_of, local_copies=local_copies)
 
     def import_go(self, folder: str | os.PathLike[str], *, url_of: Callable[[str], str] = carv2_url) -> GoImport:
         """Register the shards in a folder that :meth:`export_go` wrote, or that was made of a Go dagstore's files.
@@ -401,7 +417,8 @@ class DagStore:
             folder: with ``shards.jsonl`` and ``index/``.
             url_of: the URL here of one there.
 
-        Indexes of format 0x0401 are taken over; the other shards are indexed when they are first acquired.
+        Indexes of format 0x0401 are taken over, on trust, for shards that were available; errored ones stay so;
+        the others are indexed when they are first acquired. It can be done again: known shards stay as they are.
         """
         return import_go(self._core, os.path.abspath(folder), url_of=url_of)
 
