@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -228,6 +229,21 @@ def test_ctrl_c_says_aborted_begins_no_more_and_breaks_nothing(tmp_path: Path) -
         for number, key in enumerate(("first", "second"), 1)
         for what in ("STARTING", "SUCCESS")
     ]
+
+
+def test_ctrl_c_while_a_server_hangs_leaves_nothing_to_wait_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x.car"
+        lines_of(tmp_path, "register-shard", "--lazy", "x", url, "--root", "store")
+        argv = ["dagstore", "--root", "store", "initialize-all", "--concurrency", "0", "--include-sealed"]
+        process = start(tmp_path, *argv, preexec_fn=_take_interrupts)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"(1/1) x STARTING\n"
+        connection, _ = server.accept()
+        process.send_signal(signal.SIGINT)
+        assert (process.communicate(), process.returncode) == ((b"", b"aborted\n"), 130)
+        connection.close()
+    assert lines_of(tmp_path, "list-shards", "--root", "store")[1].split() == ["x", "New"]
 
 
 # -- start-up ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _POLL = 0.2  # seconds between two looks at a lease that somebody else has, at first
 _LONGEST_POLL = 5.0
 _RENEWALS = 3  # in the time that a lease lasts
+_GRACE = 1.0  # seconds for giving leases back, which takes less unless the database is away
 
 
 class LeaseLostError(StateError):
@@ -121,6 +122,15 @@ class LeaseKeeper:
                 held = list(self._held.items())
             for holder, key in held:
                 self._renew(key, holder)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """End what is still held: of work that was given up, and changes nothing without its lease."""
+        with self._lock:
+            held = list(self._held.items())
+        for holder, key in held:
+            with contextlib.suppress(CarError, OSError):  # it ends by itself
+                self._catalogue.release_lease(key, holder)
 
     def _renew(self, key: str, holder: str) -> None:
         try:
@@ -133,9 +143,9 @@ class LeaseKeeper:
                     self._lost.add(holder)
 
     def close(self, timeout: float | None = None) -> None:
-        """Renew no more."""
+        """Renew no more, and give back what is held still, so that nobody waits for what hangs here."""
         self._closing.set()
         with self._lock:
             thread = self._thread
         if thread is not None:
-            thread.join(timeout)
+            thread.join(None if timeout is None else max(timeout, _GRACE))
