@@ -65,7 +65,9 @@ class Place:
     def mount(self, seed: str, archive: bytes | None = None, *, sequential: bool = False) -> FileMount:
         """A file that holds ``archive``, by default a piece with the blocks of ``seed``."""
         path = self.folder / "archives" / f"{seed}.car"
-        path.write_bytes(padded(archive_of(seed)) if archive is None else archive)
+        data = padded(archive_of(seed)) if archive is None else archive
+        if not path.exists() or path.read_bytes() != data:  # else it would be another one
+            path.write_bytes(data)
         mount = FileMount(str(path))
         if sequential:
             self.faults[mount.url].random_access = False
