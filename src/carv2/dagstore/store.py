@@ -387,6 +387,12 @@ class DagStore:
             deals: all that there are, in any order and state; several may share a piece.
             mount_of: the mount of a piece CID.
             again: also where it was done before; what is known stays as it is.
+
+        What goes on is told to the logger ``carv2.dagstore.migrator`` in Lotus' words, of each deal at DEBUG.
+
+        Raises:
+            UnknownMountError: the store has no such mounts. It is not done then, as after any other error; what
+                was registered stays, and is known the next time.
         """
         return migrate_deals(self._core, deals, mount_of=mount_of, again=again)
 

@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
         print(color.printable(text))
     print(
         f"{report.shard_count} shards, {report.index_count} indexes; "
-        f"{report.known} known, {len(report.refused)} refused"
+        f"{report.known} known, {report.refused_count} refused"
     )
-    return 1 if report.refused else 0
+    return 1 if report.refused_count else 0
