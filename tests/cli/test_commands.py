@@ -202,7 +202,7 @@ JSON = {
     "dagstore export-go": ("dagstore export-go go --root store", {"shard_count", "index_count"}),
     "dagstore import-go": (
         "dagstore import-go go --root copy",
-        {"shard_count", "index_count", "known", "refused"},
+        {"shard_count", "index_count", "known", "refused", "refused_count"},
     ),
 }
 
