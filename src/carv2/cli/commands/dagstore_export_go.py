@@ -15,13 +15,15 @@ EXAMPLES = ("carv2 dagstore export-go backup",)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
-    parser.add_argument("folder", metavar="DIR", help="folder with shards.jsonl and index/")
+    parser.add_argument("folder", metavar="DIR", help="new folder, for shards.jsonl and index/")
     dagstore.takes(parser, "must provide a single folder")
+    text = "also where your own files are, which a Go dagstore takes for its own and deletes"
+    parser.add_argument("--local-copies", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     with dagstore.opened(args) as store:
-        report = store.export_go(args.folder)
+        report = store.export_go(args.folder, local_copies=args.local_copies)
     if args.json:
         streams.print_json(report)
         return 0
