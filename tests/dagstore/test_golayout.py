@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import carv2
-from carv2.dagstore import BytesMount, DagStore, FileMount, FolderPieces, ShardState, default_registry
+from carv2.dagstore import (
+    BytesMount,
+    DagStore,
+    FileMount,
+    FolderPieces,
+    GlobalBlockstore,
+    ShardState,
+    default_registry,
+)
 from carv2.dagstore.golayout import carv2_url, go_url, parse_record
 from carv2.dagstore.indices import IndexFolder
 from carv2.dagstore.mounts import PieceMount
@@ -292,6 +300,32 @@ def test_more_records_than_are_taken_at_once(store: DagStore, go: GoFolder) -> N
     assert store.info("shard-2499").url == "file:///x/2499"
 
 
+def test_what_came_in_is_not_missing_any_more(place: Place, store: DagStore, go: GoFolder) -> None:
+    cid, data = next(iter(blocks_of("a").items()))
+    go.record("a", place.mount("a").url, 2)
+    go.index("a", index_of(archive_of("a")))
+    with GlobalBlockstore(store, remember_missing=1000) as blocks:
+        assert cid not in blocks
+        store.import_go(go.path)
+        assert blocks[cid] == data
+
+
+class OddMount(FileMount):
+    """A mount of an application's, whose URL nobody can store."""
+
+    url = "odd://\ud800"
+
+
+def test_a_url_that_cannot_be_stored_is_refused(tmp_path: Path, go: GoFolder) -> None:
+    registry = default_registry()
+    registry.register("odd", lambda _: OddMount("/x"))
+    for number in range(3):
+        go.record(f"shard-{number}", "odd://x" if number == 1 else "file:///x")
+    with DagStore(tmp_path / "store", mounts=registry) as store:
+        done = store.import_go(go.path)
+    assert (done.shard_count, done.refused_count) == (2, 1)
+
+
 def test_what_is_done_to_shards_is_told_as_the_table_has_it(place: Place, store: DagStore, go: GoFolder) -> None:
     go.record("a", place.mount("a").url, 2)
     go.record("b", place.mount("b").url, 2)
@@ -399,7 +433,11 @@ def test_of_many_refused_records_a_hundred_are_named(store: DagStore, go: GoFold
     assert (done.shard_count, done.refused_count, len(done.refused)) == (1, 1000, 100)
 
 
-def test_a_file_that_is_named_as_a_copy_must_be_one(place: Place, store: DagStore, go: GoFolder) -> None:
+def test_a_file_that_is_named_as_a_copy_must_be_one(
+    place: Place, store: DagStore, go: GoFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.folder / "relative.car").write_bytes(archive_of("a"))
+    monkeypatch.chdir(place.folder)
     for number, copy in enumerate(("relative.car", str(place.folder), "/nowhere", "\x00", "\ud800", "")):
         go.record(f"shard-{number}", place.mount("a").url, 0, t=copy)
     store.import_go(go.path)
@@ -444,6 +482,8 @@ def hostile_indexes() -> Iterator[tuple[str, bytes]]:
     yield "headless", index_of(archive_of("a"), CAR_INDEX_SORTED)[2:]
     yield "a hash function that cannot be", sound.replace((0x12).to_bytes(8, "little"), b"\xff" * 8)
     yield "an archive", archive_of("a")
+    size = 5 * 40
+    yield "half a record", sound.replace(size.to_bytes(8, "little"), (size + 1).to_bytes(8, "little")) + b"x"
 
 
 HOSTILE_INDEXES = dict(hostile_indexes())

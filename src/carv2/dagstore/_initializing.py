@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from carv2.dagstore._executors import ExecutorError, run_on
 from carv2.dagstore._leases import LeaseLostError
 from carv2.dagstore._opening import facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState
@@ -63,7 +64,8 @@ class Initializer:
         Raises:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
-            ClosedError: the store was closed meanwhile; the catalogue says what it said before.
+            StateError: the executor takes no work; the catalogue says what it said before.
+            ClosedError: the store was closed meanwhile; the same.
         """
         for _ in range(_LEASES):
             with self._leases.holding(row.key) as holder, contextlib.suppress(LeaseLostError):
@@ -76,7 +78,7 @@ class Initializer:
             return now
         try:
             self._index(now, holder, recover=recover)
-        except (ShardNotFoundError, LeaseLostError):
+        except (ShardNotFoundError, LeaseLostError, ExecutorError):
             raise
         except Exception as error:
             raise self._failed(row.key, holder, error) from error
@@ -160,7 +162,7 @@ class Initializer:
         with self._task_for(row) as task, self._throttles.indexing:
             if self._executor is None:
                 return run_index_task(task)
-            return self._executor.submit(run_index_task, task).result()
+            return run_on(self._executor, task, self._closing)
 
     @contextlib.contextmanager
     def _task_for(self, row: ShardRow) -> Generator[IndexTask]:

@@ -10,7 +10,7 @@ from carv2.cid import CID
 from carv2.dagstore._core import Core
 from carv2.dagstore._jobs import Deadline
 from carv2.dagstore._opening import IndexLostError, version_of
-from carv2.dagstore.bulk import initialize_each
+from carv2.dagstore.bulk import initialize_all
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.collection import collect
 from carv2.dagstore.config import DagStoreConfig
@@ -354,9 +354,7 @@ class DagStore:
 
         Close the generator to begin no more.
         """
-        new = (row for row in self._core.catalogue.rows(state=DurableState.NEW))
-        keys = [row.key for row in new if include_sealed or self._core.is_ready(row)]
-        return initialize_each(self, keys, concurrency=concurrency)
+        return initialize_all(self._core, concurrency=concurrency, include_sealed=include_sealed)
 
     def gc(self, *, max_idle: float = 0.0) -> Collection:
         """Remove the local copies that nobody uses, and did not for ``max_idle`` seconds; what became of each."""
