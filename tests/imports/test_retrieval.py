@@ -72,6 +72,7 @@ def test_a_stream_of_either_version_in_any_order_and_pieces(
         received = it.receive(pieces(stream(ORDERS[order], version=version), size))
         assert (received.block_count, received.new_count, received.known_count) == (COUNT, COUNT, 0)
         assert received.new_bytes == sum(len(cid) + len(data) for cid, data in CHILDREN_FIRST)
+        assert retrievals.check("x").complete  # the end of a stream is a checkpoint
         assert it.finish().complete
     with retrievals.open("x") as store:
         assert {bytes(cid): store[cid] for cid in store} == DAG.blocks

@@ -226,10 +226,8 @@ class Retrieval:
             self._decoder = CarDecoder(limits=self._limits)
         blocks = self._decoder.feed(chunk)
         self._take_all(blocks)
-        if blocks:
-            self._decoder.feed(
-                b""
-            )  # a fault behind them is known by now, and the next chunk may be long in coming
+        if blocks:  # a fault behind them is known by now, and the next chunk may be long in coming
+            self._decoder.feed(b"")
         return len(blocks)
 
     def _take_all(self, blocks: list[Block]) -> None:
