@@ -72,6 +72,7 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.BudgetError("bytes", allowed=9, hint="see --max-bytes"), "more than 9 bytes; see --max-bytes"),
     (errors.BlockNotFoundError(FISH_CID), f"could not find {FISH_CID.short()}"),
     (errors.ImportNotFoundError(7), "there is no import 7"),
+    (errors.RetrievalNotFoundError("sea"), "there is no retrieval sea"),
     (errors.StateError("wrong time"), "wrong time"),
     (
         errors.IncompleteError("1 block is missing", root=FISH_CID, completeness=check_complete({}, FISH_CID)),
@@ -126,6 +127,7 @@ def test_every_public_error_is_in_the_gallery() -> None:
         (errors.IndexMismatchError, (errors.IntegrityError,)),
         (errors.BlockNotFoundError, (errors.CarError, KeyError)),
         (errors.ImportNotFoundError, (errors.CarError, KeyError)),
+        (errors.RetrievalNotFoundError, (errors.CarError, KeyError)),
         (errors.StateError, (errors.CarError, RuntimeError)),
         (errors.ClosedError, (errors.StateError,)),
         (errors.NoIndexError, (errors.CarError, LookupError)),

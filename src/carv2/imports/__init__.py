@@ -1,5 +1,6 @@
 """Imports by reference and retrievals: what a client of storage deals keeps, and where."""
 
+from carv2.imports._damage import RetrievalCheck
 from carv2.imports._retrieval_files import RetrievalRecord
 from carv2.imports.manager import ImportsManager
 from carv2.imports.record import Import
@@ -13,6 +14,7 @@ __all__ = [
     "Problem",
     "Received",
     "Retrieval",
+    "RetrievalCheck",
     "RetrievalRecord",
     "Retrievals",
     "SanityReport",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import BinaryIO, TypeAlias
 
+    from carv2._folder import Existing
     from carv2.blockstore import ReadOnlyBlockstore
     from carv2.cid import CID
     from carv2.dag import Exported, Selector
@@ -104,3 +106,13 @@ def _entry_at(store: ReadOnlyBlockstore, root: CID, path: str) -> Entry:
         why = f"{what}, not a file or directory; an archive takes any block"
         raise UnixFSError(why, position=0, cid=entry.cid)
     return entry
+
+
+def check_target(out: Out, existing: Existing) -> None:
+    """FileExistsError where an archive or a tar file would replace a file that is to stay."""
+    if existing == "keep":
+        raise ValueError("existing='keep' is for files and folders: form='unixfs'")
+    if existing not in {"error", "replace"}:
+        raise ValueError(f"existing {existing!r}, known: 'error', 'replace' and 'keep'")
+    if existing == "error" and isinstance(out, (str, os.PathLike)) and os.path.isfile(out):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(out))

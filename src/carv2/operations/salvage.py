@@ -130,6 +130,13 @@ def salvage(
             opened.close()
 
 
+def whole_blocks(source: Source, *, limits: Limits) -> tuple[tuple[CID, ...], Iterator[tuple[bytes, bytes]]]:
+    """The roots of a damaged archive, as far as its header tells them, and each whole, verified block of it."""
+    search = _Search(source, limits, unverified=False)
+    start, roots = search.layout()
+    return roots, search.blocks(start)
+
+
 def next_section(source: Source, position: int, stop: int, *, limits: Limits) -> int:
     """The first position from ``position`` on at which a whole, verified section stands; ``stop`` if none.
 
