@@ -153,6 +153,22 @@ def test_an_archive_of_version_one_stays_one(tmp_path: Path) -> None:
     assert moved == expected.getvalue()
 
 
+def test_the_archive_is_never_written_over_a_file_that_a_record_names(tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", {"a": bytes(range(200)), "b": b"fish", "c": bytes(300)})
+    archive = references_to(tmp_path / "t")
+    (tmp_path / "t" / "a").rename(tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "t" / "b")
+    moves = {str(tmp_path / "t" / "a"): str(tmp_path / "a")}
+    for out in ("t/b", "t/c", "a", "link"):
+        before = (tmp_path / out).read_bytes()
+        for check in ("hash", "none"):
+            with pytest.raises(ValueError, match="one of the originals"):
+                relocate(archive, tmp_path / out, moves, check=check)
+        with (tmp_path / out).open("r+b") as file, pytest.raises(ValueError, match="one of the originals"):
+            relocate(archive, file, moves)
+        assert (tmp_path / out).read_bytes() == before
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "t", {"a": bytes(200), "b": bytes(200)})
     archive = references_to(tmp_path / "t" / "a")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import RAW
-from carv2.filestore._checks import refuse_original
+from carv2.filestore._checks import Spared
 from carv2.filestore._fault import Fault
 from carv2.filestore._following import Follower
 from carv2.filestore._placing import Placer
@@ -84,7 +84,7 @@ def refer(
     Raises:
         OSError: there is nothing at ``original``.
         IntegrityError, FormatError: the archive is damaged.
-        ValueError: ``original`` is outside ``root``, or ``out`` is one of the files in it.
+        ValueError: ``original`` is outside ``root``, or ``out`` is a file in it other than ``source``.
 
     >>> import io
     >>> from carv2.unixfs import pack
@@ -101,7 +101,7 @@ def refer(
     try:
         with CarReader(source, limits=limits) as car:
             places = _places_in(car, start)
-            refuse_original(out, {place.path for found in places.values() for place in found})
+            _refuse_originals(out, source, start, places)
             with writing(out) as file:
                 with ReferenceWriter(
                     file, car.roots, variant=chosen, verify=False, repeats=True, limits=limits
@@ -114,6 +114,16 @@ def refer(
                 return sections.report(car.roots, archive_size=file.tell())
     finally:
         follower.close()
+
+
+def _refuse_originals(
+    out: str | os.PathLike[str] | BinaryIO, source: SourceLike, start: str, places: dict[bytes, list[Place]]
+) -> None:
+    spared = Spared(out)
+    for path in {place.path for found in places.values() for place in found}:
+        spared.refuse_file(path)
+    if isinstance(source, bytes) or not spared.is_file(source):  # an archive in the folder may be rewritten
+        spared.refuse_below(start)
 
 
 class _Sections:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from carv2._atomic import writing
-from carv2.filestore._checks import LeafReader, refuse_original
+from carv2.filestore._checks import LeafReader, Spared
 from carv2.filestore._following import Follower
 from carv2.filestore._sections import leaves_in, parts_of
 from carv2.filestore.record import FileReference, encode
@@ -92,9 +92,10 @@ def relocate(
         with CarReader(source, limits=limits) as car:
             leaves = leaves_in(car) if check == "hash" else {}
             checker = _Checker(LeafReader(follower), check)
+            before, after = Spared(out), Spared(out)
             for part in parts_of(car, leaves):
+                _refuse_originals(part.reference, mover, before, after, root)
                 checker.look_at(part, mover)
-            refuse_original(out, {*mover.paths, *mover.paths.values()})
             _write(car, out, mover, leaves)
     finally:
         follower.close()
@@ -104,6 +105,16 @@ def relocate(
         paths=dict(mover.paths),
         unchecked_count=checker.unchecked_count,
     )
+
+
+def _refuse_originals(
+    reference: FileReference | None, mover: _Mover, before: Spared, after: Spared, root: PathLike
+) -> None:
+    if reference is not None:
+        before.refuse_named(reference, root)
+        moved = mover.moved(reference)
+        if moved is not None:
+            after.refuse_named(moved, root)
 
 
 def _write(
