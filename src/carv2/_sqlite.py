@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carv2.errors import StateError
 
 if TYPE_CHECKING:
-    import os
     import sqlite3
     from collections.abc import Sequence
 
@@ -53,6 +54,58 @@ def open_database(
         database.close()
         raise
     return database
+
+
+def open_read_only(
+    path: str | os.PathLike[str], versions: Sequence[str], *, timeout: float = LOCK_TIMEOUT
+) -> sqlite3.Connection:
+    """The same for reading alone; an empty one where there is no file. Where that can be, nothing is written.
+
+    A database with a write-ahead log needs a file for those who share it. In a folder that cannot be written to,
+    where there is none, it is read as one that nobody changes.
+
+    Raises:
+        StateError: a newer program has been there.
+        OSError: it cannot be opened.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        path = ":memory:"
+    may_write = _may_write(path)
+    database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
+    found = _version_of(database)
+    if found != len(versions):
+        database.close()
+        raise StateError(f"{path}: another carv2 made this database: version {found}, known is {len(versions)}")
+    database.execute("PRAGMA query_only=ON")
+    return database
+
+
+def _may_write(path: str | os.PathLike[str]) -> bool:
+    if str(path) == ":memory:":
+        return True
+    return os.access(os.path.dirname(os.path.abspath(path)), os.W_OK | os.X_OK) and os.access(path, os.W_OK)
+
+
+def _open_as_is(path: str | os.PathLike[str], timeout: float) -> sqlite3.Connection:
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    uri, trouble = Path(os.path.abspath(path)).as_uri(), ""
+    for how in ("mode=ro", "mode=ro&immutable=1"):
+        database = None
+        try:
+            database = sqlite3.connect(
+                f"{uri}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+            )
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            if database is not None:
+                database.close()
+            trouble = trouble or str(error)
+        else:
+            return database
+    raise OSError(f"{path}: {trouble}")
 
 
 def _bring_up(database: sqlite3.Connection, versions: Sequence[str]) -> None:

@@ -98,6 +98,7 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
 
 
 DAG = "bafyreihsns5cut4qpfzj2v5xjtspvvn2lnbpig5levrpexp33ngocrz4me"
+TEXT = "bafkqad3on52cayloebqxey3inf3gkcq"  # of the file `text`
 
 # One command line each that prints something with --json, and the keys of what it prints.
 JSON = {
@@ -161,8 +162,13 @@ JSON = {
     "imports info": ("imports info --repo repo 1629158672000000001", {"id", "root", "source", "labels"}),
     "imports remove": ("imports remove --repo repo 1629158672000000001", {"id", "removed"}),
     "imports check": ("imports check --repo repo", {"level", "message"}),
-    "imports export": ("imports export --repo repo -o out", {"count"}),
-    "imports load": ("imports load --repo repo imports.jsonl", {"added"}),
+    "imports relocate": (
+        f"imports relocate --repo repo --check none {TEXT} text=moved",
+        {"id", "root", "filename"},
+    ),
+    "imports export": (f"imports export --repo repo --car {DAG} out", {"id", "out", "report", "skipped"}),
+    "imports dump": ("imports dump --repo repo -o out", {"count"}),
+    "imports load": ("imports load --repo repo imports.jsonl", {"added", "present"}),
     "retrieve": (f"retrieve --repo repo {DAG} --from dag.car", {"id", "path", "root", "state", "completeness"}),
     "retrievals list": ("retrievals list --repo repo", {"id", "path", "root", "state", "size", "problem"}),
     "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
@@ -171,12 +177,19 @@ JSON = {
 }
 
 # What has to be done before.
-BEFORE = dict.fromkeys(
-    ("imports list", "imports info", "imports remove", "imports check", "imports export"),
-    "imports load --repo repo imports.jsonl",
-) | dict.fromkeys(
-    ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
-    f"retrieve --repo repo --id sea {DAG} --from dag.car",
+BEFORE = (
+    dict.fromkeys(
+        ("imports list", "imports info", "imports remove", "imports check", "imports dump"),
+        "imports load --repo repo imports.jsonl",
+    )
+    | {
+        "imports relocate": "import --repo repo text",
+        "imports export": "import --repo repo --car dag.car",
+    }
+    | dict.fromkeys(
+        ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
+        f"retrieve --repo repo --id sea {DAG} --from dag.car",
+    )
 )
 
 

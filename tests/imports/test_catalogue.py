@@ -239,6 +239,8 @@ try:
     ImportsManager(sys.argv[1])
 except OSError as error:
     print(type(error).__name__, error)
+with ImportsManager(sys.argv[1], read_only=True) as imports:
+    print([entry.labels for entry in imports.list()])
 """
 
 
@@ -254,11 +256,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(is_there: bool) -> None:
         root = Path(folder) / "imports"
         if is_there:
             root.mkdir()
-            Catalogue(root / "catalogue.sqlite").close()
+            catalogue = Catalogue(root / "catalogue.sqlite")
+            catalogue.add({"filename": "fish"})
+            catalogue.close()
             root.chmod(0o555)
         script = NOBODY.format(path=[entry for entry in sys.path if entry])
         words = [sys.executable, "-c", script, str(root), str(Path(folder) / "other")]
         ran = subprocess.run(words, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.startswith("PermissionError")
-        assert str(root) in ran.stdout
+        told, read = ran.stdout.splitlines()
+        assert str(root) in told
+        assert read == ("[{'filename': 'fish'}]" if is_there else "[]")

@@ -361,9 +361,17 @@ def test_references_in_the_users_archive_are_not_followed(
     imports: ImportsManager, original: Path, tmp_path: Path
 ) -> None:
     import_by_reference(original, tmp_path / "mine.car")
-    added = imports.add_car(tmp_path / "mine.car")
+    with pytest.raises(StateError, match="import the original itself"):
+        imports.add_car(tmp_path / "mine.car")
+    assert imports.list() == []
+    id_ = imports.create()  # as a record of somebody else's may have it
+    root = import_by_reference(original, tmp_path / "mine.car").root
+    for key, value in {"root": str(root), "car_path": str(tmp_path / "mine.car"), "car_owner": "user"}.items():
+        imports.add_label(id_, key, value)
     with pytest.raises(BlockNotFoundError):
-        content(imports, added.id)
+        content(imports, id_)
+    (problem,) = imports.check().problems
+    assert "ref-CAR" in problem.reason
 
 
 def test_an_archive_of_ours_leads_to_its_original_alone(
@@ -508,9 +516,9 @@ def test_records_go_from_one_catalogue_to_another(imports: ImportsManager, origi
     text = "".join(f"{line}\n" for line in imports.export_records())
     (tmp_path / "records").write_text(text)
     with ImportsManager(tmp_path / "other") as others, (tmp_path / "records").open("rb") as file:
-        assert others.load_records(file) == 2
+        assert others.load_records(file) == (2, 0)
         file.seek(0)
-        assert others.load_records(file) == 0
+        assert others.load_records(file) == (0, 2)
         assert others.list() == added
         assert content(others, added[0].id) == BIG
         assert others.create() > added[1].id

@@ -62,6 +62,8 @@ def _run(argv: Sequence[str]) -> int:
         code = _report(error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
             _hint(error)
+        references.hint_at_import(name or "", error)
+        _advise(error)
         return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
@@ -69,7 +71,8 @@ def _run(argv: Sequence[str]) -> int:
         return USAGE
     except SystemExit:  # argparse's --help
         return OK
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _advise(error)
         return 130
 
 
@@ -89,6 +92,13 @@ def _hint(error: CarError | OSError) -> None:
     """Say so if what failed is because an archive is a ref-CAR, which looks like an ordinary one."""
     if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
         references.hint(getattr(error, "archive", None))
+
+
+def _advise(error: BaseException) -> None:
+    """Say what the command had to add about the error: how to go on."""
+    advice = getattr(error, "advice", "")
+    if advice and not isinstance(error, BrokenPipeError):
+        print(advice, file=sys.stderr)
 
 
 def _settle_output() -> None:

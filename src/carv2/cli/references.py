@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -12,7 +13,6 @@ from carv2.cid import RAW
 from carv2.cli import color, progress, streams
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Generator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
@@ -111,6 +111,14 @@ def store(source: str | BinaryIO, args: argparse.Namespace) -> FileStore:
     return FileStore(source, null_padding=padded, limits=streams.limits_of(args), **settings_of(args))
 
 
+def move(text: str) -> tuple[str, str]:
+    """``OLD=NEW``, for argparse."""
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"{text!r} is no OLD=NEW")
+    return old, new
+
+
 def add_quick(parser: argparse.ArgumentParser) -> None:
     """``--quick``."""
     parser.add_argument(
@@ -150,6 +158,15 @@ def complain(name: object, text: str) -> None:
     """Say on standard error what is wrong with the archive ``name``."""
     shown = "standard input" if name == "-" else str(name)
     print(color.paint(f"carv2: {color.printable(shown)}: ", "error") + color.printable(text), file=sys.stderr)
+
+
+def hint_at_import(name: str, error: BaseException) -> None:
+    """Say so if a ``ref`` command was given the number of an import where an archive is wanted."""
+    wanted = str(getattr(error, "filename", None) or "")
+    if not name.startswith("ref ") or not isinstance(error, FileNotFoundError) or not wanted.isdecimal():
+        return
+    text = f"of the archive of an import, give its path: `carv2 imports info {wanted}` shows it as car_path"
+    complain(wanted, text)
 
 
 _HINT = "this is a ref-CAR, whose leaves are in other files: `carv2 ref` and the flag --ref are for it"

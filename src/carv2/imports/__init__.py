@@ -2,6 +2,7 @@
 
 from carv2.imports._damage import RetrievalCheck
 from carv2.imports._retrieval_files import RetrievalRecord
+from carv2.imports.lotus import Loaded
 from carv2.imports.manager import ImportsManager
 from carv2.imports.record import Import
 from carv2.imports.retrieval import Received, Retrieval
@@ -11,6 +12,7 @@ from carv2.imports.sanity import Problem, SanityReport
 __all__ = [
     "Import",
     "ImportsManager",
+    "Loaded",
     "Problem",
     "Received",
     "Retrieval",

@@ -1,4 +1,4 @@
-"""Out of a retrieval: a file, a folder, a tar file or an archive."""
+"""Out of a retrieval or an import: a file, a folder, a tar file or an archive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carv2.errors import UnixFSError
 from carv2.unixfs import extract, payload_stream, resolve, tar_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO, TypeAlias
 
     from carv2._folder import Existing
@@ -26,6 +26,37 @@ if TYPE_CHECKING:
     Out: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 FORMS = ("unixfs", "car", "tar")
+
+
+def export(
+    store: ReadOnlyBlockstore,
+    out: Out,
+    *,
+    form: Form,
+    path: str,
+    selector: Selector | str | None,
+    version: int,
+    partial: bool,
+    existing: Existing,
+    on_bytes: Callable[[int], object] | None,
+    **options: Any,
+) -> ExtractReport | Exported | None:
+    """What a store with one root holds, as :meth:`carv2.imports.Retrievals.export` says."""
+    if form not in FORMS:
+        raise ValueError(f"form {form!r}, known: {', '.join(map(repr, FORMS))}")
+    if form != "car" and (selector is not None or version != 2):
+        raise ValueError("a selector and a version are for archives: form='car'")
+    if form != "unixfs":
+        check_target(out, existing)
+    (root,) = store.roots
+    if form == "car":
+        how: Any = {"selector": selector, "version": version, "partial": partial}
+        return export_car(store, root, out, path=path, **how, **options)
+    options |= {"path": path, "partial": partial, "on_bytes": on_bytes}
+    if form == "tar":
+        export_tar(store, root, out, **options)
+        return None
+    return export_unixfs(store, root, out, existing=existing, **options)
 
 
 def export_car(

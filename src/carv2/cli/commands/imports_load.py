@@ -26,10 +26,12 @@ def run(args: argparse.Namespace) -> int:
         with (
             contextlib.nullcontext(streams.standard_input()) if args.file == "-" else open(args.file, "rb") as file
         ):
-            added = imports.load_records(file)
+            loaded = imports.load_records(file)
         if args.json:
-            streams.print_json({"added": added})
+            streams.print_json(loaded)
         else:
-            print(f"{added} {'import' if added == 1 else 'imports'} added")
+            there = f", {loaded.present} {'was' if loaded.present == 1 else 'were'} there already"
+            what = "import" if loaded.added == 1 else "imports"
+            print(f"{loaded.added} {what} added{there if loaded.present else ''}")
         imports.check()
     return 0

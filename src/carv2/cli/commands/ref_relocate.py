@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from carv2.cli import folders, references, streams
 from carv2.filestore import relocate
+
+if TYPE_CHECKING:
+    import argparse
 
 HELP = "make the references of a ref-CAR say where the originals are now"
 EXAMPLES = (
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "moves",
         metavar="OLD=NEW",
         nargs="+",
-        type=_move,
+        type=references.move,
         help="path of a file or folder as the references have it, and where it is now",
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="the new archive (default: FILE is replaced)")
@@ -39,13 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     references.add_base(parser)
     streams.add_limits(parser)
-
-
-def _move(text: str) -> tuple[str, str]:
-    old, _, new = text.partition("=")
-    if not old or not new:
-        raise argparse.ArgumentTypeError(f"{text!r} is no OLD=NEW")
-    return old, new
 
 
 def run(args: argparse.Namespace) -> int:
