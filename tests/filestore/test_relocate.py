@@ -10,7 +10,7 @@ import pytest
 
 import carv2
 from carv2 import CID
-from carv2.errors import CorruptReferenceError
+from carv2.errors import CorruptReferenceError, LimitError
 from carv2.filestore import FileReference, FileStore, ReferenceWriter, Status, import_by_reference, relocate
 from carv2.filestore.record import decode, encode
 from filestore.writing import SMALL, TREE, sections
@@ -179,3 +179,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
         assert (tmp_path / "t" / out).read_bytes() == bytes(200)
     with pytest.raises(ValueError, match="check 'all'"):
         relocated(archive, moves, check="all")
+
+
+def test_a_path_that_no_file_can_have_stays(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    with ReferenceWriter(sink) as car:
+        car.put_reference(CID.of_data(b"1"), FileReference("old/a\0b", 0, 1))
+        car.put_reference(CID.of_data(b"2"), FileReference("old/c", 0, 1))
+    moved, report = relocated(sink.getvalue(), {"/old": "/new"}, check="none")
+    assert [decode(data).path for _, data in sections(moved)] == ["old/a\0b", "new/c"]
+    assert (report.moved_count, report.paths) == (1, {"/old/c": "/new/c"})
+    with pytest.raises(ValueError, match="NUL"):
+        relocated(sink.getvalue(), {"/old": "/n\0w"}, check="none")
+    with pytest.raises(LimitError, match="path in a record of 4099 bytes, limit 4096"):
+        relocated(sink.getvalue(), {"/old": "/" + "x/" * 2049}, check="none")

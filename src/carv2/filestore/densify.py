@@ -125,8 +125,9 @@ class _Sections:
             self._size += len(data)
             if self._on_progress is not None:
                 self._on_progress(len(data))
-        self._writer.write(cid, data)
-        self._block_count += 1
+        for each in (cid, *part.others):  # read once, however many codecs links to it name
+            self._writer.write(each, data)
+            self._block_count += 1
 
     def report(self, roots: tuple[CID, ...]) -> Densified:
         """What was done."""

@@ -18,6 +18,7 @@ from carv2.filestore._writing import ReferenceWriter, can_refer
 from carv2.filestore.importing import absolute
 from carv2.filestore.keys import variant_of
 from carv2.filestore.record import FileReference
+from carv2.filestore.relocate import is_below
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 from carv2.unixfs._node import codec_of
@@ -96,7 +97,9 @@ def refer(
     """
     chosen, start = variant_of(variant), absolute(os.fsdecode(original))
     os.stat(start)  # raises where there is nothing
-    FileReference.of_path(os.path.join(start, "_"), 0, 0, root)  # raises outside the root
+    base = os.path.abspath(os.fsdecode(root))
+    if not is_below(start, base):
+        raise ValueError(f"{start} is not below {base}, the root of the references")
     follower = Follower([start], root=root, max_size=limits.section)
     try:
         with CarReader(source, limits=limits) as car:
@@ -151,7 +154,7 @@ class _Sections:
         found = self._places.get(cid)
         if not found or not can_refer(cid):
             return None
-        place = found.pop(0) if len(found) > 1 else found[0]
+        place = found.pop() if len(found) > 1 else found[0]
         if place.path != self._file:
             self._file = place.path
             self._path = FileReference.of_path(place.path, 0, 0, self._root).path
@@ -186,4 +189,6 @@ def _places_in(car: CarReader, original: str) -> dict[bytes, list[Place]]:
         placer = Placer(store, counts)
         for root in car.roots:
             placer.go_through(root, original)
+    for found in placer.places.values():
+        found.reverse()  # the first one is taken first, from the end
     return placer.places
