@@ -110,7 +110,12 @@ def test_a_source_that_is_none(tmp_path: Path, source: str) -> None:
     ran = run(tmp_path, ["retrieve", CID_TEXT, "--repo", ".", "--from", source])
     assert ran.code == 1
     assert source in ran.err
-    assert "to go on: " in ran.err
+    assert "to go on: " not in ran.err
+    assert os.listdir(tmp_path / "retrievals") == []
+    (tmp_path / "root.car").write_bytes(archives.v1([], [ROOT]))
+    ran = run(tmp_path, ["retrieve", CID_TEXT, "--repo", ".", "--from", "root.car", "--from", source])
+    assert ran.err.splitlines()[0].startswith("carv2: ")
+    assert ran.err.splitlines()[-1].startswith("what came in is kept; to go on: ")
 
 
 def test_chunks_are_taken_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -> None:

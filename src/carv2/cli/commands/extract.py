@@ -202,7 +202,7 @@ class _Told:
 
     def skip(self, skipped: Skipped) -> None:
         """Say what is not."""
-        self._say(_LINES[skipped.reason](skipped))
+        self._say(line_of(skipped))
 
     def collisions(self, paths: Iterable[str]) -> None:
         """Say which names would be one elsewhere."""
@@ -243,6 +243,11 @@ class _Counted:
 
 def _ignore(_: int, /) -> None:
     """The tick of no bar."""
+
+
+def line_of(skipped: Skipped) -> str:
+    """What to tell people of something that was passed over."""
+    return _LINES[skipped.reason](skipped)
 
 
 def _missing(skipped: Skipped) -> str:
