@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from carv2._locks import create_locked
 from carv2.errors import (
     CorruptReferenceError,
     FormatError,
@@ -121,6 +122,10 @@ def test_nothing_changes_unless_the_bytes_are_there(
         imports.relocate(added.id, {str(original): str(tmp_path / "missing")})
     with pytest.raises(ValueError, match=f"it is of {original}"):
         imports.relocate(added.id, {"/no/such": str(tmp_path / "other")})
+    with pytest.raises(ValueError, match="is at /no/such"):
+        imports.relocate(added.id, {"/no/such": "/x", str(original): str(original)})
+    with pytest.raises(ValueError, match="nothing of import"):
+        imports.relocate(added.id, {})
     with pytest.raises(ImportNotFoundError):
         imports.relocate(1, {})
     assert imports.info(added.id) == added
@@ -137,6 +142,7 @@ def test_a_label_alone_does_not_move_to_what_the_archive_does_not_mean(
     with pytest.raises(StateError, match="would not work"):
         imports.relocate(added.id, {str(original): str(tmp_path / "other")})
     assert imports.info(added.id) == added
+    assert not list(Path(imports.folder).glob(".carv2-*"))
 
 
 def test_a_part_of_a_folder_cannot_move_out_of_it(imports: ImportsManager, original: Path, tmp_path: Path) -> None:
@@ -216,6 +222,9 @@ def test_an_import_under_way_is_no_stray(imports: ImportsManager, original: Path
         original, on_progress=lambda _: seen.append((imports.strays(), imports.list()[0].filename))
     )
     assert set(map(str, seen)) == {str(([], str(original)))}
+    with create_locked(Path(imports.folder) / "7.car"):  # before its record can be seen
+        assert imports.strays() == []
+    assert imports.strays() == ["7.car"]
 
 
 def test_a_catalogue_that_is_junk_is_named_with_what_can_be_done(folder: Path) -> None:

@@ -184,11 +184,12 @@ def hint(name: object) -> None:
     from carv2.errors import CarError  # noqa: PLC0415  (the least part of what follows)
 
     with contextlib.suppress(CarError, OSError):
-        if _has_records(name):
+        if has_records(name):
             complain(name, _HINT)
 
 
-def _has_records(name: str) -> bool:
+def has_records(name: str) -> bool:
+    """Whether one of the first sections of the archive ``name`` is a record."""
     from carv2.reader import CarReader  # noqa: PLC0415  (what reads archives loads it, and nothing else should)
 
     with CarReader(name) as car:

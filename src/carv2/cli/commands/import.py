@@ -7,9 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, imported, progress, repo, streams
+from carv2.cli import color, imported, progress, references, repo, streams
+from carv2.errors import StateError
 from carv2.filestore import VARIANTS
-from carv2.imports._archives import only_root
+from carv2.imports._archives import REF_CAR, only_root
 from carv2.unixfs.profiles import PROFILES, ImportProfile, profile_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _look_first(args: argparse.Namespace) -> None:
     if args.car and os.path.isfile(path):
         with streams.blame(args.path):
             only_root(path)
+            if references.has_records(path):
+                raise StateError(REF_CAR)
 
 
 def _add_car(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import, None]:
