@@ -569,6 +569,17 @@ def test_damage_that_finishing_finds_leaves_a_block_to_be_taken(retrievals: Retr
         assert it.finish().complete
 
 
+def test_what_was_damaged_makes_room_for_itself(retrievals: Retrievals) -> None:
+    cid, data = _with_damage(retrievals, WITH_DATA[-1], finished=False)
+    with retrievals.start(ROOT, id="x", max_blocks=COUNT) as it:
+        with pytest.raises(IncompleteError):
+            it.finish()
+        assert it.put(cid, data)
+        with pytest.raises(BudgetError):
+            it.put(*STRAYS[0])
+        assert it.finish().complete
+
+
 def test_a_damaged_stray_goes_before_the_archive_is_finished(retrievals: Retrievals) -> None:
     cid, data = STRAYS[0]
     with retrievals.start(ROOT, id="x") as it:
