@@ -255,7 +255,9 @@ def hides_records(car: CarReader) -> bool:
     """
     try:
         index = car.index
-        key = None if index is None else next(record_sections(car, within=_LOOKED_AT), None)
+        if index is None:
+            return False
+        key = next(record_sections(car, within=_LOOKED_AT), None)
         return key is not None and car.finder.find(index, CID.trusted(key), whole=True) is None
     except (FormatError, IntegrityError):
         return False

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"extracted {found['files'] + found['symlinks']} file(s)", file=sys.stderr)
     else:
         print("no files extracted", file=sys.stderr)
+    if found["skipped"] and not by_reference:
+        references.hint(name)
     damaged = any(skipped["reason"] == "damaged" for skipped in found["skipped"])
     return 0 if (found["files"] or found["symlinks"]) and not damaged else 1
 
