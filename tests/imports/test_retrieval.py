@@ -422,6 +422,21 @@ def test_only_what_is_linked_is_kept_if_parents_come_first(retrievals: Retrieval
         assert (found.complete, found.unreachable_count) == (True, 0)
 
 
+def test_no_more_links_are_remembered_than_granted(retrievals: Retrievals) -> None:
+    links = {CID.trusted(cid).to_v1() for cid in DAG.blocks}
+    with retrievals.start(ROOT, id="x", only_linked=True, max_links=len(links) - 1) as it:
+        with pytest.raises(BudgetError, match=f"more than {len(links) - 1} links; max_links grants more"):
+            it.receive([stream(PARENTS_FIRST)])
+        assert 0 < it.received.new_count < COUNT
+    with retrievals.start(ROOT, id="x", only_linked=True, max_links=len(links)) as it:
+        it.receive([stream(PARENTS_FIRST)])
+        assert it.finish().complete
+    with pytest.raises(BudgetError, match="more than 2 links"):
+        retrievals.start(ROOT, id="x", only_linked=True, max_links=2)
+    with retrievals.start(ROOT, id="x", max_links=2) as it:
+        assert it.finish().complete
+
+
 def test_children_that_come_before_their_parents_are_left_out(retrievals: Retrievals) -> None:
     with retrievals.start(ROOT, only_linked=True) as it:
         received = it.receive([stream(CHILDREN_FIRST)])

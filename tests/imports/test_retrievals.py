@@ -24,6 +24,7 @@ from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
     BudgetError,
+    FormatError,
     PathNotFoundError,
     RetrievalNotFoundError,
     UnixFSError,
@@ -407,3 +408,24 @@ def test_what_is_no_file_goes_into_an_archive_only(retrievals: Retrievals, tmp_p
         retrievals.export("x", tmp_path / "out", form="zip")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="are for archives"):
         retrievals.export("x", tmp_path / "out", selector="{}")
+
+
+def test_a_hole_behind_a_pragma_is_no_retrieval_and_is_not_gone_through(
+    retrievals: Retrievals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrievals.start(ROOT, id="x").close()
+    path = Path(retrievals.folder, "x.car")
+    with path.open("r+b") as file:
+        file.truncate(11)
+        file.truncate(1 << 30)
+    read, real = [0], os.pread
+
+    def pread(descriptor: int, size: int, position: int) -> bytes:
+        read[0] += size
+        return real(descriptor, size, position)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(FormatError, match="nothing but zeros"):
+        retrievals.start(ROOT, id="x")
+    assert 0 < read[0] < 100 << 20
+    assert path.stat().st_size == 1 << 30

@@ -9,6 +9,7 @@ from carv2._atomic import draft_name, replace, unlink
 from carv2._storefile import StoreFile
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
+from carv2.errors import FormatError
 from carv2.operations.salvage import whole_blocks
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def rebuild(path: str, root: CID | None, limits: Limits) -> bool:
     file = StoreFile.resume(path)
     draft = draft_name(os.path.dirname(path))
     try:
-        roots, blocks = whole_blocks(file, limits=limits)
+        try:
+            roots, blocks = whole_blocks(file, limits=limits)
+        except FormatError:
+            return False
         if len(roots) != 1 or root not in {None, roots[0]}:
             return False
         _write(draft, roots[0], blocks, limits)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from carv2.section import Block
     from carv2.units import Limits
 
-__all__ = ["MAX_BLOCKS", "MAX_BYTES", "Received", "Retrieval"]
+__all__ = ["MAX_BLOCKS", "MAX_BYTES", "MAX_LINKS", "Received", "Retrieval"]
 
 MAX_BYTES = 64 << 30
 """Of the blocks of a retrieval, unless told otherwise: as the largest sector, and so the largest piece, of
@@ -48,6 +48,10 @@ Filecoin."""
 
 MAX_BLOCKS = 1 << 23
 """The same for their number; a file of 64 GiB has a 32nd of that."""
+
+MAX_LINKS = 1 << 20
+"""Different CIDs that ``only_linked`` remembers, unless told otherwise: 120 MB, and four times the links of a file
+of 64 GiB."""
 
 CHECKPOINT = 16 << 20
 """Bytes of new blocks after which they are made durable without being asked for it."""
@@ -104,6 +108,7 @@ class Retrieval:
         only_linked: bool,
         max_bytes: int,
         max_blocks: int,
+        max_links: int,
         limits: Limits,
     ) -> None:
         self.id, self.path = id, path
@@ -127,7 +132,7 @@ class Retrieval:
         self._count = self._bytes = 0
         self._count_what_is_there()
         if only_linked:
-            self._linked = Linked(self.root)
+            self._linked = Linked(self.root, max_links)
             self._linked.catch_up(store)
 
     # -- what is there --------------------------------------------------------------------------------------
@@ -162,7 +167,8 @@ class Retrieval:
         """Flush, and walk from the root over all that is there: what is missing, what does not belong.
 
         Each block of the DAG is read and held against its hash. Memory: some 200 bytes for each of them and for
-        each other block, and nothing for what others link to, so that no sender can make it more.
+        each other block, and for what they link to and is missing no more than 30 MB: of the first 262,144 such
+        multihashes each counts once, beyond them each link counts.
 
         Where the file turns out to be damaged, a new one takes its place, of all blocks that are whole; the others
         are missing, and are taken again when they come. :attr:`repaired` says so.
@@ -204,7 +210,8 @@ class Retrieval:
 
         Raises:
             IntegrityError: ``data`` are not what ``cid`` names; ``position`` is 0.
-            BudgetError: there is no room for it under ``max_bytes`` or ``max_blocks``.
+            BudgetError: there is no room for it under ``max_bytes`` or ``max_blocks``, or, with ``only_linked``,
+                for its links under ``max_links``.
             LimitError: it is larger than ``limits`` allow.
             OSError: the file cannot be written; the block was not taken.
         """

@@ -12,7 +12,7 @@ from carv2.errors import FormatError, ResumeError
 from carv2.imports import _export, _retrieval_files
 from carv2.imports._damage import check_file
 from carv2.imports._retrieval_store import open_store, rebuild
-from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, Retrieval
+from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, MAX_LINKS, Retrieval
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Retrievals:
         only_linked: bool = False,
         max_bytes: int = MAX_BYTES,
         max_blocks: int = MAX_BLOCKS,
+        max_links: int = MAX_LINKS,
     ) -> Retrieval:
         """Begin a retrieval, or go on with the one of that id.
 
@@ -73,10 +74,13 @@ class Retrievals:
                 send parents before their children. Others are left out, and counted.
             max_bytes: of blocks, CIDs included, that the retrieval may hold.
             max_blocks: that it may hold.
+            max_links: different CIDs that are linked to that ``only_linked`` may remember, the root among them:
+                some 110 bytes of memory for each. Whoever sends a block names them for 40 bytes each.
 
         Raises:
             LockedError: somebody is writing it.
             ResumeError: it is of another root.
+            BudgetError: with ``only_linked``, the blocks that are there have more links than ``max_links``.
             FormatError: the file is damaged, and does not even say any more what it is of; else a damaged one is
                 made anew of what is whole in it, see :attr:`Retrieval.repaired`.
             RetrievalNotFoundError: ``root`` is None, and there is no such retrieval.
@@ -92,6 +96,7 @@ class Retrievals:
                 only_linked=only_linked,
                 max_bytes=max_bytes,
                 max_blocks=max_blocks,
+                max_links=max_links,
                 limits=self._limits,
             )
         except BaseException:
@@ -221,22 +226,19 @@ class Retrievals:
             FileExistsError: see ``existing``.
             ValueError: the arguments do not fit each other.
         """
-        if form not in _export.FORMS:
-            raise ValueError(f"form {form!r}, known: {', '.join(map(repr, _export.FORMS))}")
-        if form != "car" and (selector is not None or version != 2):
-            raise ValueError("a selector and a version are for archives: form='car'")
-        if form != "unixfs":
-            _export.check_target(out, existing)
         with self.open(id) as store:
-            (root,) = store.roots
-            if form == "car":
-                how: Any = {"selector": selector, "version": version, "partial": partial}
-                return _export.export_car(store, root, out, path=path, **how, **options)
-            options |= {"path": path, "partial": partial, "on_bytes": on_bytes}
-            if form == "tar":
-                _export.export_tar(store, root, out, **options)
-                return None
-            return _export.export_unixfs(store, root, out, existing=existing, **options)
+            return _export.export(
+                store,
+                out,
+                form=form,
+                path=path,
+                selector=selector,
+                version=version,
+                partial=partial,
+                existing=existing,
+                on_bytes=on_bytes,
+                **options,
+            )
 
     def remove(self, id: str | int) -> None:
         """Delete a retrieval.

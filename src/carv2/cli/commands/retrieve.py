@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cli import color, exporting, progress, repo, streams
 from carv2.errors import BudgetError, CarError, FormatError, IncompleteError
-from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES
+from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, MAX_LINKS
 from carv2.imports.retrievals import Retrievals
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out blocks that nothing before them links to: for streams with parents first",
     )
     parser.add_argument("--partial", action="store_true", help="finish it although blocks are missing")
+    _add_budgets(parser)
+    streams.add_limits(parser)
+
+
+def _add_budgets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-bytes",
         type=streams.size_with_unit,
@@ -76,7 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"that it may hold (default {MAX_BLOCKS:,})",
     )
-    streams.add_limits(parser)
+    parser.add_argument(
+        "--max-links",
+        type=streams.positive,
+        default=MAX_LINKS,
+        metavar="N",
+        help=f"that --only-linked may remember (default {MAX_LINKS:,}, which take 120 MB)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,6 +137,7 @@ def _started(args: argparse.Namespace, retrievals: Retrievals) -> Retrieval:
             only_linked=args.only_linked,
             max_bytes=args.max_bytes,
             max_blocks=args.max_blocks,
+            max_links=args.max_links,
         )
     except FormatError as error:
         if id_ is not None:
