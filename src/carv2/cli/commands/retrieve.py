@@ -162,8 +162,7 @@ def _unfinished(args: argparse.Namespace, retrievals: Retrievals) -> str | None:
 
 def _settled(args: argparse.Namespace, retrieval: Retrieval) -> str:
     """How to go on with what is kept; a retrieval that began here, and that nothing came into, is not."""
-    kept = retrieval.resumed_count or retrieval.received.new_count  # len() needs the file, which may be the trouble
-    if kept:
+    if retrieval.resumed_count or retrieval.received.new_count:  # len() needs the file, which may be at fault
         return f"what came in is kept; to go on: {how_to_go_on(args, retrieval.id, retrieval.root)} --from ..."
     if retrieval.created:
         retrieval.discard()
