@@ -153,6 +153,15 @@ def test_a_leaf_that_links_name_under_several_codecs_is_there_under_each(tmp_pat
     assert (report.block_count, report.reference_count, reads) == (4, 1, [4])
 
 
+def test_a_leaf_of_a_hash_that_nobody_knows_is_not_called_changed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"fish")
+    leaf = CID(b"\x01\x55\x99\x99\x02\x04abcd")
+    with pytest.raises(CorruptReferenceError, match="no hash function") as caught:
+        dense(made([leaf], [(key_cid(leaf), encode(FileReference.of_path(path, 0, 4)))]), path)
+    assert caught.value.status == Status.OTHER_ERROR
+
+
 @pytest.mark.parametrize("variant", ["A", "D"])
 def test_records_that_nothing_links_to_are_left_out(tmp_path: Path, variant: str) -> None:
     path = tmp_path / "file"

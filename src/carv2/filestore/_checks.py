@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carv2._tree import inode_of, name_in
 from carv2.cid import CID
-from carv2.errors import CorruptReferenceError, IntegrityError
+from carv2.errors import CorruptReferenceError, IntegrityError, UnknownHashError
 from carv2.filestore._fault import Fault
 from carv2.filestore.status import Status
 from carv2.section import BlockChecker
@@ -51,6 +51,8 @@ class LeafReader:
     def _check(self, leaf: bytes, data: bytes, reference: FileReference, position: int) -> None:
         try:
             self._checker.check(leaf, data, position=position)
+        except UnknownHashError as error:
+            raise _error(leaf, reference, Fault(Status.OTHER_ERROR, str(error.args[0])), position) from error
         except IntegrityError as error:
             fault = Fault(Status.FILE_CHANGED, "other bytes are there now: their hash differs")
             raise _error(leaf, reference, fault, position) from error
