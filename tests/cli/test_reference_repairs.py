@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carv2 import CarReader
-from carv2.filestore import VARIANTS, FileStore, import_by_reference
+from carv2.filestore import VARIANTS, FileStore, import_by_reference, refer, relocate
 from carv2.index import IndexBuilder
 from carv2.operations.indexing import attach_index
 from carv2.operations.wrap import unwrap
@@ -151,3 +151,17 @@ def test_an_archive_of_something_else_gets_no_references(folder: Path) -> None:
     ran = run(folder, ["ref", "create", "dense.car", "original", "new.car"])
     assert ran.code == 1
     assert "no leaf became a reference" in ran.err
+
+
+def test_a_base_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    profile = ImportProfile(name="small", chunk_size=200)
+    import_by_reference("original", "below.car", profile=profile, root=".")
+    (folder / "original").rename(folder / "moved")
+    done = relocate("below.car", "below.car", {"original": "moved"}, root=".")
+    assert (done.moved_count, done.paths) == (15, {str(folder / "original"): str(folder / "moved")})
+
+
+def test_an_original_outside_the_root_is_named_as_it_is(folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"^{folder / 'original'} is not below {folder / 'else'},"):
+        refer(folder / "ref.car", folder / "original", folder / "out.car", root=folder / "else")
