@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,26 @@ from carv2.errors import StateError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that is writing."""
+
+
+@contextlib.contextmanager
+def told_as_oserror(path: str | os.PathLike[str]) -> Generator[None]:
+    """Turn what ``sqlite3`` raises over the file at ``path`` into an OSError that names it.
+
+    Of a damaged file that is more than sqlite3.Error: its messages quote the file, and need not be UTF-8.
+    """
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+    except (UnicodeDecodeError, SystemError, OverflowError) as error:
+        raise OSError(f"{path}: database disk image is malformed") from error
 
 
 def open_database(
@@ -38,18 +55,14 @@ def open_database(
     """
     import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
 
-    try:
+    with told_as_oserror(path):
         database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
     try:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("PRAGMA foreign_keys=ON")
-        _bring_up(database, versions)
-    except sqlite3.Error as error:
-        database.close()
-        raise OSError(f"{path}: {error}") from error
+        with told_as_oserror(path):
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute("PRAGMA foreign_keys=ON")
+            _bring_up(database, versions)
     except BaseException:
         database.close()
         raise
@@ -73,8 +86,9 @@ def open_read_only(
     except FileNotFoundError:
         path = ":memory:"
     may_write = _may_write(path)
-    database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
-    found = _version_of(database)
+    with told_as_oserror(path):
+        database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
+        found = _version_of(database)
     if found != len(versions):
         database.close()
         raise StateError(f"{path}: another carv2 made this database: version {found}, known is {len(versions)}")

@@ -8,7 +8,7 @@ import threading
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from carv2._sqlite import open_database, open_read_only
+from carv2._sqlite import open_database, open_read_only, told_as_oserror
 from carv2.errors import ClosedError, ImportNotFoundError
 from carv2.imports.record import read_json, read_labels, root_of, write_labels
 
@@ -95,16 +95,12 @@ class Catalogue:
     def _execute(
         self, statement: str, values: Sequence[object]
     ) -> tuple[list[tuple[object, ...]], sqlite3.Cursor]:
-        import sqlite3  # noqa: PLC0415  (loaded by now)
-
         with self._lock:
             if self._database is None:
                 raise ClosedError("the catalogue of imports was closed")
-            try:
+            with told_as_oserror(self._path):
                 cursor = self._database.execute(statement, values)
                 return cursor.fetchall(), cursor
-            except sqlite3.Error as error:
-                raise OSError(f"{self._path}: {error}") from error
 
     def _change(self, id_: int, statement: str, values: Sequence[object]) -> None:
         if not self._execute(statement, values)[1].rowcount:
