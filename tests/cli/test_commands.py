@@ -131,7 +131,7 @@ JSON = {
         {"file", "ok", "counts", "leaf_count", "node_count", "size", "orphan_count", "problems", "damage"},
     ),
     "ref create": (
-        "ref create fish.car text out --base .",
+        "ref create dense.car text out --base .",
         {"roots", "block_count", "reference_count", "size", "kept_count", "archive_size"},
     ),
     "ref densify": (
@@ -185,6 +185,7 @@ BEFORE = (
     )
     | {
         "imports relocate": "import --repo repo text",
+        "ref create": "create --no-wrap -o dense.car text",
         "imports export": "import --repo repo --car dag.car",
     }
     | dict.fromkeys(

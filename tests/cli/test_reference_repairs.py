@@ -165,3 +165,15 @@ def test_a_base_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_an_original_outside_the_root_is_named_as_it_is(folder: Path) -> None:
     with pytest.raises(ValueError, match=f"^{folder / 'original'} is not below {folder / 'else'},"):
         refer(folder / "ref.car", folder / "original", folder / "out.car", root=folder / "else")
+
+
+def test_an_unfinished_archive_of_references_is_not_cut_to_nothing(folder: Path) -> None:
+    with CarReader(folder / "ref.car") as car:
+        end = car.payload_end
+    before = bytearray((folder / "ref.car").read_bytes()[:end])
+    before[11:51] = bytes(40)  # as go-fil-markets leaves it until the end
+    (folder / "ref.car").write_bytes(before)
+    ran = run(folder, ["recover", "--apply", "ref.car"])
+    assert ran.code == 1
+    assert "an unfinished ref-CAR: its records would be cut" in ran.err
+    assert (folder / "ref.car").read_bytes() == before

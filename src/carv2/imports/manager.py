@@ -30,6 +30,7 @@ from carv2.imports.record import (
     THEIRS,
     UNKNOWN,
     Import,
+    distrusted,
 )
 from carv2.units import DEFAULT_LIMITS, Limits
 from carv2.unixfs.profiles import profile_of
@@ -448,11 +449,15 @@ class ImportsManager:
             with contextlib.suppress(ImportNotFoundError):
                 yield write_record(id_, self._catalogue.labels_of(id_))
 
-    def load_records(self, records: BinaryIO | Iterable[str | bytes]) -> Loaded:
+    def load_records(self, records: BinaryIO | Iterable[str | bytes], *, trust: bool = False) -> Loaded:
         """Take in records of Lotus', all of them or none; return how many were new, and how many were there.
 
-        ``records`` is a binary file, or lines, such as :meth:`export_records` gives them. The archives stay where
-        they are; those that are in this folder go with their imports from then on.
+        Args:
+            records: a binary file, or lines, such as :meth:`export_records` gives them. Archives stay where they
+                are.
+            trust: believe records that say an archive was made by the importer: its references are followed into
+                the original that the record names, and an archive in this folder goes with its import. Only for
+                records of your own; without it such archives are the user's own, which lead nowhere and stay.
 
         Raises:
             FormatError: there is something else in ``records``.
@@ -462,12 +467,13 @@ class ImportsManager:
         added = present = 0
         with self._catalogue.transaction():
             for record in read_records(records):
+                labels = record.labels if trust else distrusted(record.labels)
                 try:
-                    if self._catalogue.labels_of(record.id) != record.labels:
+                    if self._catalogue.labels_of(record.id) not in (record.labels, labels):
                         raise StateError(f"import {record.id} is there already, with other labels")
                     present += 1
                 except ImportNotFoundError:
-                    self._catalogue.insert(record.id, record.labels)
+                    self._catalogue.insert(record.id, labels)
                     added += 1
         return Loaded(added, present)
 
