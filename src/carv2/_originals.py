@@ -82,7 +82,7 @@ class Originals:
             if held is not None and self._is_still(held, path):
                 self._open[path] = held  # the last one now
                 return held.source
-        opened = self._open_anew(path)
+        opened = self._open_now(path)
         with self._lock:
             if self._closed:
                 opened.source.close()
@@ -100,6 +100,17 @@ class Originals:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == held.inode
+
+    def _open_now(self, path: str) -> _Open:
+        """Open it; if there are no descriptors left, without those that are only kept."""
+        try:
+            return self._open_anew(path)
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+        with self._lock:
+            self._open.clear()
+        return self._open_anew(path)
 
     def _open_anew(self, path: str) -> _Open:
         folder, names = self._below(_resolved(path))

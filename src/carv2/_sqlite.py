@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carv2.errors import StateError
 
 if TYPE_CHECKING:
-    import os
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that is writing."""
+
+
+@contextlib.contextmanager
+def told_as_oserror(path: str | os.PathLike[str]) -> Generator[None]:
+    """Turn what ``sqlite3`` raises over the file at ``path`` into an OSError that names it.
+
+    Of a damaged file that is more than sqlite3.Error: its messages quote the file, and need not be UTF-8.
+    """
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+    except (UnicodeDecodeError, SystemError, OverflowError) as error:
+        raise OSError(f"{path}: database disk image is malformed") from error
 
 
 def open_database(
@@ -42,24 +60,73 @@ def open_database(
     """
     import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
 
-    try:
+    with told_as_oserror(path):
         database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
     try:
-        if page_size is not None:
-            database.execute(f"PRAGMA page_size={page_size}")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("PRAGMA foreign_keys=ON")
-        _bring_up(database, versions)
-    except sqlite3.Error as error:
-        database.close()
-        raise OSError(f"{path}: {error}") from error
+        with told_as_oserror(path):
+            if page_size is not None:
+                database.execute(f"PRAGMA page_size={page_size}")
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute("PRAGMA foreign_keys=ON")
+            _bring_up(database, versions)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def open_read_only(
+    path: str | os.PathLike[str], versions: Sequence[str], *, timeout: float = LOCK_TIMEOUT
+) -> sqlite3.Connection:
+    """The same for reading alone; an empty one where there is no file. Where that can be, nothing is written.
+
+    A database with a write-ahead log needs a file for those who share it. In a folder that cannot be written to,
+    where there is none, it is read as one that nobody changes.
+
+    Raises:
+        StateError: a newer program has been there.
+        OSError: it cannot be opened.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        path = ":memory:"
+    may_write = _may_write(path)
+    with told_as_oserror(path):
+        database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
+        found = _version_of(database)
+    if found != len(versions):
+        database.close()
+        raise StateError(f"{path}: another carv2 made this database: version {found}, known is {len(versions)}")
+    database.execute("PRAGMA query_only=ON")
+    return database
+
+
+def _may_write(path: str | os.PathLike[str]) -> bool:
+    if str(path) == ":memory:":
+        return True
+    return os.access(os.path.dirname(os.path.abspath(path)), os.W_OK | os.X_OK) and os.access(path, os.W_OK)
+
+
+def _open_as_is(path: str | os.PathLike[str], timeout: float) -> sqlite3.Connection:
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    uri, trouble = Path(os.path.abspath(path)).as_uri(), ""
+    for how in ("mode=ro", "mode=ro&immutable=1"):
+        database = None
+        try:
+            database = sqlite3.connect(
+                f"{uri}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+            )
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            if database is not None:
+                database.close()
+            trouble = trouble or str(error)
+        else:
+            return database
+    raise OSError(f"{path}: {trouble}")
 
 
 def _bring_up(database: sqlite3.Connection, versions: Sequence[str]) -> None:

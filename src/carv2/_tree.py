@@ -192,13 +192,14 @@ class Folder:
                     continue
                 else:
                     kind = SYMLINK if symlinks == "keep" else self.kind_of(name, follow=True)
-                if entry.inode() in numbers and self._inode_of(name) in skip:
+                if entry.inode() in numbers and self.inode_of(name) in skip:
                     continue
                 entries.append((name, kind))
         entries.sort()
 
-    def _inode_of(self, name: bytes) -> Inode:
-        status = self._stat(name, follow=False)
+    def inode_of(self, name: bytes, *, follow: bool = False) -> Inode:
+        """What identifies an entry."""
+        status = self._stat(name, follow=follow)
         return status.st_dev, status.st_ino
 
     def _stat(self, name: bytes, *, follow: bool) -> os.stat_result:
@@ -290,6 +291,20 @@ def walk(
 def open_file(path: str | os.PathLike[str]) -> LocalFile:
     """The regular file at ``path``, through symlinks."""
     return Folder(None, b"", None, b"").open(os.fsencode(path), follow=True)
+
+
+def name_in(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    inode: Inode,
+    *,
+    hidden: bool = True,
+    symlinks: Symlinks = "keep",
+) -> str | None:
+    """The whole path of a file that is ``inode``, among those that :func:`walk` would meet; None if it is none."""
+    for kind, name, folder in walk(os.fsencode(path), hidden=hidden, symlinks=symlinks):
+        if kind == FILE and folder.inode_of(name, follow=symlinks != "keep") == inode:
+            return folder.path_of(name)
+    return None
 
 
 def inode_of(target: object) -> Inode | None:

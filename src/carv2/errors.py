@@ -51,6 +51,7 @@ __all__ = [
     "QuotaError",
     "ReadOnlyError",
     "ResumeError",
+    "RetrievalNotFoundError",
     "SelectorError",
     "ShardErroredError",
     "ShardExistsError",
@@ -234,6 +235,17 @@ class ImportNotFoundError(CarError, KeyError):
 
     def __str__(self) -> str:  # KeyError's own shows a repr
         return f"there is no import {self.id}"
+
+
+class RetrievalNotFoundError(CarError, KeyError):
+    """There is no retrieval by the name ``id``."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(id_)
+        self.id = id_
+
+    def __str__(self) -> str:  # KeyError's own shows a repr
+        return f"there is no retrieval {self.id}"
 
 
 class PathNotFoundError(CarError, LookupError):

@@ -262,6 +262,8 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], type[Exception]]] = {
     "only a pragma": (PRAGMA, {}, TruncatedError),
     "only a pragma and zeros": (PRAGMA + bytes(40), {}, TruncatedError),
     "only zeros behind": (PRAGMA + bytes(4000), {}, TruncatedError),
+    "only zeros, and many": (PRAGMA + bytes(17 << 20), {}, FormatError),
+    "a payload far behind zeros": (PRAGMA + bytes(17 << 20) + MATRIX, {}, FormatError),
     "half a payload header": (PRAGMA + bytes(40) + MATRIX[:20], {}, TruncatedError),
     "payload behind the end": (words(5000, 100) + MATRIX, {}, FormatError),
     "payload far behind the end": (words((1 << 63) - 1, 100) + MATRIX, {}, FormatError),

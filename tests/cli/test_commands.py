@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ def test_each_command_and_flag_is_in_the_reference(name: str) -> None:
 
 
 DAG = "bafyreihsns5cut4qpfzj2v5xjtspvvn2lnbpig5levrpexp33ngocrz4me"
+TEXT = "bafkqad3on52cayloebqxey3inf3gkcq"  # of the file `text`
 
 SHARD = {"Key", "State", "Error", "url", "lazy", "references", "block_count", "generation", "last_access"}
 
@@ -133,7 +135,7 @@ JSON = {
         {"file", "ok", "counts", "leaf_count", "node_count", "size", "orphan_count", "problems", "damage"},
     ),
     "ref create": (
-        "ref create fish.car text out --base .",
+        "ref create dense.car text out --base .",
         {"roots", "block_count", "reference_count", "size", "kept_count", "archive_size"},
     ),
     "ref densify": (
@@ -165,8 +167,13 @@ JSON = {
     "imports info": ("imports info --repo repo 1629158672000000001", {"id", "root", "source", "labels"}),
     "imports remove": ("imports remove --repo repo 1629158672000000001", {"id", "removed"}),
     "imports check": ("imports check --repo repo", {"level", "message"}),
-    "imports export": ("imports export --repo repo -o out", {"count"}),
-    "imports load": ("imports load --repo repo imports.jsonl", {"added"}),
+    "imports relocate": (
+        f"imports relocate --repo repo --check none {TEXT} text=moved",
+        {"id", "root", "filename"},
+    ),
+    "imports export": (f"imports export --repo repo --car {DAG} out", {"id", "out", "report", "skipped"}),
+    "imports dump": ("imports dump --repo repo -o out", {"count"}),
+    "imports load": ("imports load --repo repo imports.jsonl", {"added", "present"}),
     "retrieve": (f"retrieve --repo repo {DAG} --from dag.car", {"id", "path", "root", "state", "completeness"}),
     "retrievals list": ("retrievals list --repo repo", {"id", "path", "root", "state", "size", "problem"}),
     "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
@@ -211,9 +218,12 @@ REGISTER = "carv2 dagstore register-shard --root store"
 # What has to be done before.
 BEFORE = {
     **dict.fromkeys(
-        ("imports list", "imports info", "imports remove", "imports check", "imports export"),
+        ("imports list", "imports info", "imports remove", "imports check", "imports dump"),
         "carv2 imports load --repo repo imports.jsonl",
     ),
+    "imports relocate": "carv2 import --repo repo text",
+    "ref create": "carv2 create --no-wrap -o dense.car text",
+    "imports export": "carv2 import --repo repo --car dag.car",
     **dict.fromkeys(
         ("retrievals list", "retrievals info", "retrievals export", "retrievals remove"),
         f"carv2 retrieve --repo repo --id sea {DAG} --from dag.car",
@@ -410,6 +420,76 @@ def test_an_interrupt_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> 
     out, err = process.communicate()
     assert (process.returncode, out, err) == (130, b"", b"")
     assert os.listdir(tmp_path) == []
+
+
+def _take_terminations() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_sigterm_ends_quietly_too_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = start(tmp_path, "wrap", "-", "out.car", stdin=subprocess.PIPE, preexec_fn=_take_terminations)
+    assert process.stdin is not None
+    process.stdin.write(archives.EMPTY_HEADER + bytes(1 << 20))
+    process.stdin.flush()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (143, b"", b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_sigterm_in_the_middle_of_an_import_leaves_no_archive(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(20 << 30)
+    process = start(tmp_path, "import", "large", "--repo", "repo", preexec_fn=_take_terminations)
+    while not (tmp_path / "repo" / "imports").exists() or len(os.listdir(tmp_path / "repo" / "imports")) < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    assert os.listdir(tmp_path / "repo" / "imports") == ["catalogue.sqlite"]
+    assert run(tmp_path, ["imports", "list", "--repo", "repo"]).out == b""
+
+
+def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(registry.load("inspect"), "run", hungry)
+    ran = run(tmp_path, ["inspect", "x.car"])
+    assert (ran.out, ran.err, ran.code) == (b"", "carv2: there is not enough memory for this\n", 1)
+
+
+ASCII = "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"
+
+
+@pytest.mark.parametrize("ascii_only", ["PYTHONIOENCODING=ascii", ASCII])
+def test_names_beyond_the_encoding_of_the_terminal_are_printed_all_the_same(
+    tmp_path: Path, ascii_only: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "h\u00e4ring.txt").write_bytes(b"fish" * 100)
+    for command in ("create folder -o h\u00e4ring.car", "import folder/h\u00e4ring.txt --repo r\u00e4po"):
+        assert run_shell(tmp_path, f"carv2 {command}").code == 0
+    for command, exit_code in {
+        "ls h\u00e4ring.car": 0,
+        "tree h\u00e4ring.car": 0,
+        "inspect h\u00e4ring.car": 0,
+        "inspect nich\u00e4s.car": 1,
+        "imports list --repo r\u00e4po": 0,
+        "imports list --json --repo r\u00e4po": 0,
+        "imports check --repo r\u00e4po": 0,
+        "retrievals list --repo r\u00e4po": 0,
+    }.items():
+        ran = run_shell(tmp_path, f"{ascii_only} carv2 {command}")
+        assert (ran.code, "Traceback" in ran.err) == (exit_code, False), (command, ran)
+
+
+def test_an_import_is_sound_where_its_path_cannot_be_encoded(tmp_path: Path) -> None:
+    (tmp_path / "h\u00e4ring.txt").write_bytes(b"fish" * 100)
+    assert run_shell(tmp_path, "carv2 import h\u00e4ring.txt --repo r\u00e4po").code == 0
+    ran = run_shell(tmp_path, f"{ASCII} carv2 imports check --originals --repo r\u00e4po")
+    assert (ran.code, '"broken": 0' in ran.err) == (0, True), ran
 
 
 def test_a_pipe_is_spooled_where_positions_are_needed_and_not_where_they_are_not(

@@ -110,7 +110,12 @@ def test_a_source_that_is_none(tmp_path: Path, source: str) -> None:
     ran = run(tmp_path, ["retrieve", CID_TEXT, "--repo", ".", "--from", source])
     assert ran.code == 1
     assert source in ran.err
-    assert "to go on: " in ran.err
+    assert "to go on: " not in ran.err
+    assert os.listdir(tmp_path / "retrievals") == []
+    (tmp_path / "root.car").write_bytes(archives.v1([], [ROOT]))
+    ran = run(tmp_path, ["retrieve", CID_TEXT, "--repo", ".", "--from", "root.car", "--from", source])
+    assert ran.err.splitlines()[0].startswith("carv2: ")
+    assert ran.err.splitlines()[-1].startswith("what came in is kept; to go on: ")
 
 
 def test_chunks_are_taken_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -> None:
@@ -122,3 +127,29 @@ def test_chunks_are_taken_in_the_order_of_the_numbers_in_their_names(tmp_path: P
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     assert [os.path.basename(part) for part in _parts_of(str(tmp_path))] == ["a", "b-2", "b-10"]
+
+
+def test_a_repair_that_fails_is_told_and_what_is_there_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "all.car").write_bytes(STREAM)
+    finish(tmp_path)
+    path = tmp_path / "retrievals" / "x.car"
+    path.write_bytes(path.read_bytes().replace(DATA[7], bytes(1000)))
+    damaged = path.read_bytes()
+    process = start(tmp_path, "--from", "all.car", preexec_fn=_have_a_small_disk)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert b"File too large" in err.splitlines()[0]
+    assert b"to go on: " in err.splitlines()[1]
+    assert path.read_bytes() == damaged
+    assert os.listdir(path.parent) == ["x.car"]
+    assert finish(tmp_path) == 201
+
+
+def test_an_interrupt_before_anything_came_keeps_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    process = start(tmp_path, "--from", "pipe", preexec_fn=_take_interrupts)
+    with open(tmp_path / "pipe", "wb"):  # it is reading now
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert os.listdir(tmp_path / "retrievals") == []

@@ -17,6 +17,7 @@ from carv2.codec import links_of as codec_links_of
 from carv2.dag import Completeness, check_complete, detect_order, dot, select, sort, verify_deep
 from carv2.dag import _gather as gather_module
 from carv2.dag import _graph as graph_module
+from carv2.dag import complete as complete_module
 from carv2.dag.selector import EVERYTHING
 from carv2.errors import CarError, IntegrityError, TruncatedError, UnknownHashError
 from dag.dags import Dag, breadth_first, cbor_node, chain, dags, doubling, is_identity, pb_node
@@ -27,6 +28,8 @@ from helpers.shared import shared_fixture
 if TYPE_CHECKING:
     import random
     from pathlib import Path
+
+    from carv2.cid import CIDLike
 
 
 def summary(found: Completeness) -> tuple[int, int, int, int, set[tuple[bytes, bool]]]:
@@ -387,3 +390,53 @@ def test_a_sha2_256_cut_short_is_another_block() -> None:
     node = archives.node(short)
     found = check_complete(archives.v1([node[0]], [node, FISH]))
     assert [bytes(lost.cid) for lost in found.missing] == [short]
+
+
+class Asked(ReadOnlyBlockstore):
+    """Counts how often it is asked for one block."""
+
+    count = 0
+
+    def __getitem__(self, cid: CIDLike, /) -> bytes:
+        self.count += 1
+        return super().__getitem__(cid)
+
+
+def links_to_nowhere(count: int) -> tuple[carv2.CID, bytes, list[bytes]]:
+    """An archive of a root that links to two nodes, which link to ``count`` blocks that are not there."""
+    lost = [cid_v1(b"%d" % number) for number in range(count)]
+    nodes = [pb_node(lost[: count // 2]), pb_node([*lost[count // 2 :], lost[0]])]
+    blocks = [(cid_v1(node, codec=DAG_PB), node) for node in nodes]
+    root = pb_node([cid for cid, _ in blocks])
+    blocks.insert(0, (cid_v1(root, codec=DAG_PB), root))
+    return carv2.CID(blocks[0][0]), archives.v1([blocks[0][0]], blocks), lost
+
+
+def test_an_archive_is_not_asked_for_what_its_index_does_not_have() -> None:
+    root, data, lost = links_to_nowhere(3000)
+    with Asked(data) as store:
+        found = check_complete(store, root)
+        assert store.count < 10
+    assert (found.block_count, found.missing_count, found.unreachable_count) == (3, 3000, 0)
+    assert [bytes(missing.cid) for missing in found.missing] == lost[:1000]
+
+
+def test_only_so_many_missing_blocks_of_a_store_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, data, _ = links_to_nowhere(3000)
+    monkeypatch.setattr(complete_module, "MAX_TOLD_APART", 2000)
+    with ReadOnlyBlockstore(data) as store:
+        assert check_complete(store, root).missing_count == 3000
+        monkeypatch.setattr(complete_module, "MAX_TOLD_APART", 0)
+        assert check_complete(store, root).missing_count == 3001  # one is linked to twice
+
+
+def test_links_to_what_is_missing_are_not_kept_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, data, _ = links_to_nowhere(40_000)
+    monkeypatch.setattr(complete_module, "MAX_TOLD_APART", 100)
+    with ReadOnlyBlockstore(data) as store:
+        tracemalloc.start()
+        found = check_complete(store, root)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert found.missing_count == 40_000
+    assert peak < 40_000 * 150  # the links of one block at a time, which is half of them

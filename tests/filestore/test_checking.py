@@ -13,6 +13,7 @@ from carv2 import CID
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.errors import CarError, CorruptReferenceError, FormatError
 from carv2.filestore import (
+    FileReference,
     FileStore,
     ReferenceStatus,
     Status,
@@ -21,6 +22,7 @@ from carv2.filestore import (
     is_ref_car,
     verify_references,
 )
+from carv2.filestore._following import Follower
 from carv2.unixfs import ImportProfile
 from filestore.reading import LETTERS, archive_of, archive_with, key_of, leaves_in, record_of
 from helpers import archives
@@ -222,7 +224,8 @@ def test_all_kinds_of_faults_side_by_side_and_everything_else_is_served(original
 
     seen: list[ReferenceStatus] = []
     report = verify_references(archive, allow=[original.parent], on_status=seen.append)
-    assert [(str(each.status), each.detail) for each in seen] == found
+    assert [(str(each.status), each.detail) for each in seen if each.is_linked] == found
+    assert [str(each.status) for each in seen if not each.is_linked] == ["ok"]
     assert report.counts == {
         Status.OK: 2, Status.OTHER_ERROR: 4, Status.FILE_NOT_FOUND: 1,
         Status.FILE_CHANGED: 1, Status.FILE_ERROR: 1, Status.KEY_NOT_FOUND: 1,
@@ -254,6 +257,31 @@ def test_a_sound_archive_is_ok(original: Path) -> None:
     report = verify_references(dense, allow=[])
     assert report.ok
     assert (report.node_count, report.leaf_count, report.node_bytes) == (1, 0, 10)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_record_is_followed_once_for_all_codecs_of_links_to_it(
+    original: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    leaf = leaves_in(original)[0]
+    multihash = CID(leaf.cid).multihash
+    odd = [b"\x01" + number.to_bytes(1, "big") + multihash for number in range(1, 0x50)]
+    archive = archive_with([*odd, leaf.cid], [leaf.section()])
+    if not is_there:
+        original.unlink()
+    reads: list[FileReference] = []
+    real = Follower.read
+
+    def read(self: Follower, asked: FileReference) -> bytes:
+        reads.append(asked)
+        return real(self, asked)
+
+    monkeypatch.setattr(Follower, "read", read)
+    report = verify_references(archive, allow=[original])
+    status = Status.OK if is_there else Status.FILE_NOT_FOUND
+    assert (dict(report.counts), len(reads)) == ({status: 80}, 2)
+    with FileStore(archive, allow=[original]) as store:
+        assert [each.cid.raw for each in check_references(store)] == [*odd, leaf.cid]
 
 
 def test_a_leaf_counts_once_however_often_it_is_linked(original: Path) -> None:

@@ -138,6 +138,30 @@ def test_what_is_missing_or_damaged_is_an_error() -> None:
     assert caught.value.status == Status.KEY_NOT_FOUND
 
 
+def test_a_leaf_that_links_name_under_several_codecs_is_there_under_each(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"fish")
+    leaf = CID.of_data(b"fish")
+    others = [CID.trusted(b"\x01" + codec + leaf.multihash) for codec in (b"\x70", b"\x71", b"\x80\x80\xc0\x01")]
+    reads: list[int] = []
+    record = encode(FileReference.of_path(path, 0, 4))
+    archive = made([*others, leaf], [(key_cid(leaf), record)])
+    out = io.BytesIO()
+    report = densify(archive, out, allow=[path], on_progress=reads.append)
+    with carv2.open(out.getvalue()) as car:
+        assert {(block.cid, block.data) for block in car} == {(cid, b"fish") for cid in (leaf, *others)}
+    assert (report.block_count, report.reference_count, reads) == (4, 1, [4])
+
+
+def test_a_leaf_of_a_hash_that_nobody_knows_is_not_called_changed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"fish")
+    leaf = CID(b"\x01\x55\x99\x99\x02\x04abcd")
+    with pytest.raises(CorruptReferenceError, match="no hash function") as caught:
+        dense(made([leaf], [(key_cid(leaf), encode(FileReference.of_path(path, 0, 4)))]), path)
+    assert caught.value.status == Status.OTHER_ERROR
+
+
 @pytest.mark.parametrize("variant", ["A", "D"])
 def test_records_that_nothing_links_to_are_left_out(tmp_path: Path, variant: str) -> None:
     path = tmp_path / "file"

@@ -177,6 +177,23 @@ def test_nothing_is_written_over_and_nothing_damaged_goes_in(tmp_path: Path) -> 
     assert not (tmp_path / "o.car").exists()
 
 
+def test_no_file_in_the_original_is_written_over(tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", {"a": bytes(range(250)), "b": bytes(300), "d": {".c": b"not in the archive"}})
+    (tmp_path / "dense.car").write_bytes(packed(tmp_path / "t", profile=SMALL, wrap=False, hidden=False))
+    (tmp_path / "t" / "b").write_bytes(b"other bytes, which stay in full")
+    (tmp_path / "link").symlink_to(tmp_path / "t" / "b")
+    for out in ("t/a", "t/b", "t/d/.c", "link"):
+        before = (tmp_path / out).read_bytes()
+        with pytest.raises(ValueError, match="one of the originals"):
+            refer(tmp_path / "dense.car", tmp_path / "t", tmp_path / out)
+        with (tmp_path / out).open("r+b") as file, pytest.raises(ValueError, match="one of the originals"):
+            refer(tmp_path / "dense.car", tmp_path / "t", file)
+        assert (tmp_path / out).read_bytes() == before
+    inside = tmp_path / "t" / "dense.car"
+    (tmp_path / "dense.car").rename(inside)
+    assert refer(inside, tmp_path / "t", inside).kept_count == 1
+
+
 def test_an_archive_becomes_references_where_it_stands(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(range(250)) * 40)
     before = (tmp_path / "f").stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -192,13 +193,51 @@ def test_the_archive_is_never_written_over_an_original(tmp_path: Path) -> None:
     assert path.read_bytes() == distinct(3000)
 
 
-def test_the_archive_is_not_imported_into_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["path", "symlink", "hard link", "open file", "hidden", "deep"])
+def test_the_archive_is_never_written_over_a_file_in_an_imported_folder(tmp_path: Path, way: str) -> None:
+    write_tree(tmp_path / "t", {"a": distinct(300), "b": distinct(200), ".c": b"fish", "d": {"e": {"f": b"is"}}})
+    name = {"hidden": ".c", "deep": "d/e/f"}.get(way, "b")
+    original = tmp_path / "t" / name
+    before = original.read_bytes()
+    out: Any = original
+    with contextlib.ExitStack() as closing:
+        if way == "symlink":
+            out = tmp_path / "link"
+            out.symlink_to(original)
+        elif way == "hard link":
+            out = tmp_path / "other name"
+            out.hardlink_to(original)
+        elif way == "open file":
+            out = closing.enter_context(original.open("r+b"))
+        for paths in (tmp_path / "t", [tmp_path / "t" / "a", tmp_path / "t"]):
+            with pytest.raises(ValueError, match="one of the originals: it is not written over"):
+                import_by_reference(paths, out, wrap=True, hidden=True, profile=SMALL)
+    assert original.read_bytes() == before
+    assert sorted(os.listdir(tmp_path / "t")) == [".c", "a", "b", "d"]
+
+
+def test_files_that_symlinks_lead_to_are_originals_if_they_are_followed(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"t": {"a": distinct(300), "link": "../out"}, "out": b"fish"})
+    followed = dataclasses.replace(SMALL, symlinks="follow")
+    with pytest.raises(ValueError, match="one of the originals"):
+        import_by_reference(tmp_path / "t", tmp_path / "out", profile=followed)
+    assert (tmp_path / "out").read_bytes() == b"fish"
+    assert import_by_reference(tmp_path / "t", tmp_path / "out", profile=SMALL).symlink_count == 1
+
+
+def test_a_new_archive_in_an_imported_folder_is_left_out(tmp_path: Path) -> None:
     write_tree(tmp_path / "t", {"a": distinct(300)})
     out = tmp_path / "t" / "out.car"
-    first = import_by_reference(tmp_path / "t", out, hidden=True)
+    report = import_by_reference(tmp_path / "t", out, hidden=True)
     data = out.read_bytes()
-    assert import_by_reference(tmp_path / "t", out, hidden=True) == first
-    assert (out.read_bytes(), first.file_count) == (data, 1)
+    assert report.file_count == 1
+    with pytest.raises(ValueError, match="one of the originals"):
+        import_by_reference(tmp_path / "t", out)
+    assert out.read_bytes() == data
+    import_by_reference(tmp_path / "t", tmp_path / "t" / ".out.car", profile=SMALL, hidden=False)
+    out.unlink()
+    again = import_by_reference(tmp_path / "t", tmp_path / "t" / ".out.car", hidden=False)
+    assert again.file_count == 1
 
 
 def test_leaves_that_nobody_could_read_are_not_referred_to(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import carv2
 from carv2 import CID
-from carv2.errors import CorruptReferenceError
+from carv2.errors import CorruptReferenceError, LimitError
 from carv2.filestore import FileReference, FileStore, ReferenceWriter, Status, import_by_reference, relocate
 from carv2.filestore.record import decode, encode
 from filestore.writing import SMALL, TREE, sections
@@ -47,7 +47,7 @@ def test_a_moved_folder(tmp_path: Path, variant: str, check: str) -> None:
 
 
 def test_the_longest_of_several_moves_counts(tmp_path: Path) -> None:
-    moves = {"/data": "/mnt", "/data/in/": "/in", "/data/in/x/f": "/file", "/dat": "/wrong", "/data/i": "/wrong"}
+    moves = {"/data": "/mnt", "/data/in/": "/in", "/data/in/x/f": "/file"}
     expected = {
         "data/f": "mnt/f",
         "data/in/f": "in/f",
@@ -153,6 +153,22 @@ def test_an_archive_of_version_one_stays_one(tmp_path: Path) -> None:
     assert moved == expected.getvalue()
 
 
+def test_the_archive_is_never_written_over_a_file_that_a_record_names(tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", {"a": bytes(range(200)), "b": b"fish", "c": bytes(300)})
+    archive = references_to(tmp_path / "t")
+    (tmp_path / "t" / "a").rename(tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "t" / "b")
+    moves = {str(tmp_path / "t" / "a"): str(tmp_path / "a")}
+    for out in ("t/b", "t/c", "a", "link"):
+        before = (tmp_path / out).read_bytes()
+        for check in ("hash", "none"):
+            with pytest.raises(ValueError, match="one of the originals"):
+                relocate(archive, tmp_path / out, moves, check=check)
+        with (tmp_path / out).open("r+b") as file, pytest.raises(ValueError, match="one of the originals"):
+            relocate(archive, file, moves)
+        assert (tmp_path / out).read_bytes() == before
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "t", {"a": bytes(200), "b": bytes(200)})
     archive = references_to(tmp_path / "t" / "a")
@@ -163,3 +179,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
         assert (tmp_path / "t" / out).read_bytes() == bytes(200)
     with pytest.raises(ValueError, match="check 'all'"):
         relocated(archive, moves, check="all")
+
+
+def test_a_path_that_no_file_can_have_stays(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    with ReferenceWriter(sink) as car:
+        car.put_reference(CID.of_data(b"1"), FileReference("old/a\0b", 0, 1))
+        car.put_reference(CID.of_data(b"2"), FileReference("old/c", 0, 1))
+    moved, report = relocated(sink.getvalue(), {"/old": "/new"}, check="none")
+    assert [decode(data).path for _, data in sections(moved)] == ["old/a\0b", "new/c"]
+    assert (report.moved_count, report.paths) == (1, {"/old/c": "/new/c"})
+    with pytest.raises(ValueError, match="NUL"):
+        relocated(sink.getvalue(), {"/old": "/n\0w"}, check="none")
+    with pytest.raises(LimitError, match="path in a record of 4099 bytes, limit 4096"):
+        relocated(sink.getvalue(), {"/old": "/" + "x/" * 2049}, check="none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from carv2 import CID
 from carv2._originals import Originals
-from carv2.errors import CarError, ClosedError
+from carv2._source import BytesSource, FileSource
+from carv2.errors import CarError, ClosedError, CorruptReferenceError
 from carv2.filestore import FileReference, FileStore, ReferenceStatus, Status, check_references
 from filestore.reading import Leaf, archive_of, leaves_in, record_for, record_of
 from helpers import archives
@@ -166,7 +168,7 @@ def test_devices_are_not_opened(device: str, monkeypatch: pytest.MonkeyPatch) ->
     [
         (b"a\0b", "a path with a NUL byte in it"),
         (b"x" * 4096, "a path of "),
-        (b"a/" * 100_000, "a path of "),
+        (b"a/" * 2048, "a path of "),
         (b"x" * 300, "File name too long"),
     ],
 )
@@ -174,6 +176,55 @@ def test_paths_that_cannot_be_are_errors(allowed: Path, path: bytes, detail: str
     status = status_of(record_of(path, 0, len(SECRET)), allowed, root=allowed)
     assert status.status is Status.FILE_ERROR
     assert status.detail.startswith(detail)
+
+
+def test_a_path_longer_than_any_is_no_record(allowed: Path) -> None:
+    leaf = SECRET_LEAF
+    for path, text in (
+        (b"a/" * 2049, "a path of 4098 bytes, limit 4096"),
+        (b"a/" * 100_000, " bytes, limit 8192"),
+    ):
+        archive = record_for(leaf, record_of(path, 0, 12))
+        with FileStore(archive, allow=[allowed]) as store:
+            status = store.status_of(leaf)
+            assert (status.status, text in status.detail) == (Status.OTHER_ERROR, True)
+            with pytest.raises(CorruptReferenceError, match=text) as caught:
+                _ = store[leaf]
+            start = archive.index(record_of(path, 0, 12))
+            assert caught.value.position == start + ("path" in text)
+            assert [each.status for each in check_references(store)] == [Status.OTHER_ERROR]
+    long = record_of(b"http://127.0.0.1:1/" + b"x" * 8000, 0, 12)
+    assert status_of(long, allowed).detail.startswith("not allowed: it is of none of the servers")
+
+
+class NotingSource(BytesSource):
+    """Notes how much is read."""
+
+    count = 0
+
+    def read_at(self, position: int, size: int) -> bytes:
+        data = super().read_at(position, size)
+        self.count += len(data)
+        return data
+
+
+def test_what_is_too_large_for_a_record_is_not_read(allowed: Path) -> None:
+    source = NotingSource(record_for(SECRET_LEAF, record_of(b"a" * 3_000_000, 0, 12)))
+    with FileStore(source, allow=[allowed]) as store:
+        before = source.count
+        for _ in range(10):
+            assert store.status_of(SECRET_LEAF).status is Status.OTHER_ERROR
+        assert source.count - before < 3_000_000
+
+
+def test_long_paths_are_cut_in_messages(allowed: Path) -> None:
+    archive = record_for(SECRET_LEAF, record_of(b"first/" + b"x" * 4000 + b"/last", 0, 12))
+    with FileStore(archive, allow=[allowed]) as store, pytest.raises(CorruptReferenceError) as caught:
+        _ = store[SECRET_LEAF]
+    text = str(caught.value)
+    assert len(text) < 500
+    assert "first/x" in text
+    assert "/last" in text
 
 
 @pytest.mark.parametrize("path", [b"", b"/", b"..", b"../..", b"./."])
@@ -412,3 +463,27 @@ def test_the_text_of_a_refusal_names_no_more_than_the_record(tmp_path: Path, all
     assert str(caught.value).startswith(f"{CID(SECRET_LEAF)} is {reference}: {NOT_ALLOWED} (at byte ")
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_originals_that_are_only_kept_open_make_room_for_others(allowed: Path) -> None:
+    """A process may have fewer descriptors left than the originals that are kept open."""
+    paths = [allowed / str(number) for number in range(20)]
+    for path in paths:
+        path.write_bytes(SECRET)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    originals = Originals([allowed])
+    in_use = originals.open(str(paths[0]))
+    free = os.dup(in_use.fileno())
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 8, before[1]))
+    try:
+        for path in paths * 2:
+            assert originals.open(str(path)).read_at(0, 6) == SECRET[:6]
+        assert in_use.read_at(0, 6) == SECRET[:6]
+        held: list[FileSource] = []
+        with pytest.raises(OSError, match="Too many open files"):
+            held.extend(originals.open(str(path)) for path in paths)
+        assert len(held) in range(1, 9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    originals.close()

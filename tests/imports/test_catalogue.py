@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carv2._sqlite import told_as_oserror
 from carv2.cid import CID
 from carv2.errors import ClosedError, FormatError, ImportNotFoundError, StateError
 from carv2.imports import catalogue as catalogue_module
@@ -40,6 +41,25 @@ def damage(path: Path, statement: str) -> None:
     with sqlite3.connect(path) as database:
         database.execute(statement)
     database.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_damaged_schema_whose_names_are_no_text_is_an_oserror(path: Path, read_only: bool) -> None:
+    Catalogue(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA writable_schema=ON")
+        database.execute("UPDATE sqlite_master SET name = CAST(x'ff' AS TEXT), sql = 'what is that'")
+    database.close()
+    with pytest.raises(OSError, match=r"catalogue\.sqlite: .*malformed.*: move it away"):
+        Catalogue(path, read_only=read_only)
+
+
+def test_whatever_a_damaged_database_makes_sqlite_raise_is_an_oserror(path: Path) -> None:
+    for error in (sqlite3.DatabaseError("?"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "?"), OverflowError("?")):
+        with pytest.raises(OSError, match=r"catalogue\.sqlite: "), told_as_oserror(path):
+            raise error
+    with pytest.raises(MemoryError), told_as_oserror(path):
+        raise MemoryError
 
 
 def test_a_number_is_the_time(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +259,8 @@ try:
     ImportsManager(sys.argv[1])
 except OSError as error:
     print(type(error).__name__, error)
+with ImportsManager(sys.argv[1], read_only=True) as imports:
+    print([entry.labels for entry in imports.list()])
 """
 
 
@@ -254,11 +276,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(is_there: bool) -> None:
         root = Path(folder) / "imports"
         if is_there:
             root.mkdir()
-            Catalogue(root / "catalogue.sqlite").close()
+            catalogue = Catalogue(root / "catalogue.sqlite")
+            catalogue.add({"filename": "fish"})
+            catalogue.close()
             root.chmod(0o555)
         script = NOBODY.format(path=[entry for entry in sys.path if entry])
         words = [sys.executable, "-c", script, str(root), str(Path(folder) / "other")]
         ran = subprocess.run(words, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.startswith("PermissionError")
-        assert str(root) in ran.stdout
+        told, read = ran.stdout.splitlines()
+        assert str(root) in told
+        assert read == ("[{'filename': 'fish'}]" if is_there else "[]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -361,9 +362,17 @@ def test_references_in_the_users_archive_are_not_followed(
     imports: ImportsManager, original: Path, tmp_path: Path
 ) -> None:
     import_by_reference(original, tmp_path / "mine.car")
-    added = imports.add_car(tmp_path / "mine.car")
+    with pytest.raises(StateError, match="import the original itself"):
+        imports.add_car(tmp_path / "mine.car")
+    assert imports.list() == []
+    id_ = imports.create()  # as a record of somebody else's may have it
+    root = import_by_reference(original, tmp_path / "mine.car").root
+    for key, value in {"root": str(root), "car_path": str(tmp_path / "mine.car"), "car_owner": "user"}.items():
+        imports.add_label(id_, key, value)
     with pytest.raises(BlockNotFoundError):
-        content(imports, added.id)
+        content(imports, id_)
+    (problem,) = imports.check().problems
+    assert "ref-CAR" in problem.reason
 
 
 def test_an_archive_of_ours_leads_to_its_original_alone(
@@ -508,14 +517,33 @@ def test_records_go_from_one_catalogue_to_another(imports: ImportsManager, origi
     text = "".join(f"{line}\n" for line in imports.export_records())
     (tmp_path / "records").write_text(text)
     with ImportsManager(tmp_path / "other") as others, (tmp_path / "records").open("rb") as file:
-        assert others.load_records(file) == 2
+        assert others.load_records(file, trust=True) == (2, 0)
         file.seek(0)
-        assert others.load_records(file) == 0
+        assert others.load_records(file, trust=True) == (0, 2)
         assert others.list() == added
         assert content(others, added[0].id) == BIG
         assert others.create() > added[1].id
         others.remove(added[0].id)
     assert Path(str(added[0].car_path)).exists()  # it is the first manager's
+
+
+def test_records_of_strangers_lead_nowhere_and_own_nothing(imports: ImportsManager, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"nobody allowed this " * 100)
+    report = import_by_reference(tmp_path / "secret", tmp_path / "evil.car")
+    foreign = Path(imports.folder) / "77.car"
+    foreign.write_bytes(b"somebody else's")
+    labels = {"source": "import", "root": str(report.root), "filename": "/", "car_owner": "importmgr"}
+    lines = [
+        json.dumps({"id": "9", "Labels": {**labels, "car_path": str(tmp_path / "evil.car")}}),
+        json.dumps({"id": "77", "Labels": {**labels, "car_path": str(foreign)}}),
+    ]
+    assert imports.load_records(lines) == (2, 0)
+    assert imports.load_records(lines) == (0, 2)
+    with imports.open(9) as store, pytest.raises(BlockNotFoundError):
+        _ = store[report.root]
+    assert imports.check(originals=True).broken == 2
+    imports.remove(77)
+    assert foreign.read_bytes() == b"somebody else's"
 
 
 def test_records_are_taken_in_all_or_none(imports: ImportsManager, tmp_path: Path) -> None:

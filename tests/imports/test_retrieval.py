@@ -28,7 +28,7 @@ from carv2.errors import (
     StateError,
     TruncatedError,
 )
-from carv2.imports import Retrievals, retrieval
+from carv2.imports import Retrievals, _retrieval_store, retrieval
 from carv2.units import Limits
 from helpers import archives
 from helpers.unixfs import Dag
@@ -45,7 +45,7 @@ COUNT = len(DAG.blocks)
 def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is durable when is for the tests of ReadWriteBlockstore to say; these open thousands of files."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(retrieval, "_MEMORY", 1 << 16)
+    monkeypatch.setattr(_retrieval_store, "_MEMORY", 1 << 16)
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_a_stream_of_either_version_in_any_order_and_pieces(
         received = it.receive(pieces(stream(ORDERS[order], version=version), size))
         assert (received.block_count, received.new_count, received.known_count) == (COUNT, COUNT, 0)
         assert received.new_bytes == sum(len(cid) + len(data) for cid, data in CHILDREN_FIRST)
+        assert retrievals.check("x").complete  # the end of a stream is a checkpoint
         assert it.finish().complete
     with retrievals.open("x") as store:
         assert {bytes(cid): store[cid] for cid in store} == DAG.blocks
@@ -356,10 +357,11 @@ def test_blocks_are_checked_as_they_come_and_as_they_go(retrievals: Retrievals) 
             file.write(b"?")
         with pytest.raises(IntegrityError):
             it[cid]
-        with pytest.raises(IntegrityError):
-            it.check()
-        with pytest.raises(IntegrityError):
-            it.finish(partial=True)
+        found = it.check()
+        assert (found.damaged_count, found.missing[0].cid) == (1, ROOT)
+        with pytest.raises(BlockNotFoundError):  # the file was made anew without it
+            it[cid]
+        assert it.finish(partial=True).missing_count == 1
 
 
 def test_one_block_under_two_codecs_is_two_blocks_as_with_lotus(retrievals: Retrievals) -> None:
@@ -418,6 +420,21 @@ def test_only_what_is_linked_is_kept_if_parents_come_first(retrievals: Retrieval
         assert (received.new_count, received.known_count, received.left_out_count) == (COUNT - 2, 1, 1)
         found = it.finish()
         assert (found.complete, found.unreachable_count) == (True, 0)
+
+
+def test_no_more_links_are_remembered_than_granted(retrievals: Retrievals) -> None:
+    links = {CID.trusted(cid).to_v1() for cid in DAG.blocks}
+    with retrievals.start(ROOT, id="x", only_linked=True, max_links=len(links) - 1) as it:
+        with pytest.raises(BudgetError, match=f"more than {len(links) - 1} links; max_links grants more"):
+            it.receive([stream(PARENTS_FIRST)])
+        assert 0 < it.received.new_count < COUNT
+    with retrievals.start(ROOT, id="x", only_linked=True, max_links=len(links)) as it:
+        it.receive([stream(PARENTS_FIRST)])
+        assert it.finish().complete
+    with pytest.raises(BudgetError, match="more than 2 links"):
+        retrievals.start(ROOT, id="x", only_linked=True, max_links=2)
+    with retrievals.start(ROOT, id="x", max_links=2) as it:
+        assert it.finish().complete
 
 
 def test_children_that_come_before_their_parents_are_left_out(retrievals: Retrievals) -> None:
@@ -512,3 +529,151 @@ def test_a_file_that_was_tampered_with_raises_nothing_else(tmp_path: Path) -> No
         except CarError:
             continue
         assert retrievals.check("x").complete
+
+
+# -- damage -------------------------------------------------------------------------------------------------------
+
+
+def _with_damage(retrievals: Retrievals, at: int, *, finished: bool) -> tuple[bytes, bytes]:
+    """Store all, and change a byte in the data of block ``at``, which is returned."""
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many(PARENTS_FIRST)
+        if finished:
+            it.finish()
+    cid, data = PARENTS_FIRST[at]
+    whole = Path(it.path).read_bytes()
+    place = whole.index(cid + data) + len(cid)
+    Path(it.path).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    return cid, data
+
+
+WITH_DATA = [at for at, (_, data) in enumerate(PARENTS_FIRST) if data]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("at", WITH_DATA)
+def test_a_damaged_block_is_told_and_taken_again(retrievals: Retrievals, at: int, finished: bool) -> None:
+    cid, _ = _with_damage(retrievals, at, finished=finished)
+    found = retrievals.check("x")
+    assert not found.complete
+    assert [problem.cid for problem in found.damaged] == [CID.of(cid)]
+    assert found.damaged_count == found.missing_count == 1
+    with retrievals.start(ROOT, id="x") as it:
+        assert it.receive([stream(PARENTS_FIRST)]).new_count == 1
+        assert it.repaired
+        assert it.finish().complete
+    again = retrievals.check("x")
+    assert (again.complete, again.damaged_count, again.block_count) == (True, 0, COUNT)
+    assert carv2.verify(it.path).ok
+    assert os.listdir(retrievals.folder) == ["x.car"]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_damage_that_finishing_finds_leaves_a_block_to_be_taken(retrievals: Retrievals, finished: bool) -> None:
+    cid, data = _with_damage(retrievals, WITH_DATA[-1], finished=finished)
+    with retrievals.start(ROOT, id="x") as it:
+        with pytest.raises(IncompleteError) as caught:
+            it.finish()
+        assert [missing.cid for missing in caught.value.completeness.missing] == [CID.of(cid)]
+        assert (it.repaired, len(it), it.resumed_count) == (True, COUNT - 1, COUNT)
+    assert [record.state for record in retrievals.list()] == ["partial"]
+    assert retrievals.check("x").damaged_count == 0
+    with retrievals.start(ROOT, id="x", max_blocks=COUNT) as it:
+        assert it.put(cid, data)
+        assert not it.repaired
+        assert it.finish().complete
+
+
+def test_what_was_damaged_makes_room_for_itself(retrievals: Retrievals) -> None:
+    cid, data = _with_damage(retrievals, WITH_DATA[-1], finished=False)
+    with retrievals.start(ROOT, id="x", max_blocks=COUNT) as it:
+        with pytest.raises(IncompleteError):
+            it.finish()
+        assert it.put(cid, data)
+        with pytest.raises(BudgetError):
+            it.put(*STRAYS[0])
+        assert it.finish().complete
+
+
+def test_a_damaged_stray_goes_before_the_archive_is_finished(retrievals: Retrievals) -> None:
+    cid, data = STRAYS[0]
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many([*PARENTS_FIRST, *STRAYS])
+    whole = Path(it.path).read_bytes()
+    Path(it.path).write_bytes(whole.replace(cid + data, cid + data[::-1]))
+    assert (retrievals.check("x").complete, retrievals.check("x").damaged_count) == (True, 1)
+    with retrievals.start(ROOT, id="x") as it:
+        it.finish()
+    assert carv2.verify(it.path).ok
+    assert retrievals.check("x").unreachable_count == 1
+
+
+@pytest.mark.parametrize("root", [ROOT, None])
+def test_sections_that_make_no_sense_are_left_out_at_the_start(retrievals: Retrievals, root: CID | None) -> None:
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many(PARENTS_FIRST)
+    whole = Path(it.path).read_bytes()
+    cid, data = PARENTS_FIRST[2]
+    at = whole.index(cid + data)
+    Path(it.path).write_bytes(whole[: at - 1] + b"\xff\xff" + whole[at + 1 :])  # its length, and its CID
+    with retrievals.start(root, id="x") as it:
+        assert (it.repaired, it.resumed_count) == (True, COUNT - 1)
+        it.receive([stream(PARENTS_FIRST)])
+        assert it.finish().complete
+    assert carv2.verify(it.path).ok
+
+
+def test_a_file_that_lost_its_end_is_gone_on_with(retrievals: Retrievals) -> None:
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many(PARENTS_FIRST)
+    os.truncate(it.path, os.path.getsize(it.path) - 1)
+    with retrievals.start(ROOT, id="x") as it:
+        assert (it.repaired, len(it)) == (True, COUNT - 1)
+        it.put(*PARENTS_FIRST[-1])
+        assert it.finish().complete
+
+
+def test_what_says_no_root_is_left_as_it_is(retrievals: Retrievals) -> None:
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many(PARENTS_FIRST)
+    damaged = bytearray(Path(it.path).read_bytes())
+    damaged[52:60] = b"\xff" * 8
+    Path(it.path).write_bytes(damaged)
+    with pytest.raises(FormatError):
+        retrievals.start(ROOT, id="x")
+    assert Path(it.path).read_bytes() == damaged
+    assert os.listdir(retrievals.folder) == ["x.car"]
+
+
+def test_a_repair_that_finds_no_room_leaves_the_file(
+    retrievals: Retrievals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_damage(retrievals, WITH_DATA[0], finished=False)
+    before = Path(retrievals.info("x").path).read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_retrieval_store, "replace", full)
+    with pytest.raises(OSError, match="No space"), retrievals.start(ROOT, id="x") as it:
+        it.receive([stream(PARENTS_FIRST)])
+    assert Path(it.path).read_bytes() == before
+    assert os.listdir(retrievals.folder) == ["x.car"]
+
+
+def test_an_id_in_use_names_the_file_and_both_roots(retrievals: Retrievals) -> None:
+    with retrievals.start(ROOT, id="x") as it:
+        it.put_many(PARENTS_FIRST)
+    other = CID.of(STRAYS[0][0])
+    with pytest.raises(ResumeError, match="another id, or remove x") as caught:
+        retrievals.start(other, id="x")
+    for part in (it.path, ROOT.short(), other.short()):
+        assert part in str(caught.value)
+
+
+def test_nothing_is_left_of_what_is_discarded(retrievals: Retrievals) -> None:
+    with retrievals.start(ROOT, id="x") as it:
+        assert it.created
+        it.put(*PARENTS_FIRST[0])
+        it.discard()
+    assert os.listdir(retrievals.folder) == []

@@ -24,7 +24,9 @@ from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
     BudgetError,
+    FormatError,
     PathNotFoundError,
+    RetrievalNotFoundError,
     UnixFSError,
 )
 from carv2.imports import Retrievals
@@ -189,7 +191,7 @@ def test_what_is_not_there(retrievals: Retrievals) -> None:
         lambda: retrievals.remove("x"),
     ]
     for call in calls:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(RetrievalNotFoundError, match="there is no retrieval x"):
             call()
     with pytest.raises(ValueError, match="a root or an id"):
         retrievals.start(None)
@@ -320,7 +322,7 @@ def test_as_tar(retrievals: Retrievals, tmp_path: Path) -> None:
         ("", ["big", "docs", "docs/again", "docs/readme", "empty"]),
         ("docs/readme", ["readme"]),
     ):
-        retrievals.export("x", tmp_path / "out.tar", form="tar", path=path)
+        retrievals.export("x", tmp_path / "out.tar", form="tar", path=path, existing="replace")
         with tarfile.open(tmp_path / "out.tar") as tar:
             assert sorted(tar.getnames()) == expected
 
@@ -332,12 +334,30 @@ def test_as_an_archive_without_strays(retrievals: Retrievals, tmp_path: Path, ve
     with carv2.open(tmp_path / "out.car") as car:
         assert (car.version, car.roots) == (version, (ROOT,))
         assert {bytes(cid): data for cid, data in car} == DAG.blocks
-    retrievals.export("x", tmp_path / "out.car", form="car", version=version, selector='{".":{}}')
+    again: Any = {"form": "car", "version": version, "existing": "replace"}
+    retrievals.export("x", tmp_path / "out.car", selector='{".":{}}', **again)
     with carv2.open(tmp_path / "out.car") as car:
         assert [block.cid for block in car] == [ROOT]
-    retrievals.export("x", tmp_path / "out.car", form="car", version=version, path="docs/readme")
+    retrievals.export("x", tmp_path / "out.car", path="docs/readme", **again)
     with carv2.open(tmp_path / "out.car") as car:
         assert [block.data for block in car] == [b"read me"]
+
+
+@pytest.mark.parametrize("form", ["car", "tar"])
+def test_an_archive_that_is_there_is_not_replaced_unasked(
+    retrievals: Retrievals, tmp_path: Path, form: Form
+) -> None:
+    retrieved(retrievals)
+    out = tmp_path / "out"
+    out.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="out"):
+        retrievals.export("x", out, form=form)
+    with pytest.raises(ValueError, match="keep"):
+        retrievals.export("x", out, form=form, existing="keep")
+    assert out.read_bytes() == b"mine"
+    retrievals.export("x", out, form=form, existing="replace")
+    assert out.read_bytes() != b"mine"
+    retrievals.export("x", os.devnull, form=form, version=1 if form == "car" else 2)
 
 
 def test_what_is_missing_is_an_error_or_passed_over(retrievals: Retrievals, tmp_path: Path) -> None:
@@ -388,3 +408,24 @@ def test_what_is_no_file_goes_into_an_archive_only(retrievals: Retrievals, tmp_p
         retrievals.export("x", tmp_path / "out", form="zip")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="are for archives"):
         retrievals.export("x", tmp_path / "out", selector="{}")
+
+
+def test_a_hole_behind_a_pragma_is_no_retrieval_and_is_not_gone_through(
+    retrievals: Retrievals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrievals.start(ROOT, id="x").close()
+    path = Path(retrievals.folder, "x.car")
+    with path.open("r+b") as file:
+        file.truncate(11)
+        file.truncate(1 << 30)
+    read, real = [0], os.pread
+
+    def pread(descriptor: int, size: int, position: int) -> bytes:
+        read[0] += size
+        return real(descriptor, size, position)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(FormatError, match="nothing but zeros"):
+        retrievals.start(ROOT, id="x")
+    assert 0 < read[0] < 100 << 20
+    assert path.stat().st_size == 1 << 30

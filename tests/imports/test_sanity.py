@@ -374,6 +374,9 @@ class Meanwhile:
     def is_under_way(self, entry: Import) -> bool:
         return False
 
+    def strays(self) -> list[str]:
+        return []
+
 
 def test_an_import_that_is_removed_meanwhile_is_not_broken(imports: ImportsManager, original: Path) -> None:
     added = imports.import_file(original)

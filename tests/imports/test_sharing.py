@@ -76,7 +76,9 @@ def test_an_import_that_is_killed_is_found_and_can_be_removed(tmp_path: Path, en
         assert report is not None
         assert (report.total, report.broken, report.under_way) == (1, 1, 0)
         assert report.problems[0].message == "import has missing/broken carv2; please reimport"
-        assert (entry.source, entry.root) == ("unknown", None)
+        assert (entry.source, entry.root) == ("import", None)
+        assert entry.filename == str(endless)
+        assert report.problems[0].repair == f"carv2 imports remove {entry.id}"
         assert left_in(folder) == {f"{entry.id}.car"}
         imports.remove(entry.id)
         assert left_in(folder) == set()

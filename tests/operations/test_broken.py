@@ -55,7 +55,7 @@ def subclasses(kind: type[errors.CarError]) -> set[str]:
     return {kind.__name__}.union(*map(subclasses, kind.__subclasses__()))
 
 
-OF_BLOCKS_AND_STREAMS = subclasses(errors.CodecError) | {"UnexpectedBlockError"}
+OF_BLOCKS_AND_STREAMS = subclasses(errors.CodecError) | {"UnexpectedBlockError", "CorruptReferenceError"}
 """What looking into a block, or a gateway's answer, raises: an archive as such cannot."""
 
 

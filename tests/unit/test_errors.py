@@ -83,6 +83,7 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     ),
     (errors.WaitTimeoutError("baga", seconds=0.5), "baga: not done within 0.5 s"),
     (errors.ImportNotFoundError(7), "there is no import 7"),
+    (errors.RetrievalNotFoundError("sea"), "there is no retrieval sea"),
     (errors.StateError("wrong time"), "wrong time"),
     (
         errors.IncompleteError("1 block is missing", root=FISH_CID, completeness=check_complete({}, FISH_CID)),
@@ -137,6 +138,7 @@ def test_every_public_error_is_in_the_gallery() -> None:
         (errors.IndexMismatchError, (errors.IntegrityError,)),
         (errors.BlockNotFoundError, (errors.CarError, KeyError)),
         (errors.ImportNotFoundError, (errors.CarError, KeyError)),
+        (errors.RetrievalNotFoundError, (errors.CarError, KeyError)),
         (errors.StateError, (errors.CarError, RuntimeError)),
         (errors.ClosedError, (errors.StateError,)),
         (errors.NoIndexError, (errors.CarError, LookupError)),

@@ -21,6 +21,7 @@ from carv2.cid import CID
 from carv2.errors import FormatError
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.index import parse as parse_index
+from carv2.index._listed import is_listed
 from carv2.multihash import IDENTITY
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def is_as_wanted(header: CarV2Header | None, settings: Settings, written: Writte
 
 
 _SECRET = os.urandom(16)
+_KEY = -1  # instead of a hash code: identity CIDs that are listed in any case
 
 
 class KeptIndex:
@@ -101,7 +103,7 @@ class KeptIndex:
         cids = [cid for cid, _, _ in batch.entries]
         heads = {cid[:-32] for cid in cids}
         kind = self._kind_of(cids[0]) if len(heads) == 1 else None
-        if kind is not None and kind[1] == 32:
+        if kind is not None and kind[1] == 32 and kind[0] > IDENTITY:
             self._add(kind, [cid[-32:] for cid in cids], starts)
             return
         for cid, start in zip(cids, starts, strict=True):
@@ -113,6 +115,9 @@ class KeptIndex:
         if kind is None:
             parts = CID.trusted(raw).parts
             kind = parts.hash_code, parts.digest_size
+            if parts.hash_code == IDENTITY:
+                is_key = is_listed(IDENTITY, raw[len(raw) - parts.digest_size :], identity=False)
+                return (_KEY, parts.digest_size) if is_key else kind
             if parts.digest_size == 32 and len(self._kinds) < MAX_KINDS:
                 self._kinds[raw[:-32]] = kind
         return kind
@@ -126,7 +131,8 @@ class KeptIndex:
     def is_right(self, *, identity: bool) -> bool:
         """Whether the index lists each section that was added where it is, and nothing more, in order.
 
-        It may leave identity CIDs out, all of them, unless ``identity`` says that it must not.
+        It may leave identity CIDs out, all of them, unless ``identity`` says that it must not. Those that records
+        of references go by it must list.
         """
         listed: _Sums = {}
         for code, bucket in self.index.buckets():
@@ -144,7 +150,7 @@ class KeptIndex:
         expected: _Sums = {}
         for (code, size), (count, total) in self._sums.items():
             if code != IDENTITY or identity:
-                kind = (code if keeps_codes else 0), size
+                kind = (max(code, IDENTITY) if keeps_codes else 0), size
                 before, sum_before = expected.get(kind, (0, 0))
                 expected[kind] = before + count, sum_before + total
         return expected

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from carv2.header import CarV1Header, CarV2Header
     from carv2.units import Limits
 
+_MAX_PADDING = 16 << 20
+"""Zeros between a header that says nothing and the payload; a hole in a file could have any number of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
@@ -175,10 +178,16 @@ class _Examination:
             return 0
         if found is not None:
             return found.data_offset
-        position = len(header.PRAGMA) + header.SIZE
-        while (chunk := self._source.read_at(position, 1 << 16)) and not any(chunk):
-            position += len(chunk)
-        return position + len(chunk) - len(chunk.lstrip(b"\x00"))
+        first = position = len(header.PRAGMA) + header.SIZE
+        while chunk := self._source.read_at(position, 1 << 16):
+            rest = chunk.lstrip(b"\x00")
+            position += len(chunk) - len(rest)
+            if rest:
+                break
+            if position - first > _MAX_PADDING:
+                why = f"nothing but zeros follows the pragma for {_MAX_PADDING} bytes: there is no payload"
+                raise FormatError(why, position=first)
+        return position
 
     def _walk_promised(self, first: int, promised: int, *, check: bool) -> int:
         end = first

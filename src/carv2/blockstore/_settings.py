@@ -9,7 +9,7 @@ from carv2._source import SliceView
 from carv2.blockstore._written import Written
 from carv2.errors import FormatError
 from carv2.header import PRAGMA, SIZE, CarV2Header
-from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED
+from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, MultihashSortedIndex, read_codec
 from carv2.index import parse as parse_index
 
 if TYPE_CHECKING:
@@ -79,8 +79,19 @@ def as_in_the_file(
 
 
 def _codec_at(file: Source, position: int) -> int:
+    """The format of an index, be it cut or damaged behind its first bytes."""
+    view = SliceView(file, position, file.size)
     try:
-        codec = parse_index(SliceView(file, position, file.size)).codec
+        return parse_index(view).codec
     except FormatError:
-        codec = CAR_MULTIHASH_INDEX_SORTED
-    return codec
+        pass
+    try:
+        codec, size = read_codec(view, position=position)
+    except FormatError:
+        return CAR_MULTIHASH_INDEX_SORTED
+    if codec != CAR_INDEX_SORTED:
+        return CAR_MULTIHASH_INDEX_SORTED
+    try:  # a damaged codec in front of what is whole otherwise
+        return MultihashSortedIndex.parse(view, size, position=position).codec
+    except FormatError:
+        return codec

@@ -7,16 +7,19 @@ import contextlib
 import json
 import logging
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carv2.cli import color, repo, streams
+from carv2.errors import ImportNotFoundError
 from carv2.imports import ImportsManager
-from carv2.imports.sanity import FIELDS, LOGGER
+from carv2.imports.sanity import FIELDS, LOGGER, is_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Literal
 
+    from carv2.cid import CID
     from carv2.imports import Import
 
 _LEVELS = {"INFO": "good", "WARN": "error"}
@@ -28,6 +31,7 @@ def opened(
     *,
     check: Literal["archives", "originals"] | None = "archives",
     all_lines: bool = False,
+    read_only: bool = False,
 ) -> Generator[ImportsManager]:
     """The imports of the repo. What their check warns of is shown on standard error, or what it says at all.
 
@@ -38,7 +42,7 @@ def opened(
     LOGGER.addHandler(handler)
     LOGGER.setLevel(handler.level)
     try:
-        with ImportsManager(repo.imports_folder(args), check=check) as manager:
+        with ImportsManager(repo.imports_folder(args), check=check, read_only=read_only) as manager:
             yield manager
     finally:
         LOGGER.removeHandler(handler)
@@ -70,6 +74,38 @@ def number(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 19:
         raise argparse.ArgumentTypeError(f"{text} is no number of an import")
     return int(text)
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """The argument that names an import."""
+    parser.add_argument(
+        "which", metavar="IMPORT", type=_which, help="its number, or its root: then the first that has it"
+    )
+
+
+def _which(text: str) -> int | CID:
+    return number(text) if text.isdecimal() else streams.as_cid(text)
+
+
+def found(imports: ImportsManager, which: int | CID) -> Import:
+    """The import that the argument names.
+
+    Raises:
+        ImportNotFoundError: there is none.
+    """
+    if isinstance(which, int):
+        return told(imports, imports.info(which))
+    entry = imports.find(which)
+    if entry is None:
+        raise ImportNotFoundError(which)
+    return told(imports, entry)
+
+
+def told(imports: ImportsManager, entry: Import) -> Import:
+    """The same import; if it was interrupted, its ``error`` says so."""
+    if not is_interrupted(entry) or imports.is_under_way(entry):
+        return entry
+    return replace(entry, error=f"it was interrupted; `carv2 imports remove {entry.id}` clears it")
 
 
 def plain(entry: Import) -> dict[str, Any]:

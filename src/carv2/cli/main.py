@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,8 +16,12 @@ from carv2.errors import BlockNotFoundError, BudgetError, CarError, CorruptRefer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""As shells have it."""
+
 _FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header", "--repo", "--root", "--config", "--pieces"}
 """Those that may stand between the words of a command's name."""
 
@@ -24,15 +30,27 @@ class UsageError(Exception):
     """The command line makes no sense."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is half done is cleaned up as after Ctrl-C."""
+
+
 def entry() -> NoReturn:
     """Run the command of this process and leave with its code."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # who ignores it, goes on doing so
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main(sys.argv[1:]))
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to disturb the cleaning up
+    raise Terminated
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     if sys.stdout is None or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
         return BAD_ARCHIVE  # nobody is there to be told of anything
+    _show_what_cannot_be_encoded()
     try:
         return _run(argv)
     finally:
@@ -62,15 +80,21 @@ def _run(argv: Sequence[str]) -> int:
         code = _report(error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
             _hint(error)
+        references.hint_at_import(name or "", error)
+        _advise(error)
         return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
         print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
         return USAGE
+    except MemoryError:
+        print(color.paint("carv2: ", "error") + "there is not enough memory for this", file=sys.stderr)
+        return trouble
     except SystemExit:  # argparse's --help
         return OK
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        _advise(error)
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 def _report(error: CarError | OSError, code: int) -> int:
@@ -91,6 +115,20 @@ def _hint(error: CarError | OSError) -> None:
         print(color.printable(remedy), file=sys.stderr)
     if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
         references.hint(getattr(error, "archive", None))
+
+
+def _advise(error: BaseException) -> None:
+    """Say what the command had to add about the error: how to go on."""
+    advice = getattr(error, "advice", "")
+    if advice and not isinstance(error, BrokenPipeError):
+        print(advice, file=sys.stderr)
+
+
+def _show_what_cannot_be_encoded() -> None:
+    """Print what the encoding of a terminal does not have as Python writes it in a text; it is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _settle_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -12,8 +13,7 @@ from carv2.cid import RAW
 from carv2.cli import color, progress, streams
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LARGEST_RECORD = 8 << 10
 """Bytes of a record; larger blocks are none."""
+_REPAIR = "`carv2 recover --apply` makes a lost index anew"
 _NOTHING_ALLOWED = (
     "say which folders or files the references may lead to, with --allow DIR: nothing else is ever read "
     "(what a ref-CAR says about paths is anybody's claim)"
@@ -105,10 +106,30 @@ def store(source: str | BinaryIO, args: argparse.Namespace) -> FileStore:
     """The same, of what was opened already."""
     if getattr(args, "rebuild_index", False) or getattr(args, "no_verify", False):
         raise ValueError("with --ref, neither --rebuild-index nor --no-verify")
+    from carv2.errors import FormatError  # noqa: PLC0415
     from carv2.filestore import FileStore  # noqa: PLC0415  (commands without --ref need none of it)
 
     padded = getattr(args, "null_padding", False)
-    return FileStore(source, null_padding=padded, limits=streams.limits_of(args), **settings_of(args))
+    settings: dict[str, Any] = {
+        "null_padding": padded,
+        "limits": streams.limits_of(args),
+        **settings_of(args),
+    }
+    try:
+        return FileStore(source, **settings)
+    except FormatError as error:
+        found = FileStore(source, salvage=True, **settings)
+        archive = getattr(args, "file", None) or getattr(args, "archive", None) or args.words
+        complain(archive or "-", f"{with_repair(str(error))}; what is there is read")
+        return found
+
+
+def move(text: str) -> tuple[str, str]:
+    """``OLD=NEW``, for argparse."""
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"{text!r} is no OLD=NEW")
+    return old, new
 
 
 def add_quick(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +164,15 @@ def fields_of(found: ReferenceStatus, base: str) -> dict[str, object]:
         "offset": None if reference is None else reference.offset,
         "size": None if reference is None else reference.size,
         "detail": found.detail,
+        "linked": found.is_linked,
     }
+
+
+def with_repair(damage: str) -> str:
+    """What is wrong with an archive, and the command that may help."""
+    if "carv2 recover" in damage or damage.startswith(("section", "payload")):  # what is cut there is lost
+        return damage
+    return f"{damage} ({_REPAIR})"
 
 
 def complain(name: object, text: str) -> None:
@@ -152,26 +181,58 @@ def complain(name: object, text: str) -> None:
     print(color.paint(f"carv2: {color.printable(shown)}: ", "error") + color.printable(text), file=sys.stderr)
 
 
+def hint_at_import(name: str, error: BaseException) -> None:
+    """Say so if a ``ref`` command was given the number of an import where an archive is wanted."""
+    wanted = str(getattr(error, "filename", None) or "")
+    if not name.startswith("ref ") or not isinstance(error, FileNotFoundError) or not wanted.isdecimal():
+        return
+    text = f"of the archive of an import, give its path: `carv2 imports info {wanted}` shows it as car_path"
+    complain(wanted, text)
+
+
 _HINT = "this is a ref-CAR, whose leaves are in other files: `carv2 ref` and the flag --ref are for it"
+_KEPT = 1 << 20  # bytes of a stream, for a hint
 _LOOKED_AT = 256
 """Sections: Lotus writes up to 128 nodes in front of the first record, carv2 none."""
 
 
-def hint(name: object) -> None:
+class Beginning:
+    """Keeps the beginning of a stream, so that a hint can be given of what went through."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks, as they are."""
+        for chunk in chunks:
+            if len(self.data) < _KEPT:
+                self.data += chunk
+            yield chunk
+
+
+def hint(name: object, data: bytes | None = None) -> None:
     """Say on standard error, if the archive ``name`` is a ref-CAR, what reads it; for when something failed.
 
-    Only a few small sections are looked at, whatever the size of the archive.
+    Only a few small sections are looked at, whatever the size of the archive. ``data`` are the beginning of what
+    has no name.
     """
-    if not isinstance(name, str) or not os.path.isfile(name):
-        return
+    if is_ref_car(name if data is None else data):
+        complain(name, _HINT)
+
+
+def is_ref_car(archive: object) -> bool:
+    """Whether the file of this name, or the bytes, are one as far as its beginning tells."""
+    if not isinstance(archive, bytes) and not (isinstance(archive, str) and os.path.isfile(archive)):
+        return False
     from carv2.errors import CarError  # noqa: PLC0415  (the least part of what follows)
 
     with contextlib.suppress(CarError, OSError):
-        if _has_records(name):
-            complain(name, _HINT)
+        return has_records(archive)
+    return False
 
 
-def _has_records(name: str) -> bool:
+def has_records(name: str | bytes) -> bool:
+    """Whether one of the first sections of the archive ``name`` is a record."""
     from carv2.reader import CarReader  # noqa: PLC0415  (what reads archives loads it, and nothing else should)
 
     with CarReader(name) as car:

@@ -6,14 +6,25 @@ is looked up where it should be, and what is found by accident is not taken for 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2._source import open_source
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import CID
-from carv2.errors import BlockNotFoundError, CarError, ChangedError, CodecError, FormatError, IntegrityError
+from carv2.errors import (
+    BlockNotFoundError,
+    CarError,
+    ChangedError,
+    CodecError,
+    CorruptReferenceError,
+    FormatError,
+    IntegrityError,
+)
 from carv2.filestore import record as records
 from carv2.filestore.keys import PREFIX, is_identity_key, key_bytes
+from carv2.filestore.record import LARGEST_RECORD
+from carv2.filestore.status import Status
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS
@@ -30,10 +41,12 @@ if TYPE_CHECKING:
 RAW_SHA2_256 = b"\x01\x55\x12\x20"
 """What the key CIDs of the variants C and D begin with, and those of many honest blocks."""
 
-_PREFIX = PREFIX.encode()
+UNLISTED = "the index does not list the records that are in the archive: `carv2 recover --apply` makes it anew"
 
-_LARGEST_RECORD = 8 << 10
-"""Bytes of a section that may be taken for a record by what is in it: paths of systems end at 4096."""
+_LOOKED_AT = 256
+"""Sections: Lotus writes up to 128 nodes in front of the first record, carv2 none."""
+
+_PREFIX = PREFIX.encode()
 
 
 class Record(NamedTuple):
@@ -60,6 +73,7 @@ class Archive:
         self.damage = ""
         """What is wrong with the archive as a whole, if it was salvaged."""
         self.limits, self._salvage = limits, salvage
+        self._hides_records: bool | None = None
         try:
             self.car = CarReader(opened, limits=limits, null_padding=null_padding)
             self.blocks = self._open(opened, null_padding=null_padding)
@@ -85,7 +99,9 @@ class Archive:
         end, size = self.car.payload_end, self.car.source.size
         try:
             if end <= size and self.car.index is not None:
-                return None
+                if not hides_records(self.car):
+                    return None
+                self.damage = UNLISTED
         except FormatError as error:
             self.damage = str(error)
         builder = IndexBuilder(CAR_MULTIHASH_INDEX_SORTED, identity=True, limits=self.limits)
@@ -108,9 +124,10 @@ class Archive:
         try:
             return self._finder.get(self._index, wanted, whole=True, verify=True)
         except (FormatError, IntegrityError):
-            data = self._unchecked(wanted.raw)
-            if data is not None and looks_like_record(wanted.raw, data):
-                return None
+            with contextlib.suppress(CodecError):
+                data = self._unchecked(wanted.raw)
+                if data is not None and looks_like_record(wanted.raw, data):
+                    return None
             return self.blocks[wanted]  # has the last word
 
     def size_of(self, wanted: CID) -> int | None:
@@ -121,14 +138,18 @@ class Archive:
             return self.blocks.size_of(wanted)
         if found is None:
             return None
-        if found.size <= _LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256):
+        if found.size <= LARGEST_RECORD and wanted.raw.startswith(RAW_SHA2_256):
             data = self._unchecked(wanted.raw)
             if data is not None and looks_like_record(wanted.raw, data):
                 return None
         return found.size
 
     def record(self, wanted: CID) -> Record | None:
-        """The record of the leaf ``wanted``, whatever the variant; None if there is none."""
+        """The record of the leaf ``wanted``, whatever the variant; None if there is none.
+
+        Raises:
+            CodecError: what is there is too large for a record; it is not read.
+        """
         raw = wanted.raw
         multihash = raw[2:] if raw[0] == 1 and raw[1] < 128 else wanted.multihash
         for key_hash in ("sha2-256", "identity"):
@@ -140,21 +161,40 @@ class Archive:
         return None
 
     def _unchecked(self, raw: bytes) -> bytes | None:
-        cid = CID.trusted(raw)
+        """What goes by ``raw``, as far as it may be a record."""
+        cid, finder = CID.trusted(raw), self._finder
+        offset = self._index.usual_offset(raw)
+        data = None if offset is None else finder.usual_block(offset, raw, verify=False)
+        if data is not None:
+            return data
         try:
-            return self._finder.get(self._index, cid, whole=True, verify=False)
+            found = finder.find(self._index, cid, whole=True)
+            if found is None or found.size <= LARGEST_RECORD:
+                return None if found is None else finder.data_of(found, verify=False)
         except (FormatError, IntegrityError):
             self.blocks.size_of(cid)  # says so if somebody else changed the archive
             raise
+        raise CodecError(
+            f"record: {found.size} bytes, limit {LARGEST_RECORD}", position=found.data_position, cid=cid
+        )
 
     def not_found(self, wanted: CID) -> CarError:
-        """The error for a block that is not there; of an archive that was changed behind our back, another one."""
+        """The error for a block that is not there; of an archive that was changed behind our back, another one.
+
+        So it is where nobody can tell, as the index does not list the archive's records.
+        """
         try:
             self.blocks.size_of(wanted)
         except ChangedError as error:
             return error
         except CarError:
             pass
+        if self._hides_records is None:
+            self._hides_records = not self._salvage and hides_records(self.car)
+        if self._hides_records:
+            why = f"{wanted.short()}: {UNLISTED}"
+            status = Status.OTHER_ERROR
+            return CorruptReferenceError(why, cid=wanted, position=0, status=status, reference=None)
         return BlockNotFoundError(wanted)
 
     def position_of(self, raw: bytes) -> int:
@@ -175,6 +215,10 @@ class Archive:
             if not self._salvage:
                 raise
             self.damage = self.damage or str(error)
+
+    def unchecked(self, key: bytes) -> bytes:
+        """The data of the section that goes by ``key``; none if there is none."""
+        return self._unchecked(key) or b""
 
     def close(self) -> None:
         """Close what was opened here; may be called twice."""
@@ -204,14 +248,32 @@ def _reference_in(data: bytes) -> FileReference | None:
     return found if found.path else None
 
 
-def record_sections(car: CarReader) -> Iterator[bytes]:
-    """The CIDs of all sections that are records, in file order."""
+def hides_records(car: CarReader) -> bool:
+    """Whether the index of an archive leaves out the records that are in it, as far as its first one tells.
+
+    Programs that take identity CIDs for blocks that hold themselves leave them out, and so their keys.
+    """
+    try:
+        index = car.index
+        if index is None:
+            return False
+        key = next(record_sections(car, within=_LOOKED_AT), None)
+        return key is not None and car.finder.find(index, CID.trusted(key), whole=True) is None
+    except (FormatError, IntegrityError):
+        return False
+
+
+def record_sections(car: CarReader, *, within: int | None = None) -> Iterator[bytes]:
+    """The CIDs of all sections that are records, in file order; ``within`` so many first sections."""
+    left = within
     for batch in car.batches(bodies=False):
         for cid, start, stop in batch.entries:
-            if stop - start > _LARGEST_RECORD or not (cid.startswith(RAW_SHA2_256) or is_identity_key(cid)):
+            if stop - start > LARGEST_RECORD or not (cid.startswith(RAW_SHA2_256) or is_identity_key(cid)):
                 continue
             if looks_like_record(cid, _data_in(batch, start, stop, car)):
                 yield cid
+        if left is not None and (left := left - len(batch.entries)) <= 0:
+            return
 
 
 def _data_in(batch: Batch, start: int, stop: int, car: CarReader) -> bytes:

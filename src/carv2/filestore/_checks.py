@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from carv2._tree import inode_of
+from carv2._tree import inode_of, name_in
 from carv2.cid import CID
-from carv2.errors import CorruptReferenceError, IntegrityError
+from carv2.errors import CorruptReferenceError, IntegrityError, UnknownHashError
 from carv2.filestore._fault import Fault
 from carv2.filestore.status import Status
 from carv2.section import BlockChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import BinaryIO
 
+    from carv2._tree import Symlinks
     from carv2.filestore._following import Follower
     from carv2.filestore.record import FileReference, PathLike
 
@@ -51,17 +51,48 @@ class LeafReader:
     def _check(self, leaf: bytes, data: bytes, reference: FileReference, position: int) -> None:
         try:
             self._checker.check(leaf, data, position=position)
+        except UnknownHashError as error:
+            raise _error(leaf, reference, Fault(Status.OTHER_ERROR, str(error.args[0])), position) from error
         except IntegrityError as error:
             fault = Fault(Status.FILE_CHANGED, "other bytes are there now: their hash differs")
             raise _error(leaf, reference, fault, position) from error
 
 
-def refuse_original(out: PathLike | BinaryIO, originals: Iterable[PathLike]) -> None:
-    """Raise ValueError if ``out`` is one of these files, which must stay what they are."""
-    inode = inode_of(out)
-    if inode is not None and any(inode_of(path) == inode for path in originals):
-        shown = os.fsdecode(out) if isinstance(out, (str, bytes, os.PathLike)) else "the file to write to"
-        raise ValueError(f"{shown} is one of the originals: it is not written over")
+class Spared:
+    """Originals, which an archive is never written over: by no name of theirs, and through no file that is open.
+
+    Every method raises ValueError if ``out`` is one.
+    """
+
+    def __init__(self, out: PathLike | BinaryIO) -> None:
+        self._out, self._inode, self._last = out, inode_of(out), ""
+
+    def refuse_file(self, path: PathLike) -> None:
+        """``path`` is an original, if it is there."""
+        if self._inode is not None and inode_of(path) == self._inode:
+            raise self._error()
+
+    def refuse_named(self, reference: FileReference, root: PathLike) -> None:
+        """What ``reference`` names is an original."""
+        if self._inode is None or reference.path == self._last:
+            return
+        self._last = reference.path
+        if not reference.is_url:
+            self.refuse_file(reference.full_path(root))
+
+    def refuse_below(self, path: PathLike, *, hidden: bool = True, symlinks: Symlinks = "keep") -> None:
+        """All files that an import of ``path`` would take are originals."""
+        if self._inode is not None and name_in(path, self._inode, hidden=hidden, symlinks=symlinks) is not None:
+            raise self._error()
+
+    def is_file(self, other: object) -> bool:
+        """Whether ``out`` is the file ``other``."""
+        return self._inode is not None and inode_of(other) == self._inode
+
+    def _error(self) -> ValueError:
+        named = isinstance(self._out, (str, bytes, os.PathLike))
+        shown = os.fsdecode(self._out) if named else "the file to write to"  # type: ignore[arg-type]
+        return ValueError(f"{shown} is one of the originals: it is not written over; name another file to write")
 
 
 def _error(cid: bytes, reference: FileReference, fault: Fault, position: int) -> CorruptReferenceError:

@@ -14,7 +14,7 @@ from carv2.filestore.store import FileStore
 from carv2.section import BlockChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from carv2.filestore._walking import Met
     from carv2.filestore.record import FileReference
@@ -33,10 +33,24 @@ class Part(NamedTuple):
     """Binary CID of the leaf that the record is of; None also of a record that nothing links to."""
     reference: FileReference | None = None
     """What the record says; None of a block."""
+    others: Sequence[bytes] = ()
+    """Further CIDs of the leaf: links to the same bytes under another codec."""
 
 
-def leaves_in(car: CarReader) -> dict[bytes, bytes]:
-    """The leaves that are kept by reference, by the CIDs of their records, which do not always say so themselves.
+class Leaves(NamedTuple):
+    """Leaves that are kept by reference, by the CIDs of their records, which do not always say so themselves."""
+
+    first: dict[bytes, bytes]
+    """The CID that a walk met first."""
+    others: dict[bytes, list[bytes]]
+    """The others, of those that have any: same multihash, other codec."""
+
+
+NO_LEAVES = Leaves({}, {})
+
+
+def leaves_in(car: CarReader) -> Leaves:
+    """The leaves that are kept by reference.
 
     Memory: about 250 bytes for each.
 
@@ -45,8 +59,12 @@ def leaves_in(car: CarReader) -> dict[bytes, bytes]:
         BlockNotFoundError: a node is missing, so that not all leaves can be known.
         CodecError, IntegrityError, FormatError: a block or record is damaged.
     """
-    with FileStore(car.source, allow=(), limits=car.limits) as store:
-        return {met.key: met.cid for met in store.met() if _is_leaf(met)}
+    with FileStore(car.source, allow=(), salvage=True, limits=car.limits) as store:  # no index is needed
+        leaves = Leaves({}, {})
+        for met in filter(_is_leaf, store.met()):
+            if leaves.first.setdefault(met.key, met.cid) != met.cid:
+                leaves.others.setdefault(met.key, []).append(met.cid)
+        return leaves
 
 
 def _is_leaf(met: Met) -> bool:
@@ -61,7 +79,7 @@ def _is_leaf(met: Met) -> bool:
     return met.kind == LEAF
 
 
-def parts_of(car: CarReader, leaves: Mapping[bytes, bytes]) -> Iterator[Part]:
+def parts_of(car: CarReader, leaves: Leaves) -> Iterator[Part]:
     """The sections in file order; ``leaves`` are those of :func:`leaves_in`.
 
     Raises:
@@ -73,9 +91,10 @@ def parts_of(car: CarReader, leaves: Mapping[bytes, bytes]) -> Iterator[Part]:
     for batch in car.batches():
         for cid, start, stop in batch.entries:
             data, position = batch.buffer[start:stop], batch.base + start
-            leaf = leaves.get(cid)
+            leaf = leaves.first.get(cid)
             if leaf is not None:
-                yield Part(cid, data, position, leaf, _decode(data, leaf, position))
+                reference = _decode(data, leaf, position)
+                yield Part(cid, data, position, leaf, reference, leaves.others.get(cid, ()))
                 continue
             try:
                 checker.check(cid, data, position=position)

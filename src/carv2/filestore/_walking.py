@@ -72,11 +72,12 @@ def met_on_walk(roots: Iterable[CID], archive: Archive) -> Iterator[Met]:
 
 
 def _leaf(cid: CID, archive: Archive) -> Met:
-    found = archive.record(cid)
-    if found is None:
-        return Met(MISSING, cid.raw)
+    found = None
     try:
+        found = archive.record(cid)
+        if found is None:
+            return Met(MISSING, cid.raw)
         return Met(LEAF, cid.raw, records.decode(found.data), found.key)
     except CodecError as error:
         error.cid = cid
-        return Met(LEAF, cid.raw, key=found.key, error=error)
+        return Met(LEAF, cid.raw, key=b"" if found is None else found.key, error=error)

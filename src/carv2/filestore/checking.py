@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carv2.cid import CID
@@ -24,6 +24,8 @@ __all__ = ["ReferenceStatus", "ReferencesReport", "check_references", "verify_re
 
 MAX_LISTED = 1000
 
+_RAW = b"\x01\x55"
+
 
 def check_references(store: FileStore, *, hashes: bool = True) -> Iterator[ReferenceStatus]:
     """Follow each reference that the roots lead to, in the order of a depth-first walk, each leaf once.
@@ -42,9 +44,30 @@ def check_references(store: FileStore, *, hashes: bool = True) -> Iterator[Refer
     ...     [(str(each.status), each.detail) for each in check_references(store)]
     [('missing', 'neither a block nor a record of it is there')]
     """
+    checker = _Checker(store, hashes=hashes)
     for met in store.met():
         if met.kind != NODE:
-            yield _status_of(met, store, hashes=hashes)
+            yield checker.status_of(met)
+
+
+class _Checker:
+    """Looks where references lead.
+
+    Links may name the same bytes under any number of codecs: a record is followed once for all codecs but raw.
+    """
+
+    def __init__(self, store: FileStore, *, hashes: bool) -> None:
+        self._store, self._hashes = store, hashes
+        self._known: dict[bytes, ReferenceStatus] = {}
+
+    def status_of(self, met: Met) -> ReferenceStatus:
+        """How it fares, be it a leaf, or a node that is damaged or missing."""
+        if met.kind != LEAF or not met.key or met.cid.startswith(_RAW):
+            return _status_of(met, self._store, hashes=self._hashes)
+        known = self._known.get(met.key)
+        if known is None:
+            known = self._known[met.key] = _status_of(met, self._store, hashes=self._hashes)
+        return replace(known, cid=CID.trusted(met.cid))
 
 
 def _status_of(met: Met, store: FileStore, *, hashes: bool) -> ReferenceStatus:
@@ -73,6 +96,8 @@ class ReferencesReport:
     """Bytes that the references name."""
     orphan_count: int
     """Records that nothing links to."""
+    orphan_counts: Mapping[Status, int]
+    """Those by how they fared; in ``counts`` they are not."""
     problems: tuple[ReferenceStatus, ...]
     """The first 1,000 that are not ok."""
     damage: str
@@ -104,7 +129,8 @@ def verify_references(
         allow: what may be read, as for :class:`FileStore`, and so ``allow_urls``.
         root: what paths in records are relative to.
         hashes: as for :func:`check_references`.
-        on_status: called with each status, also those that are ok.
+        on_status: called with each status, also those that are ok; at the end with those of records that nothing
+            links to (any more, of an archive that was cut).
         null_padding: take a zero-length section for the end of the payload.
         limits: upper bounds for what the archive may claim.
 
@@ -127,11 +153,13 @@ def verify_references(
         limits=limits,
     )
     with opened as store:
-        tally = _Tally()
+        tally, checker = _Tally(), _Checker(store, hashes=hashes)
         for met in store.met():
-            tally.add(met, None if met.kind == NODE else _status_of(met, store, hashes=hashes), on_status)
-        orphans = len(set(store.record_keys()) - tally.keys)
-        return tally.report(orphans, store.damage)
+            tally.add(met, None if met.kind == NODE else checker.status_of(met), on_status)
+        for key in dict.fromkeys(store.record_keys()):
+            if key not in tally.keys:
+                tally.add_unlinked(store.status_of_record(key, hashes=hashes), on_status)
+        return tally.report(store.damage)
 
 
 class _Tally:
@@ -141,6 +169,7 @@ class _Tally:
         self.keys: set[bytes] = set()
         self._counts: Counter[Status] = Counter()
         self._problems: list[ReferenceStatus] = []
+        self._unlinked: Counter[Status] = Counter()
         self._references = self._nodes = self._node_bytes = self._size = 0
 
     def add(
@@ -161,14 +190,20 @@ class _Tally:
         if on_status is not None:
             on_status(status)
 
-    def report(self, orphans: int, damage: str) -> ReferencesReport:
+    def add_unlinked(self, status: ReferenceStatus, on_status: Callable[[ReferenceStatus], object] | None) -> None:
+        self._unlinked[status.status] += 1
+        if on_status is not None:
+            on_status(status)
+
+    def report(self, damage: str) -> ReferencesReport:
         return ReferencesReport(
             counts=dict(self._counts),
             leaf_count=self._references,
             node_count=self._nodes,
             node_bytes=self._node_bytes,
             size=self._size,
-            orphan_count=orphans,
+            orphan_count=sum(self._unlinked.values()),
+            orphan_counts=dict(self._unlinked),
             problems=tuple(self._problems),
             damage=damage,
         )

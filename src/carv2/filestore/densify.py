@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carv2._atomic import writing
-from carv2.filestore._checks import LeafReader, refuse_original
+from carv2.filestore._checks import LeafReader, Spared
 from carv2.filestore._following import Follower
 from carv2.filestore._sections import leaves_in, parts_of
 from carv2.reader import CarReader
@@ -15,7 +15,7 @@ from carv2.writer import CarWriter
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
     from carv2._source import SourceLike
@@ -89,7 +89,10 @@ def densify(
     try:
         with CarReader(source, limits=limits) as car:
             leaves = leaves_in(car)
-            refuse_original(out, _originals(car, leaves, root))
+            spared = Spared(out)
+            for part in parts_of(car, leaves):
+                if part.reference is not None:
+                    spared.refuse_named(part.reference, root)
             with (
                 writing(out) as file,
                 CarWriter(file, car.roots, version=version, verify=False, limits=limits) as writer,
@@ -122,8 +125,9 @@ class _Sections:
             self._size += len(data)
             if self._on_progress is not None:
                 self._on_progress(len(data))
-        self._writer.write(cid, data)
-        self._block_count += 1
+        for each in (cid, *part.others):  # read once, however many codecs links to it name
+            self._writer.write(each, data)
+            self._block_count += 1
 
     def report(self, roots: tuple[CID, ...]) -> Densified:
         """What was done."""
@@ -134,13 +138,3 @@ class _Sections:
             size=self._size,
             orphan_count=self._orphan_count,
         )
-
-
-def _originals(car: CarReader, leaves: dict[bytes, bytes], root: PathLike) -> Iterator[str]:
-    """The files that the archive refers to, as often as its records change from one to another."""
-    last = ""
-    for part in parts_of(car, leaves):
-        if part.reference is not None and part.reference.path != last:
-            last = part.reference.path
-            if not part.reference.is_url:
-                yield part.reference.full_path(root)

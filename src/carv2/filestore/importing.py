@@ -10,7 +10,7 @@ from carv2._atomic import writing
 from carv2._tree import inode_of
 from carv2.cid import CID
 from carv2.errors import ChangedError
-from carv2.filestore._checks import refuse_original
+from carv2.filestore._checks import Spared
 from carv2.filestore._writing import ReferenceWriter
 from carv2.filestore.keys import variant_of
 from carv2.filestore.record import FileReference
@@ -67,8 +67,8 @@ def import_by_reference(
 
     Args:
         paths: a file or folder, or several.
-        out: a path, which is replaced whole or not at all; or a binary file that can seek, at its beginning. In
-            a folder that is imported it is left out.
+        out: a path, which is replaced whole or not at all; or a binary file that can seek, at its beginning. It
+            may be new in a folder that is imported, and is left out then; what is imported is never written over.
         profile: the name of a preset, or a profile.
         variant: of the format: ``"D"`` is what Lotus wrote from 1.19 on, ``"A"`` what it wrote up to 1.13.1.
         wrap: make a folder around the paths, in which they have their own names; without, there can be only one.
@@ -94,9 +94,9 @@ def import_by_reference(
     chosen = profile_of(profile)
     variant = variant_of(variant)
     named: Paths = paths if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
-    refuse_original(out, [named] if isinstance(named, (str, bytes, os.PathLike)) else named)
+    _refuse_originals(out, named, chosen, hidden=chosen.hidden if hidden is None else hidden)
     with writing(out) as file:
-        skip = {inode for inode in (inode_of(file), inode_of(out)) if inode is not None}
+        skip = {inode for inode in [inode_of(file)] if inode is not None}  # a new file, which may be in a folder
         if not file.seekable() or file.tell():
             raise ValueError("an archive whose root is known last needs a file that can seek, at its beginning")
         blank = CID.of_data(b"", codec="dag-pb", hash=chosen.hash, version=chosen.cid_version)
@@ -110,6 +110,15 @@ def import_by_reference(
         written = car.node_count + car.reference_count
         report = importer.report(link, block_count=written, duplicate_count=car.repeated_count)
         return _extended(report, reference_count=car.reference_count, archive_size=file.tell())
+
+
+def _refuse_originals(
+    out: str | os.PathLike[str] | BinaryIO, paths: Paths, profile: ImportProfile, *, hidden: bool
+) -> None:
+    spared = Spared(out)
+    for path in [paths] if isinstance(paths, (str, bytes, os.PathLike)) else paths:
+        spared.refuse_file(path)
+        spared.refuse_below(path, hidden=hidden, symlinks=profile.symlinks)
 
 
 class _Referring:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from carv2 import _varint
 from carv2.cid import CID
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +109,24 @@ def is_identity_key(raw: bytes) -> bool:
         return False
     at = len(IDENTITY_MARK)
     return raw.startswith(_PREFIX, at + 1) or raw.startswith(_PREFIX, at + 2)  # the size takes one byte or two
+
+
+def multihash_in(raw: bytes) -> bytes | None:
+    """The leaf's multihash that a key CID of the variants A and B shows; None if there is none in it.
+
+    >>> leaf = CID.of_data(b"fish")
+    >>> multihash_in(key_cid(leaf, "A").raw) == leaf.multihash, multihash_in(key_cid(leaf, "D").raw)
+    (True, None)
+    """
+    if not is_identity_key(raw):
+        return None
+    text = CID.trusted(raw).digest[len(_PREFIX) :]
+    try:
+        multihash = base64.b32decode(text + b"=" * (-len(text) % 8))
+        CID.of_multihash(multihash)
+    except (ValueError, CarError):
+        return None
+    return multihash
 
 
 def _key(multihash: bytes) -> bytes:

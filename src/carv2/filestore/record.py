@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carv2.codec._protobuf import read_varint, varint
-from carv2.errors import CodecError
+from carv2.errors import CodecError, LimitError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     """A path of this system; one of bytes is what is on the disk."""
 
 __all__ = ["FileReference", "decode", "encode"]
+
+LARGEST_RECORD = 8 << 10
+"""Bytes of a record, which is also what bounds a URL in it."""
+
+LONGEST_PATH = 4096
+"""Bytes of a path in a record: those of systems end there."""
+
+_SHOWN = 160  # characters of a path in messages
 
 _PATH, _OFFSET, _SIZE = 1, 2, 3
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
@@ -80,7 +88,12 @@ class FileReference:
         return os.path.join(os.fsdecode(root), *filter(None, inside.split("/")))
 
     def __str__(self) -> str:
-        return f"{self.path!r}, {self.size} bytes at {self.offset}"
+        return f"{shortened(self.path)!r}, {self.size} bytes at {self.offset}"
+
+
+def shortened(path: str) -> str:
+    """A path for a message: of a long one the beginning and the end."""
+    return path if len(path) <= _SHOWN else f"{path[: _SHOWN // 2]}...{path[-_SHOWN // 2 :]}"
 
 
 def encode(reference: FileReference) -> bytes:
@@ -88,11 +101,14 @@ def encode(reference: FileReference) -> bytes:
 
     Raises:
         ValueError: offset or size is negative or above 2**64 - 1, or the path cannot be encoded.
+        LimitError: the path is longer than :func:`decode` takes.
 
     >>> encode(FileReference("data/input.bin", 0, 10)).hex()
     '0a0e646174612f696e7075742e62696e1000180a'
     """
     path = os.fsencode(reference.path)
+    if not _fits(path):
+        raise LimitError("path in a record", found=len(path), allowed=LONGEST_PATH, position=0)
     return b"".join(
         (b"\x0a", varint(len(path)), path, b"\x10", varint(reference.offset), b"\x18", varint(reference.size))
     )
@@ -104,7 +120,7 @@ def decode(data: bytes, *, position: int = 0) -> FileReference:
     ``position`` is added to that of errors: where ``data`` begin in what the caller reads.
 
     Raises:
-        CodecError: it is no such record.
+        CodecError: it is no such record, or larger than 8 KiB, or its path is longer than 4096 bytes.
 
     >>> decode(b"\x18\x0a\x0a\x01x")
     FileReference(path='x', offset=0, size=10)
@@ -118,6 +134,8 @@ def decode(data: bytes, *, position: int = 0) -> FileReference:
 
 def _decode(data: bytes) -> FileReference:
     path, numbers, at, end = b"", [0, 0], 0, len(data)
+    if end > LARGEST_RECORD:
+        raise CodecError(f"record: {end} bytes, limit {LARGEST_RECORD}", position=0)
     while at < end:
         tag, value_at = read_varint(data, at, end, CodecError)
         field, wire = tag >> 3, tag & 7
@@ -126,9 +144,18 @@ def _decode(data: bytes) -> FileReference:
         value, at = _value(data, value_at, wire)
         if field == _PATH:
             path = data[at - value : at]
+            if not _fits(path):
+                raise CodecError(f"record: a path of {value} bytes, limit {LONGEST_PATH}", position=value_at)
         elif field in {_OFFSET, _SIZE}:
             numbers[field - _OFFSET] = value
     return FileReference(os.fsdecode(path), *numbers)
+
+
+def _fits(path: bytes) -> bool:
+    """Whether the path is no longer than any that leads somewhere; a URL may be."""
+    if path.startswith((b"http://", b"https://")):
+        return len(path) <= LARGEST_RECORD - 32  # with room for the numbers
+    return len(path) <= LONGEST_PATH
 
 
 def _value(data: bytes, at: int, wire: int) -> tuple[int, int]:

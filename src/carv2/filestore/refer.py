@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import RAW
-from carv2.filestore._checks import refuse_original
+from carv2.filestore._checks import Spared
 from carv2.filestore._fault import Fault
 from carv2.filestore._following import Follower
 from carv2.filestore._placing import Placer
@@ -18,6 +18,7 @@ from carv2.filestore._writing import ReferenceWriter, can_refer
 from carv2.filestore.importing import absolute
 from carv2.filestore.keys import variant_of
 from carv2.filestore.record import FileReference
+from carv2.filestore.relocate import is_below
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 from carv2.unixfs._node import codec_of
@@ -84,7 +85,7 @@ def refer(
     Raises:
         OSError: there is nothing at ``original``.
         IntegrityError, FormatError: the archive is damaged.
-        ValueError: ``original`` is outside ``root``, or ``out`` is one of the files in it.
+        ValueError: ``original`` is outside ``root``, or ``out`` is a file in it other than ``source``.
 
     >>> import io
     >>> from carv2.unixfs import pack
@@ -96,12 +97,14 @@ def refer(
     """
     chosen, start = variant_of(variant), absolute(os.fsdecode(original))
     os.stat(start)  # raises where there is nothing
-    FileReference.of_path(os.path.join(start, "_"), 0, 0, root)  # raises outside the root
+    base = os.path.abspath(os.fsdecode(root))
+    if not is_below(start, base):
+        raise ValueError(f"{start} is not below {base}, the root of the references")
     follower = Follower([start], root=root, max_size=limits.section)
     try:
         with CarReader(source, limits=limits) as car:
             places = _places_in(car, start)
-            refuse_original(out, {place.path for found in places.values() for place in found})
+            _refuse_originals(out, source, start, places)
             with writing(out) as file:
                 with ReferenceWriter(
                     file, car.roots, variant=chosen, verify=False, repeats=True, limits=limits
@@ -114,6 +117,16 @@ def refer(
                 return sections.report(car.roots, archive_size=file.tell())
     finally:
         follower.close()
+
+
+def _refuse_originals(
+    out: str | os.PathLike[str] | BinaryIO, source: SourceLike, start: str, places: dict[bytes, list[Place]]
+) -> None:
+    spared = Spared(out)
+    for path in {place.path for found in places.values() for place in found}:
+        spared.refuse_file(path)
+    if isinstance(source, bytes) or not spared.is_file(source):  # an archive in the folder may be rewritten
+        spared.refuse_below(start)
 
 
 class _Sections:
@@ -141,7 +154,7 @@ class _Sections:
         found = self._places.get(cid)
         if not found or not can_refer(cid):
             return None
-        place = found.pop(0) if len(found) > 1 else found[0]
+        place = found.pop() if len(found) > 1 else found[0]
         if place.path != self._file:
             self._file = place.path
             self._path = FileReference.of_path(place.path, 0, 0, self._root).path
@@ -176,4 +189,6 @@ def _places_in(car: CarReader, original: str) -> dict[bytes, list[Place]]:
         placer = Placer(store, counts)
         for root in car.roots:
             placer.go_through(root, original)
+    for found in placer.places.values():
+        found.reverse()  # the first one is taken first, from the end
     return placer.places

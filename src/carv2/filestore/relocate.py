@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from carv2._atomic import writing
-from carv2.filestore._checks import LeafReader, refuse_original
+from carv2.filestore._checks import LeafReader, Spared
 from carv2.filestore._following import Follower
-from carv2.filestore._sections import leaves_in, parts_of
+from carv2.filestore._sections import NO_LEAVES, leaves_in, parts_of
 from carv2.filestore.record import FileReference, encode
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
 
     from carv2._source import SourceLike
-    from carv2.filestore._sections import Part
+    from carv2.filestore._sections import Leaves, Part
     from carv2.filestore.record import PathLike
 
     Check: TypeAlias = Literal["hash", "size", "none"]
@@ -74,6 +74,7 @@ def relocate(
         CorruptReferenceError: at a new place is not what should be there; nothing is written then.
         IntegrityError, CodecError, FormatError: the archive is damaged.
         BlockNotFoundError: by ``hash``, a node of the DAG is missing, so that its leaves are not known.
+        FileNotFoundError: no reference leads to one of the old paths, or below it; nothing is written then.
         ValueError: a new path is outside ``root``, or ``out`` is one of the originals.
 
     >>> import io
@@ -90,11 +91,14 @@ def relocate(
     follower = Follower(mover.targets if allow is None else allow, root=root, max_size=limits.section)
     try:
         with CarReader(source, limits=limits) as car:
-            leaves = leaves_in(car) if check == "hash" else {}
+            leaves = leaves_in(car) if check == "hash" else NO_LEAVES
             checker = _Checker(LeafReader(follower), check)
+            before, after = Spared(out), Spared(out)
             for part in parts_of(car, leaves):
+                _refuse_originals(part.reference, mover, before, after, root)
                 checker.look_at(part, mover)
-            refuse_original(out, {*mover.paths, *mover.paths.values()})
+            if mover.unused:
+                raise FileNotFoundError(f"{min(mover.unused)}: no reference leads there; nothing was written")
             _write(car, out, mover, leaves)
     finally:
         follower.close()
@@ -106,9 +110,17 @@ def relocate(
     )
 
 
-def _write(
-    car: CarReader, out: str | os.PathLike[str] | BinaryIO, mover: _Mover, leaves: Mapping[bytes, bytes]
+def _refuse_originals(
+    reference: FileReference | None, mover: _Mover, before: Spared, after: Spared, root: PathLike
 ) -> None:
+    if reference is not None:
+        before.refuse_named(reference, root)
+        moved = mover.moved(reference)
+        if moved is not None:
+            after.refuse_named(moved, root)
+
+
+def _write(car: CarReader, out: str | os.PathLike[str] | BinaryIO, mover: _Mover, leaves: Leaves) -> None:
     header, index = car.header, car.index
     with (
         writing(out) as file,
@@ -132,9 +144,14 @@ class _Mover:
     """Knows the new path of everything that moved."""
 
     def __init__(self, moves: Mapping[str, str], root: PathLike) -> None:
-        self._root = root
+        self._root = os.path.abspath(os.fsdecode(root))
         self._moves: dict[str, str] = {_absolute(old): _absolute(new) for old, new in moves.items()}
+        self.unused = set(self._moves)
+        """Old paths that no reference leads to, or below."""
         self.paths: dict[str, str] = {}
+        if any("\0" in new for new in self._moves.values()):
+            raise ValueError("a new path has a NUL byte in it")
+        self._lengths = sorted(set(map(len, self._moves)), reverse=True)
         self._known: tuple[str, str | None] = ("", None)  # the path in the last record, and what it becomes
 
     @property
@@ -154,14 +171,21 @@ class _Mover:
 
     def _new_path(self, reference: FileReference) -> str | None:
         old = reference.full_path(self._root)
-        above = old
-        while above not in self._moves:
-            if above == (folder := os.path.dirname(above)):
-                return None
-            above = folder
+        self.unused -= {path for path in self.unused if is_below(old, path)}
+        above = self._moved_above(old)
+        if above is None or "\0" in old:  # no file has such a name: none moved
+            return None
         new = os.path.join(self._moves[above], old[len(above) :].lstrip("/")).rstrip("/")
         self.paths[old] = new
         return FileReference.of_path(new, 0, 0, self._root).path
+
+    def _moved_above(self, old: str) -> str | None:
+        """The longest of the old paths that is ``old`` or a folder above it."""
+        for length in self._lengths:
+            above = old[:length]
+            if above in self._moves and (above.endswith("/") or old[length : length + 1] in {"", "/"}):
+                return above
+        return None
 
 
 class _Checker:
@@ -186,6 +210,19 @@ class _Checker:
             self._reader.probe(part.leaf or part.cid, moved, position=part.position)
         else:
             self.unchecked_count += self._check == "hash"
+
+
+def is_below(path: str, above: str) -> bool:
+    """Whether ``above`` is ``path``, or a folder that it is in; both are absolute."""
+    return path == above or path.startswith(above.rstrip("/") + "/")
+
+
+def original_paths(source: SourceLike, *, root: PathLike = "/", limits: Limits = DEFAULT_LIMITS) -> set[str]:
+    """The absolute paths of all files that a ref-CAR refers to."""
+    base = os.path.abspath(os.fsdecode(root))
+    with CarReader(source, limits=limits) as car:
+        named = (part.reference for part in parts_of(car, NO_LEAVES))
+        return {each.full_path(base) for each in named if each is not None and not each.is_url}
 
 
 def _absolute(path: str) -> str:

@@ -56,3 +56,6 @@ class ReferenceStatus:
     status: Status
     detail: str = ""
     """What is wrong, in words; empty if nothing is."""
+    is_linked: bool = True
+    """False of a record that nothing leads to from the roots. Unless its key shows the leaf's hash (variants A and
+    B), ``cid`` is the one that the record goes by, and the bytes of the original cannot be checked."""

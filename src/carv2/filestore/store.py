@@ -23,6 +23,7 @@ from carv2.filestore._fault import Fault
 from carv2.filestore._following import Follower
 from carv2.filestore._merging import read_merged
 from carv2.filestore._walking import LEAF, Met, met_on_walk
+from carv2.filestore.keys import multihash_in
 from carv2.filestore.status import ReferenceStatus, Status
 from carv2.section import Block
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -185,14 +186,36 @@ class FileStore(ReadsOneByOne):
             return ReferenceStatus(wanted, reference, Status.OTHER_ERROR, str(error.args[0]))
         return ReferenceStatus(wanted, reference, Status.OK)
 
-    def _leaf(self, wanted: CID) -> Leaf:
-        found = self._archive.record(wanted)
-        if found is None:
-            raise self._archive.not_found(wanted)
+    def status_of_record(self, key: bytes, *, hashes: bool = True) -> ReferenceStatus:
+        """The same for a record that goes by the binary CID ``key``, whatever links to its leaf.
+
+        Only the keys of the variants A and B show which bytes it means; of others no bytes are read.
+        """
+        self._check_open()
+        multihash = multihash_in(key)
+        cid = CID.trusted(key) if multihash is None else CID.of_multihash(multihash)
+        reference = None
         try:
+            reference = records.decode(self._archive.unchecked(key))
+            if hashes and multihash is not None:
+                self._follower.block(cid, reference)
+            else:
+                self._follower.probe(reference)
+        except Fault as fault:
+            return ReferenceStatus(cid, reference, fault.status, fault.detail, is_linked=False)
+        except CarError as error:
+            return ReferenceStatus(cid, reference, Status.OTHER_ERROR, str(error.args[0]), is_linked=False)
+        return ReferenceStatus(cid, reference, Status.OK, is_linked=False)
+
+    def _leaf(self, wanted: CID) -> Leaf:
+        found = None
+        try:
+            found = self._archive.record(wanted)
+            if found is None:
+                raise self._archive.not_found(wanted)
             return Leaf(records.decode(found.data), found.key)
         except CodecError as error:
-            position = self._archive.position_of(found.key) + error.position
+            position = error.position + (0 if found is None else self._archive.position_of(found.key))
             raise CorruptReferenceError(
                 f"the record of {wanted.short()} is damaged: {error.args[0]}",
                 cid=wanted,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.errors import FormatError, StateError, TruncatedError
+from carv2.filestore._archive import is_ref_car
 from carv2.filestore.store import FileStore
 from carv2.imports.record import OURS
 from carv2.reader import CarReader
@@ -49,6 +50,12 @@ SCAN_LIMIT = 64 << 20
 """Bytes of an archive without an index that are gone through without being asked: a fraction of a second."""
 
 
+REF_CAR = (
+    "it is a ref-CAR, whose leaves are in other files: import the original itself (`carv2 import ORIGINAL`), "
+    "or put its leaves into an archive first (`carv2 ref densify`)"
+)
+
+
 def only_root(path: str, *, limits: Limits = DEFAULT_LIMITS) -> CID:
     """The root of the archive at ``path``, of which it has exactly one.
 
@@ -77,14 +84,16 @@ def examine(
     :data:`SCAN_LIMIT`, only where it is to be ``thorough``: otherwise nothing is opened then.
 
     Raises:
-        StateError: the import was never finished, or its root is another one than the archive's.
+        StateError: the import was never finished, or its root is another one than the archive's; or it is an
+            archive of the user's with references, which nobody follows.
         CarError: the archive is damaged, or does not have its root.
         OSError: it cannot be read.
     """
     path = _file_of(entry)
     with CarReader(path, limits=limits) as car:
         found = _only_root(car)
-        is_long = car.index is None and car.source.size > SCAN_LIMIT
+        is_large = car.source.size > SCAN_LIMIT
+        is_long = is_large and car.index is None
         if car.payload_end > car.source.size:
             raise TruncatedError(
                 "payload",
@@ -96,6 +105,8 @@ def examine(
         raise StateError(entry.error or "the import was not finished: it has no root")
     if found != entry.root:
         raise StateError(f"the root of the archive is {found}")
+    if entry.car_owner != OURS and (thorough or not is_large) and is_ref_car(path, limits=limits):
+        raise StateError(REF_CAR)
     if is_long and not thorough:
         return None
     store = open_archive(entry, limits=limits)

@@ -1,7 +1,8 @@
-"""Out of a retrieval: a file, a folder, a tar file or an archive."""
+"""Out of a retrieval or an import: a file, a folder, a tar file or an archive."""
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +13,10 @@ from carv2.errors import UnixFSError
 from carv2.unixfs import extract, payload_stream, resolve, tar_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO, TypeAlias
 
+    from carv2._folder import Existing
     from carv2.blockstore import ReadOnlyBlockstore
     from carv2.cid import CID
     from carv2.dag import Exported, Selector
@@ -24,6 +26,37 @@ if TYPE_CHECKING:
     Out: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 FORMS = ("unixfs", "car", "tar")
+
+
+def export(
+    store: ReadOnlyBlockstore,
+    out: Out,
+    *,
+    form: Form,
+    path: str,
+    selector: Selector | str | None,
+    version: int,
+    partial: bool,
+    existing: Existing,
+    on_bytes: Callable[[int], object] | None,
+    **options: Any,
+) -> ExtractReport | Exported | None:
+    """What a store with one root holds, as :meth:`carv2.imports.Retrievals.export` says."""
+    if form not in FORMS:
+        raise ValueError(f"form {form!r}, known: {', '.join(map(repr, FORMS))}")
+    if form != "car" and (selector is not None or version != 2):
+        raise ValueError("a selector and a version are for archives: form='car'")
+    if form != "unixfs":
+        check_target(out, existing)
+    (root,) = store.roots
+    if form == "car":
+        how: Any = {"selector": selector, "version": version, "partial": partial}
+        return export_car(store, root, out, path=path, **how, **options)
+    options |= {"path": path, "partial": partial, "on_bytes": on_bytes}
+    if form == "tar":
+        export_tar(store, root, out, **options)
+        return None
+    return export_unixfs(store, root, out, existing=existing, **options)
 
 
 def export_car(
@@ -104,3 +137,13 @@ def _entry_at(store: ReadOnlyBlockstore, root: CID, path: str) -> Entry:
         why = f"{what}, not a file or directory; an archive takes any block"
         raise UnixFSError(why, position=0, cid=entry.cid)
     return entry
+
+
+def check_target(out: Out, existing: Existing) -> None:
+    """FileExistsError where an archive or a tar file would replace a file that is to stay."""
+    if existing == "keep":
+        raise ValueError("existing='keep' is for files and folders: form='unixfs'")
+    if existing not in {"error", "replace"}:
+        raise ValueError(f"existing {existing!r}, known: 'error', 'replace' and 'keep'")
+    if existing == "error" and isinstance(out, (str, os.PathLike)) and os.path.isfile(out):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(out))

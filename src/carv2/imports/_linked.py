@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from carv2.cid import CID
 from carv2.dag._gather import Links
-from carv2.errors import BlockNotFoundError
+from carv2.errors import BlockNotFoundError, BudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +20,11 @@ class Linked:
     """The CIDs that the root leads to by way of the blocks that were let in; some 100 bytes of memory for each.
 
     CIDs count as a whole, or else a liar could send one block under thousands of codecs; only the two versions of
-    one CID are the same.
+    one CID are the same. More than ``max_links`` of them are a BudgetError, before they are remembered.
     """
 
-    def __init__(self, root: CID) -> None:
-        self._links = Links()
+    def __init__(self, root: CID, max_links: int) -> None:
+        self._links, self._max_links = Links(), max_links
         self._wanted: set[bytes] = set()
         self._first = self._want(self._links.expanded([bytes(root)]))
 
@@ -34,6 +34,8 @@ class Linked:
         for cid in cids:
             key = _one_version(cid)
             if key not in self._wanted:
+                if len(self._wanted) >= self._max_links:
+                    raise BudgetError("links", allowed=self._max_links, hint="max_links grants more")
                 self._wanted.add(key)
                 new.append(cid)
         return new

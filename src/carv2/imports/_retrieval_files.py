@@ -14,7 +14,7 @@ from carv2._atomic import unlink
 from carv2._source import open_source
 from carv2._storefile import StoreFile
 from carv2.decoder import CarDecoder
-from carv2.errors import CarError, FormatError, TruncatedError, UnfinalizedError
+from carv2.errors import CarError, FormatError, RetrievalNotFoundError, TruncatedError, UnfinalizedError
 from carv2.header import PRAGMA, SIZE
 from carv2.reader import CarReader
 
@@ -73,11 +73,15 @@ def existing_in(folder: str, id_: str) -> str:
     """Where the file of a retrieval is.
 
     Raises:
-        FileNotFoundError: there is none.
+        RetrievalNotFoundError: there is none.
         OSError: what is there is no file, or a link to one.
     """
     path = path_in(folder, id_)
-    if not stat.S_ISREG(os.lstat(path).st_mode):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        raise RetrievalNotFoundError(id_) from None
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file, and so no retrieval", path)
     return path
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from carv2._sqlite import open_database
+from carv2._sqlite import open_database, open_read_only, told_as_oserror
 from carv2.errors import ClosedError, ImportNotFoundError
 from carv2.imports.record import read_json, read_labels, root_of, write_labels
 
@@ -32,6 +33,11 @@ INSERT INTO imports (id, labels, root)
 VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'imports')), ?, ?)
 """
 
+_JUNK = (
+    "move it away, and a new one is made; `carv2 imports load` takes in the records that `imports dump` wrote, "
+    "and `imports check` names the archives that have none"
+)
+
 LAST_ID = 1 << 62
 """Largest number that is taken from elsewhere (nanoseconds of the year 2116): later ones must have room."""
 
@@ -41,6 +47,7 @@ class Catalogue:
 
     Args:
         path: of the database, made where there is none.
+        read_only: for reading alone: no file is made, and one that may not be written to will do.
 
     Raises:
         OSError: the database cannot be used, here and from every method.
@@ -52,10 +59,16 @@ class Catalogue:
     (True, {'source': 'unknown'})
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self._database: sqlite3.Connection | None = open_database(path, VERSIONS)
+        self._database: sqlite3.Connection | None
+        try:
+            self._database = (open_read_only if read_only else open_database)(path, VERSIONS)
+        except OSError as error:
+            if not re.search("not a database|malformed", str(error)):
+                raise
+            raise OSError(f"{error}: {_JUNK}") from error
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
@@ -82,16 +95,12 @@ class Catalogue:
     def _execute(
         self, statement: str, values: Sequence[object]
     ) -> tuple[list[tuple[object, ...]], sqlite3.Cursor]:
-        import sqlite3  # noqa: PLC0415  (loaded by now)
-
         with self._lock:
             if self._database is None:
                 raise ClosedError("the catalogue of imports was closed")
-            try:
+            with told_as_oserror(self._path):
                 cursor = self._database.execute(statement, values)
                 return cursor.fetchall(), cursor
-            except sqlite3.Error as error:
-                raise OSError(f"{self._path}: {error}") from error
 
     def _change(self, id_: int, statement: str, values: Sequence[object]) -> None:
         if not self._execute(statement, values)[1].rowcount:

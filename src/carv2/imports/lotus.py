@@ -8,6 +8,7 @@ may also be one object of all of them, by number or by key. Numbers are written 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -16,10 +17,10 @@ from carv2.errors import FormatError, LimitError
 from carv2.imports.record import read_json, read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, BinaryIO
 
-__all__ = ["Record", "read_records", "write_record"]
+__all__ = ["Loaded", "Record", "read_records", "write_record"]
 
 MAX_LINE, MAX_TEXT = 1 << 20, 64 << 20
 """Bytes of one record, and of an object of all of them."""
@@ -34,6 +35,15 @@ class Record(NamedTuple):
     labels: dict[str, str]
 
 
+class Loaded(NamedTuple):
+    """What became of records that were taken in."""
+
+    added: int
+    """So many are new."""
+    present: int
+    """So many were there already, with the same labels."""
+
+
 def write_record(id_: int, labels: Mapping[str, str]) -> str:
     """One line, without its end.
 
@@ -43,8 +53,8 @@ def write_record(id_: int, labels: Mapping[str, str]) -> str:
     return json.dumps({"id": str(id_), "Labels": dict(sorted(labels.items()))}, separators=(",", ":"))
 
 
-def read_records(file: BinaryIO) -> Iterator[Record]:
-    """The records of a file of either form; memory is that of a line, or of the whole object.
+def read_records(records: BinaryIO | Iterable[str | bytes]) -> Iterator[Record]:
+    """The records of either form, in a binary file or as lines; memory is that of a line, or of the whole object.
 
     Raises:
         FormatError: it is something else, at that byte of the file; the records before it were given.
@@ -54,6 +64,7 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
     >>> list(read_records(io.BytesIO(b'{"/client/stores/7": {"Labels": {"source": "import"}}}')))
     [Record(id=7, labels={'source': 'import'})]
     """
+    file = _as_file(records)
     position = 0
     while line := file.readline(MAX_LINE + 1):
         text = line.strip()
@@ -65,6 +76,38 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
         if text:
             yield _of_line(text, position)
             position += len(line)
+
+
+def _as_file(records: BinaryIO | Iterable[str | bytes]) -> BinaryIO:
+    if isinstance(records, (str, bytes)):
+        raise TypeError("records are a binary file, or lines: not one text")
+    if isinstance(records, (io.RawIOBase, io.BufferedIOBase)) or hasattr(records, "readinto"):
+        return cast("BinaryIO", records)
+    return cast("BinaryIO", io.BufferedReader(_Lines(records)))
+
+
+class _Lines(io.RawIOBase):
+    """Lines, with or without their ends, as the bytes of a file."""
+
+    def __init__(self, lines: Iterable[str | bytes]) -> None:
+        self._lines, self._rest = iter(lines), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            line = next(self._lines, None)
+            if line is None:
+                return 0
+            data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
+            self._rest = data if data.endswith(b"\n") else data + b"\n"
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
+_SHAPE = '{"id":"1629158672000000001","Labels":{...}} or {"1629158672000000001":{"Labels":{...}}}'
 
 
 def _is_record(line: bytes) -> bool:
@@ -86,7 +129,7 @@ def _of_line(line: bytes, position: int) -> Record:
     what = f"the record at byte {position}"
     value = read_json(line, what)
     if not isinstance(value, dict) or "id" not in value:
-        raise FormatError(f"{what} has no id", position=position)
+        raise FormatError(f"{what} has no id: expected {_SHAPE}", position=position)
     return _record(cast("dict[str, Any]", value)["id"], cast("object", value), position)
 
 
@@ -101,7 +144,7 @@ def _of_mapping(text: bytes) -> Iterator[Record]:
 def _record(key: object, value: object, position: int) -> Record:
     found = _KEY.fullmatch(str(key)) if isinstance(key, (str, int)) else None
     if found is None:
-        raise FormatError(f"{str(key)[:80]!r} is no number of an import", position=position)
+        raise FormatError(f"{str(key)[:80]!r} is no number of an import: expected {_SHAPE}", position=position)
     if not isinstance(value, dict):
         raise FormatError(f"the record of import {found[1]} is no object", position=position)
     labels = read_labels(cast("dict[str, object]", value).get("Labels"), f"the record of import {found[1]}")

@@ -6,17 +6,19 @@ import contextlib
 import errno
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from carv2._atomic import replace as replace_file
 from carv2._atomic import unlink
 from carv2._locks import create_locked, is_locked, make_durable
 from carv2.cid import CID
 from carv2.errors import CarError, ImportNotFoundError, LockedError, StateError
 from carv2.filestore.importing import absolute, import_by_reference
-from carv2.imports import sanity
+from carv2.imports import _export, _moving, sanity
 from carv2.imports._archives import examine, only_root, open_archive
+from carv2.imports._strays import is_stray, strays_in
 from carv2.imports.catalogue import Catalogue
-from carv2.imports.lotus import read_records, write_record
+from carv2.imports.lotus import Loaded, read_records, write_record
 from carv2.imports.record import (
     CAR_OWNER,
     CAR_PATH,
@@ -28,21 +30,27 @@ from carv2.imports.record import (
     THEIRS,
     UNKNOWN,
     Import,
+    distrusted,
 )
 from carv2.units import DEFAULT_LIMITS, Limits
 from carv2.unixfs.profiles import profile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import BinaryIO, TypeAlias
 
+    from carv2._folder import Existing
     from carv2.blockstore import ReadOnlyBlockstore
     from carv2.cid import CIDLike
+    from carv2.dag import Exported, Selector
     from carv2.filestore.importing import ReferenceReport
     from carv2.filestore.keys import Variant
+    from carv2.filestore.relocate import Check
     from carv2.filestore.store import FileStore
+    from carv2.imports._export import Form, Out
     from carv2.imports.sanity import SanityReport
+    from carv2.unixfs import ExtractReport
     from carv2.unixfs.importing import Special
     from carv2.unixfs.profiles import ImportProfile
 
@@ -63,6 +71,8 @@ class ImportsManager:
     Args:
         root: the folder, made with its parents where there is none.
         check: what opening looks at: the ``archives``, the ``originals`` of each import as well, or nothing.
+        read_only: make and change nothing. What may not be written to can be read so, and where there is no
+            catalogue, there are no imports.
         limits: upper bounds for what an archive may claim.
 
     Attributes:
@@ -86,14 +96,16 @@ class ImportsManager:
         root: PathLike,
         *,
         check: Literal["archives", "originals"] | None = "archives",
+        read_only: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.folder = os.path.abspath(root)
         self._limits = limits
-        os.makedirs(self.folder, exist_ok=True)
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "the folder of the imports cannot be written to", self.folder)
-        self._catalogue = Catalogue(os.path.join(self.folder, CATALOGUE))
+        if not read_only:
+            os.makedirs(self.folder, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "the folder of the imports cannot be written to", self.folder)
+        self._catalogue = Catalogue(os.path.join(self.folder, CATALOGUE), read_only=read_only)
         self.sanity: SanityReport | None = None
         if check is not None:
             try:
@@ -193,6 +205,7 @@ class ImportsManager:
         """Import a file or folder by reference: the archive says where in it the bytes of the leaves are.
 
         It is there when this returns, also after a crash of the machine; of one that failed there is nothing.
+        Of one whose process was killed there is a record without a root, which :meth:`remove` clears.
 
         Args:
             path: becomes absolute, with its symlinks. One that is a symlink itself is followed, as by Lotus; what
@@ -210,7 +223,7 @@ class ImportsManager:
         chosen = profile_of(profile)
         self._refuse_own_folder(original, hidden=chosen.hidden if hidden is None else hidden)
         followed, chosen = _follow(original, chosen)
-        with self._begun() as (id_, file):
+        with self._begun({SOURCE: IMPORTED, FILENAME: original}) as (id_, file):
             report = import_by_reference(
                 followed,
                 file,
@@ -224,7 +237,7 @@ class ImportsManager:
                 limits=self._limits,
             )
             make_durable(file)
-            self._label(id_, {SOURCE: IMPORTED, FILENAME: original, ROOT: str(report.root)})
+            self._label(id_, {ROOT: str(report.root)})
         if on_report is not None:
             on_report(report)
         return self.info(id_)
@@ -236,11 +249,11 @@ class ImportsManager:
             raise ValueError(f"{original} cannot be imported: the imports are kept in it, in {self.folder}")
 
     @contextlib.contextmanager
-    def _begun(self) -> Generator[tuple[int, BinaryIO]]:
+    def _begun(self, labels: Mapping[str, str]) -> Generator[tuple[int, BinaryIO]]:
         """A new import with an empty archive, locked meanwhile; both go again if an exception comes out."""
         with contextlib.ExitStack() as undo:
             with self._catalogue.transaction():
-                id_ = self.create()
+                id_ = self._catalogue.add(labels)
                 undo.callback(self._forget, id_)
                 file = self._allocate(id_, undo)
             yield id_, file
@@ -254,9 +267,10 @@ class ImportsManager:
     def add_car(self, path: PathLike) -> Import:
         """Take in an archive of the user's, where it is: CARv1 or CARv2, with exactly one root, which it holds.
 
-        Removing the import leaves the file alone. References in it are not followed.
+        Removing the import leaves the file alone.
 
         Raises:
+            StateError: it is a ref-CAR: the references of others are not followed.
             FormatError: it is no archive, or has another number of roots.
             BlockNotFoundError: it does not have its root.
             OSError: it cannot be read, or is no file.
@@ -270,22 +284,76 @@ class ImportsManager:
             store.close()
         return self.info(self._catalogue.add(labels))
 
-    def remove(self, id_: int) -> None:
-        """Forget an import, and delete its archive if that goes with it: if it is ``<number>.car`` in this folder.
+    def remove(self, id_: int, *more: int) -> None:
+        """Forget imports, and delete their archives if those go with them.
 
-        Whatever a label says, no other file is ever deleted.
+        Those are ``<number>.car`` in this folder: whatever a label says, no other file is ever deleted. One of
+        that name without a record, as :meth:`strays` lists them, is removed by its number too.
+
+        Raises:
+            ImportNotFoundError: there is none of such a number; then all are left.
+            LockedError: one is being made; then too.
+        """
+        with self._catalogue.transaction():
+            found = {number: self._removable(number) for number in (id_, *more)}
+            for number, (own, is_recorded) in found.items():
+                if own is not None:
+                    unlink(own)
+                if is_recorded:
+                    self._catalogue.remove(number)
+
+    def _removable(self, id_: int) -> tuple[str | None, bool]:
+        """The archive that goes with an import, and whether there is a record."""
+        path = self._path_of(id_)
+        try:
+            own = self._own_archive(self._seen(id_))
+        except ImportNotFoundError:
+            if not is_stray(path, self):
+                raise
+            return path, False
+        if own is not None and is_locked(own):
+            raise LockedError(own)
+        return own, True
+
+    def strays(self) -> Sequence[str]:
+        """Names of the archives in the folder that no import has, though nobody is writing them.
+
+        They are left where the catalogue was lost or a process was killed; :meth:`remove` deletes them by number.
+        """
+        return strays_in(self.folder, self)
+
+    def relocate(self, id_: int, moves: Mapping[str, str], *, check: Check = "hash") -> Import:
+        """Tell an import whose original was moved or renamed where that is now; return what is recorded then.
+
+        The references in its archive and its ``filename`` change together. What only the one or the other knows
+        of, after a crash or because the archive was rewritten by :func:`carv2.filestore.relocate`, is put right by
+        the same call. For an archive that was taken in where it is, its new path is recorded.
+
+        Args:
+            id_: of the import.
+            moves: new paths of files and folders by their old ones, all made absolute; the longest counts.
+            check: as of :func:`carv2.filestore.relocate`; by ``hash``, the import is tried out as well.
 
         Raises:
             ImportNotFoundError: there is no such import.
+            CorruptReferenceError: at a new place is not what should be there. Nothing changed, here and below.
+            StateError: the import would not work so, has no archive, or changed meanwhile.
+            ValueError: ``moves`` does not concern it, or takes a part of the original away from the rest.
             LockedError: it is being made.
         """
-        with self._catalogue.transaction():
-            own = self._own_archive(self._seen(id_))
-            if own is not None:
-                if is_locked(own):
-                    raise LockedError(own)
-                unlink(own)
-            self._catalogue.remove(id_)
+        before = self.info(id_)
+        if self.is_under_way(before):
+            raise LockedError(self._path_of(id_))
+        with (
+            _moving.relocated(before, moves, check=check, limits=self._limits) as (labels, draft),
+            self._catalogue.transaction(),
+        ):
+            if self._catalogue.labels_of(id_) != before.labels:
+                raise StateError(f"import {id_} was changed meanwhile")
+            self._catalogue.set_labels(id_, labels)
+            if draft is not None:
+                replace_file(draft, os.path.abspath(str(before.car_path)))
+        return self.info(id_)
 
     def _seen(self, id_: int) -> Import:
         try:
@@ -321,6 +389,42 @@ class ImportsManager:
         """
         return open_archive(self.info(id_), limits=self._limits)
 
+    def export(
+        self,
+        id_: int,
+        out: Out,
+        *,
+        form: Form = "unixfs",
+        path: str = "",
+        selector: Selector | str | None = None,
+        version: int = 2,
+        partial: bool = False,
+        existing: Existing = "error",
+        on_bytes: Callable[[int], object] | None = None,
+        **options: Any,
+    ) -> ExtractReport | Exported | None:
+        """Write what was imported as a file or folder, a tar file or an archive that holds everything itself.
+
+        Arguments, results and errors are those of :meth:`carv2.imports.Retrievals.export`.
+
+        Raises:
+            ImportNotFoundError: there is no such import.
+            CorruptReferenceError: the original is not what it was.
+        """
+        with self.open(id_) as store:
+            return _export.export(
+                cast("ReadOnlyBlockstore", store),
+                out,
+                form=form,
+                path=path,
+                selector=selector,
+                version=version,
+                partial=partial,
+                existing=existing,
+                on_bytes=on_bytes,
+                **options,
+            )
+
     # -- all of them --------------------------------------------------------------------------------------
 
     def check(self, *, originals: bool = False, samples: int = sanity.SAMPLES) -> SanityReport:
@@ -345,26 +449,33 @@ class ImportsManager:
             with contextlib.suppress(ImportNotFoundError):
                 yield write_record(id_, self._catalogue.labels_of(id_))
 
-    def load_records(self, file: BinaryIO) -> int:
-        """Take in records of Lotus', all of them or none; return how many were new.
+    def load_records(self, records: BinaryIO | Iterable[str | bytes], *, trust: bool = False) -> Loaded:
+        """Take in records of Lotus', all of them or none; return how many were new, and how many were there.
 
-        Their archives stay where they are. Those that are in this folder go with their imports from then on.
+        Args:
+            records: a binary file, or lines, such as :meth:`export_records` gives them. Archives stay where they
+                are.
+            trust: believe records that say an archive was made by the importer: its references are followed into
+                the original that the record names, and an archive in this folder goes with its import. Only for
+                records of your own; without it such archives are the user's own, which lead nowhere and stay.
 
         Raises:
-            FormatError: there is something else in ``file``.
+            FormatError: there is something else in ``records``.
             StateError: there is an import of the same number with other labels.
             ValueError: a number is too large.
         """
-        added = 0
+        added = present = 0
         with self._catalogue.transaction():
-            for record in read_records(file):
+            for record in read_records(records):
+                labels = record.labels if trust else distrusted(record.labels)
                 try:
-                    if self._catalogue.labels_of(record.id) != record.labels:
+                    if self._catalogue.labels_of(record.id) not in (record.labels, labels):
                         raise StateError(f"import {record.id} is there already, with other labels")
+                    present += 1
                 except ImportNotFoundError:
-                    self._catalogue.insert(record.id, record.labels)
+                    self._catalogue.insert(record.id, labels)
                     added += 1
-        return added
+        return Loaded(added, present)
 
     # -- life cycle ---------------------------------------------------------------------------------------
 

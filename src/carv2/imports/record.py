@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,15 @@ UNKNOWN, IMPORTED = "unknown", "import"
 
 OURS, THEIRS = "importmgr", "user"
 """Values of :data:`CAR_OWNER`: an archive that goes with its import, and one that is the user's own."""
+
+
+def distrusted(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of somebody else's, without the claim that an archive is ours to follow and to delete.
+
+    >>> distrusted({"car_path": "/data/fish.car", "car_owner": "importmgr"})["car_owner"]
+    'user'
+    """
+    return {key: THEIRS if (key, value) == (CAR_OWNER, OURS) else value for key, value in labels.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +68,8 @@ class Import:
             id=id_,
             source=labels.get(SOURCE),
             root=root,
-            filename=labels.get(FILENAME),
-            car_path=labels.get(CAR_PATH),
+            filename=_path_of(labels.get(FILENAME)),
+            car_path=_path_of(labels.get(CAR_PATH)),
             car_owner=labels.get(CAR_OWNER),
             labels=dict(labels),
             error=error,
@@ -71,6 +81,18 @@ class Import:
         return cls(
             id=id_, source=None, root=None, filename=None, car_path=None, car_owner=None, labels={}, error=error
         )
+
+
+def _path_of(label: str | None) -> str | None:
+    """A label as this process names the file: where its locale has not all characters, the bytes are UTF-8.
+
+    That is how Lotus, which knows no locales, and a process with another one would name it.
+    """
+    try:
+        os.fsencode(label or "")
+    except UnicodeEncodeError:
+        return os.fsdecode((label or "").encode("utf-8", "surrogatepass"))
+    return label
 
 
 def root_of(labels: Mapping[str, str]) -> CID | None:

@@ -14,23 +14,33 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore
+from carv2._atomic import unlink
 from carv2.cid import CID
-from carv2.dag.complete import Completeness, check_complete
 from carv2.decoder import CarDecoder
-from carv2.errors import BudgetError, IncompleteError, StateError
+from carv2.errors import (
+    BlockNotFoundError,
+    BudgetError,
+    FormatError,
+    IncompleteError,
+    IntegrityError,
+    StateError,
+)
+from carv2.imports._damage import check_file
 from carv2.imports._linked import Linked
+from carv2.imports._retrieval_store import open_store, rebuild
 from carv2.section import BlockChecker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Generator, Iterable
     from types import TracebackType
 
+    from carv2.blockstore import ReadWriteBlockstore
     from carv2.cid import CIDLike
+    from carv2.imports._damage import RetrievalCheck
     from carv2.section import Block
     from carv2.units import Limits
 
-__all__ = ["MAX_BLOCKS", "MAX_BYTES", "Received", "Retrieval"]
+__all__ = ["MAX_BLOCKS", "MAX_BYTES", "MAX_LINKS", "Received", "Retrieval"]
 
 MAX_BYTES = 64 << 30
 """Of the blocks of a retrieval, unless told otherwise: as the largest sector, and so the largest piece, of
@@ -39,11 +49,12 @@ Filecoin."""
 MAX_BLOCKS = 1 << 23
 """The same for their number; a file of 64 GiB has a 32nd of that."""
 
+MAX_LINKS = 1 << 20
+"""Different CIDs that ``only_linked`` remembers, unless told otherwise: 120 MB, and four times the links of a file
+of 64 GiB."""
+
 CHECKPOINT = 16 << 20
 """Bytes of new blocks after which they are made durable without being asked for it."""
-
-_MEMORY = 64 << 20
-"""Bytes that keeping track of blocks may take; an eighth of them is taken at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,7 @@ class Retrieval:
         only_linked: bool,
         max_bytes: int,
         max_blocks: int,
+        max_links: int,
         limits: Limits,
     ) -> None:
         self.id, self.path = id, path
@@ -113,11 +125,14 @@ class Retrieval:
         """Blocks that were there at the start."""
         self.cut_bytes = 0 if found is None else found.cut_bytes
         """Bytes of a block that a crash left unfinished, and that were cut off at the start."""
-        self._bytes_before = 0
-        if found is not None:
-            self._bytes_before = found.kept_end - found.payload_position - found.first_section
+        self.created = found is None
+        """Whether it began with this object."""
+        self.repaired = False
+        """Whether damage was found, and the file made anew out of what is whole."""
+        self._count = self._bytes = 0
+        self._count_what_is_there()
         if only_linked:
-            self._linked = Linked(self.root)
+            self._linked = Linked(self.root, max_links)
             self._linked.catch_up(store)
 
     # -- what is there --------------------------------------------------------------------------------------
@@ -148,18 +163,45 @@ class Retrieval:
         """How many blocks there are, of the DAG or not."""
         return len(self._store)
 
-    def check(self) -> Completeness:
+    def check(self) -> RetrievalCheck:
         """Flush, and walk from the root over all that is there: what is missing, what does not belong.
 
         Each block of the DAG is read and held against its hash. Memory: some 200 bytes for each of them and for
-        each other block, and nothing for what others link to, so that no sender can make it more.
+        each other block, and for what they link to and is missing no more than 30 MB: of the first 262,144 such
+        multihashes each counts once, beyond them each link counts.
+
+        Where the file turns out to be damaged, a new one takes its place, of all blocks that are whole; the others
+        are missing, and are taken again when they come. :attr:`repaired` says so.
 
         Raises:
-            FormatError, IntegrityError: the file is damaged.
+            FormatError: the file is damaged, and does not even say any more what it is of.
+            UnknownHashError: a block of the DAG cannot be checked here.
         """
         if not self._finished:
             self.flush()
-        return completeness_of(self.path, self.root, self._limits)
+        try:
+            found = check_file(self.path, self.root, self._limits)
+        except FormatError as error:
+            self._rebuild(error)
+            return check_file(self.path, self.root, self._limits)
+        if found.damaged_count:
+            self._rebuild()
+        return found
+
+    def _rebuild(self, error: FormatError | None = None) -> None:
+        """Go on with a new file of all that is whole in this one."""
+        self._store.close()
+        if not rebuild(self.path, self.root, self._limits) and error is not None:
+            raise error
+        self._store = open_store(self.path, self.root, create=False, limits=self._limits)
+        self.repaired, self._finished = True, False
+        self._count_what_is_there()
+
+    def _count_what_is_there(self) -> None:
+        found = self._store.recovery
+        if found is not None:
+            self._count = found.block_count
+            self._bytes = found.kept_end - found.payload_position - found.first_section
 
     # -- taking blocks --------------------------------------------------------------------------------------
 
@@ -168,7 +210,8 @@ class Retrieval:
 
         Raises:
             IntegrityError: ``data`` are not what ``cid`` names; ``position`` is 0.
-            BudgetError: there is no room for it under ``max_bytes`` or ``max_blocks``.
+            BudgetError: there is no room for it under ``max_bytes`` or ``max_blocks``, or, with ``only_linked``,
+                for its links under ``max_links``.
             LimitError: it is larger than ``limits`` allow.
             OSError: the file cannot be written; the block was not taken.
         """
@@ -189,19 +232,34 @@ class Retrieval:
             return False
         cid, size = CID.trusted(raw), len(raw) + len(data)
         self._check_budget(cid, size)
-        if not self._store.put(cid, data):
+        if not self._store.put(cid, data) and not (self._is_damaged(cid, data) and self._put_again(cid, data)):
             self._known += 1
             return False
         self._new += 1
         self._new_bytes += size
+        self._count += 1
+        self._bytes += size
         self._unflushed += size
         if self._unflushed >= CHECKPOINT:
             self.flush()
         return True
 
+    def _is_damaged(self, cid: CID, data: bytes) -> bool:
+        """Whether a block that is there is not what it was; only one from before the start can be."""
+        if self.repaired or not self.resumed_count:
+            return False
+        try:
+            return self._store[cid] != data
+        except (FormatError, IntegrityError, BlockNotFoundError):
+            return True
+
+    def _put_again(self, cid: CID, data: bytes) -> bool:
+        self._rebuild()
+        return self._store.put(cid, data)
+
     def _check_budget(self, cid: CID, size: int) -> None:
-        no_room = self._bytes_before + self._new_bytes + size > self._max_bytes
-        if not no_room and self.resumed_count + self._new < self._max_blocks:
+        no_room = self._bytes + size > self._max_bytes
+        if not no_room and self._count < self._max_blocks:
             return
         if cid in self._store or cid.is_identity:
             return
@@ -226,10 +284,8 @@ class Retrieval:
             self._decoder = CarDecoder(limits=self._limits)
         blocks = self._decoder.feed(chunk)
         self._take_all(blocks)
-        if blocks:
-            self._decoder.feed(
-                b""
-            )  # a fault behind them is known by now, and the next chunk may be long in coming
+        if blocks:  # a fault behind them is known by now, and the next chunk may be long in coming
+            self._decoder.feed(b"")
         return len(blocks)
 
     def _take_all(self, blocks: list[Block]) -> None:
@@ -305,7 +361,7 @@ class Retrieval:
         self._store.flush()
         self._unflushed = 0
 
-    def finish(self, *, partial: bool = False) -> Completeness:
+    def finish(self, *, partial: bool = False) -> RetrievalCheck:
         """Check that the DAG is there, and write the index: the retrieval is an archive like others then.
 
         Args:
@@ -313,7 +369,7 @@ class Retrieval:
 
         Raises:
             IncompleteError: blocks are missing, and named; the retrieval stays as it is and can be gone on with.
-            FormatError, IntegrityError: the file is damaged.
+            FormatError, UnknownHashError: as :meth:`check`.
         """
         found = self.check()
         if not (partial or found.complete):
@@ -322,6 +378,12 @@ class Retrieval:
             self._store.finalize()
             self._finished = True
         return found
+
+    def discard(self) -> None:
+        """Remove the file, and let go of it."""
+        self._decoder = None
+        unlink(self.path)
+        self._store.discard()
 
     def close(self) -> None:
         """Flush, and let go of the file; may be called twice. OSError if that did not work out."""
@@ -338,35 +400,10 @@ class Retrieval:
             self.close()
 
 
-def completeness_of(path: str, root: CID | None, limits: Limits) -> Completeness:
-    """What a walk from the root finds in the file; not a scan, which would keep the links of all blocks."""
-    with contextlib.closing(ReadOnlyBlockstore(path, limits=limits)) as store:
-        return check_complete(store, root, limits=limits)
-
-
-def _what_lacks(found: Completeness) -> str:
+def _what_lacks(found: RetrievalCheck) -> str:
     if found.missing_count:
         many = "1 block is" if found.missing_count == 1 else f"{found.missing_count} blocks are"
         first = "" if found.missing_count == 1 else ", the first"
         return f"{many} missing{first}: {found.missing[0].cid.short()}"
     count = found.fault_count + sum(found.unknown_codecs.values())
     return f"the links of {count} block{'s' * (count > 1)} cannot be followed, so nobody knows what is missing"
-
-
-def open_store(path: str, root: CID | None, *, create: bool, limits: Limits) -> ReadWriteBlockstore:
-    """The file of a retrieval as Lotus' ``CARBlockstoreAccessor`` keeps it: one root, blocks by whole CIDs."""
-    if not create:
-        roots = None if root is None else [root]
-        return ReadWriteBlockstore.resume(
-            path, roots, version=2, deduplicate="cid", verify=False, max_memory=_MEMORY, limits=limits
-        )
-    assert root is not None  # the caller knows it of a new one
-    store = ReadWriteBlockstore.create(
-        path, [root], deduplicate="cid", verify=False, max_memory=_MEMORY, limits=limits
-    )
-    try:
-        store.flush()  # the file says from the beginning what it is
-    except BaseException:
-        store.discard()
-        raise
-    return store

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from carv2.errors import CarError, ImportNotFoundError
 from carv2.imports._archives import examine
 from carv2.imports._sampling import Unreadable, first_unreadable
+from carv2.imports.record import OURS
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -30,7 +32,15 @@ FINE = "import ok"
 DONE = "sanity check completed"
 """The messages. Source: ``imports.Manager`` of Lotus, word for word."""
 
-FIELDS = ("import_id", "source", "root", "original", "size", "error", "reason", "status", "total", "broken")
+STRAYS = "archives without an import in the folder of the imports"
+"""A message of ours."""
+MAX_NAMES = 100
+"""Archives that are named in it."""
+
+FIELDS = (
+    *("import_id", "source", "root", "original", "size", "error", "reason", "status", "repair"),
+    *("count", "names", "total", "broken"),
+)
 """What the records of the log may have as attributes."""
 
 SAMPLES = 16
@@ -46,6 +56,8 @@ class Problem:
     """As in the log."""
     reason: str
     """What was found, in words."""
+    repair: str = ""
+    """The command that puts it right, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +74,15 @@ class SanityReport:
     """Imports that were being made meanwhile."""
     problems: tuple[Problem, ...] = ()
     """Of those that are broken or were skipped."""
+    strays: tuple[str, ...] = ()
+    """Names of archives of ours that no import has; see :meth:`carv2.imports.ImportsManager.strays`."""
     failure: str = ""
     """Why the imports could not be listed; then none was looked at."""
 
     @property
     def ok(self) -> bool:
         """Whether there is nothing to say."""
-        return not (self.problems or self.failure)
+        return not (self.problems or self.strays or self.failure)
 
 
 class Imports(Protocol):
@@ -77,6 +91,7 @@ class Imports(Protocol):
     def ids(self) -> Sequence[int]: ...
     def info(self, id_: int, /) -> Import: ...
     def is_under_way(self, entry: Import, /) -> bool: ...
+    def strays(self) -> Sequence[str]: ...
 
 
 def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAULT_LIMITS) -> SanityReport:
@@ -88,8 +103,10 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
     read in the originals and hashed. One import that fails never stops the others.
 
     The logger is ``carv2.imports``. Records of an import have the attributes ``import_id``, ``source``, ``root``
-    and ``original``, with ``size`` (bytes of the archive) if it is fine, else with ``reason``; the last one has
-    ``total`` and ``broken``.
+    and ``original``, with ``size`` (bytes of the archive) if it is fine, else with ``reason``, with ``status``
+    where a leaf could not be had, and with ``repair`` where a command puts it right; one of an import whose record
+    cannot be read has ``error``. Archives that no import has are one record with ``count``, ``names`` (the first
+    100) and ``repair``. The last one has ``total`` and ``broken``.
     """
     LOGGER.info(CHECKING)
     try:
@@ -100,6 +117,11 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
     check = _Check(imports, samples, limits)
     for id_ in ids:
         check.look_at(id_)
+    strays = tuple(imports.strays())
+    if strays:
+        names = list(strays[:MAX_NAMES])
+        repair = f"carv2 imports remove {' '.join(name[:-4] for name in names)}"
+        LOGGER.warning(STRAYS, extra={"count": len(strays), "names": names, "repair": repair})
     LOGGER.info(DONE, extra={"total": len(ids), "broken": check.broken})
     return SanityReport(
         total=len(ids),
@@ -107,6 +129,7 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
         skipped=check.skipped,
         under_way=check.under_way,
         problems=tuple(check.problems),
+        strays=strays,
     )
 
 
@@ -150,10 +173,10 @@ class _Check:
             size = os.path.getsize(str(entry.car_path))
         except (CarError, OSError, ValueError) as error:
             if self._is_there(entry.id):
-                self._blame(entry, BROKEN, str(error))
+                self._blame(entry, BROKEN, str(error), _repair(entry))
             return
         if lost is not None:
-            self._blame(entry, BROKEN, lost.reason, status=lost.status)
+            self._blame(entry, BROKEN, lost.reason, _repair(entry, lost.status), status=lost.status)
         else:
             LOGGER.info(FINE, extra={**_context(entry), "size": size})
 
@@ -174,10 +197,29 @@ class _Check:
             pass
         return True
 
-    def _blame(self, entry: Import, message: str, reason: str, **more: object) -> None:
+    def _blame(self, entry: Import, message: str, reason: str, repair: str = "", **more: object) -> None:
         self.broken += 1
-        self.problems.append(Problem(id=entry.id, message=message, reason=reason))
+        self.problems.append(Problem(id=entry.id, message=message, reason=reason, repair=repair))
+        if repair:
+            more["repair"] = repair
         LOGGER.warning(message, extra={**_context(entry), "reason": reason, **more})
+
+
+def _repair(entry: Import, status: str = "") -> str:
+    """The command that puts an import right, as far as one can."""
+    if is_interrupted(entry):
+        return f"carv2 imports remove {entry.id}"
+    has_moved = status in {"no-file", "changed", "error"}
+    if entry.car_owner != OURS:
+        has_moved = not os.path.lexists(entry.car_path or "")
+    if has_moved and entry.filename:
+        return f"carv2 imports relocate {entry.id} {shlex.quote(entry.filename)}=NEW"
+    return ""
+
+
+def is_interrupted(entry: Import) -> bool:
+    """Whether an import that nobody is at work on now was begun and not finished."""
+    return entry.root is None and entry.car_owner == OURS and not entry.error
 
 
 def _context(entry: Import) -> dict[str, object]:

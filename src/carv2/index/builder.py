@@ -9,6 +9,7 @@ from carv2 import _varint
 from carv2.cid import CID, parse_parts
 from carv2.errors import LimitError
 from carv2.index._bucket import BUCKET_HEAD, COUNT, OFFSET_SIZE
+from carv2.index._listed import is_listed
 from carv2.index.multihash_sorted import CODE, MultihashSortedIndex
 from carv2.index.protocol import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, Index
 from carv2.index.sorted import SortedIndex
@@ -36,7 +37,8 @@ class IndexBuilder:
 
     Args:
         codec: 0x0401 or 0x0400.
-        identity: list identity CIDs too; go-car leaves them out unless told otherwise.
+        identity: list identity CIDs too; go-car leaves them out unless told otherwise. Those that records of a
+            ref-CARv2 go by are always listed: without an index nobody would find them.
         limits: ``limits.cid`` bounds the CIDs that are listed.
 
     >>> builder = IndexBuilder()
@@ -55,6 +57,8 @@ class IndexBuilder:
         if codec not in {CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED}:
             raise ValueError(f"index codec {name_of(codec)}, supported: {name_of(0x400)}, {name_of(0x401)}")
         self.codec, self._identity, self._limits = codec, identity, limits
+        self.left_out_count = 0
+        """Blocks with identity CIDs that the index does not list."""
         self._groups: dict[tuple[int, int], Bins] = {}  # by hash code (0 in format 0x0400) and digest size
         self._by_prefix: dict[bytes, Bins] = {}  # by all of a CID but its 32-byte digest
         self._by_multihash: dict[bytes, Bins] = {}  # by all of a multihash but its 32-byte digest
@@ -70,13 +74,14 @@ class IndexBuilder:
         """
         raw = bytes(cid)
         parts = parse_parts(raw, 0, len(raw), position=position)
-        if parts.hash_code == IDENTITY and not self._identity:
+        digest = raw[parts.size - parts.digest_size :]
+        if not is_listed(parts.hash_code, digest, identity=self._identity):
+            self.left_out_count += 1
             return
         if len(raw) > self._limits.cid:
             raise LimitError("cid", found=len(raw), allowed=self._limits.cid, position=position)
-        digest = raw[parts.size - parts.digest_size :]
         bins = self._bins(parts.hash_code, len(digest))
-        if len(digest) == 32:
+        if len(digest) == 32 and (self._identity or parts.hash_code != IDENTITY):
             self._by_prefix[raw[:-32]] = bins
         bins[digest[0] if digest else 0] += digest + _pack_offset(offset)
 
@@ -121,10 +126,11 @@ class IndexBuilder:
 
     def _add_multihash(self, multihash: bytes, offset: int) -> None:
         code, digest = decode(multihash)
-        if code == IDENTITY and not self._identity:
+        if not is_listed(code, digest, identity=self._identity):
+            self.left_out_count += 1
             return
         self.add_record(code, digest, offset)
-        if len(digest) == 32:
+        if len(digest) == 32 and (self._identity or code != IDENTITY):
             self._by_multihash[multihash[:-32]] = self._bins(code, 32)
 
     def shift(self, distance: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carv2.cid import CID
 from carv2.errors import IndexFormatError, IndexMismatchError, LimitError
 from carv2.index import CAR_INDEX_SORTED, IndexBuilder
+from carv2.index._listed import is_listed
 from carv2.multihash import IDENTITY
 from carv2.multihash import encode as encode_multihash
 
@@ -32,8 +33,7 @@ class IndexCheck:
 
     def __init__(self, car: CarReader, found: Index) -> None:
         self._car, self._found = car, found
-        lists_identity = any(code == IDENTITY for code, _ in found.buckets())
-        self._identity = lists_identity or (car.header is not None and car.header.is_fully_indexed)
+        self._identity = lists_identity(found) or (car.header is not None and car.header.is_fully_indexed)
         self._expected = IndexBuilder(found.codec, identity=self._identity, limits=car.limits)
         self.fault: LimitError | None = None
         """Why no index can be held against the payload: it has a CID that none may list."""
@@ -77,7 +77,7 @@ class IndexCheck:
         starts = array("Q")
         for section in self._car.sections():
             starts.append(section.offset)
-            if not is_sorted or (section.cid.is_identity and not self._identity):
+            if not is_sorted or self._is_left_out(section.cid):
                 continue
             if section.offset not in self._offsets_of(section.cid):
                 why = f"the index does not have {section.cid.short()} at offset {section.offset}"
@@ -86,6 +86,9 @@ class IndexCheck:
             error = self._followed(starts, code, digest, offset)
             if error is not None:
                 yield error
+
+    def _is_left_out(self, cid: CID) -> bool:
+        return cid.is_identity and not is_listed(IDENTITY, cid.digest, identity=self._identity)
 
     def _offsets_of(self, cid: CID) -> frozenset[int]:
         """What a look-up finds; kept for a block with many copies, so that each of them costs no more."""
@@ -112,6 +115,14 @@ class IndexCheck:
             why = f"the index has digest {digest[:64].hex()} at offset {offset}, where {cid.short()} is"
             return IndexMismatchError(why, cid=name, position=position)
         return None
+
+
+def lists_identity(found: Index) -> bool:
+    """Whether an index lists identity CIDs other than those that every index lists; 0x0400 does not tell."""
+    return any(
+        code == IDENTITY and any(not is_listed(IDENTITY, digest, identity=False) for digest, _ in bucket)
+        for code, bucket in found.buckets()
+    )
 
 
 def require_matching_index(car: CarReader, found: Index) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from carv2 import index
 from carv2._atomic import writing
 from carv2._source import SliceView, open_source
-from carv2.errors import NoIndexError
-from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index
-from carv2.operations._index_check import require_matching_index
+from carv2.errors import FormatError, NoIndexError
+from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, Index
+from carv2.index._listed import RECORD_KEYS
+from carv2.operations._index_check import lists_identity, require_matching_index
 from carv2.operations.wrap import check_sections, copy, write_v2
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -48,6 +49,24 @@ def build_index(
         return car.build_index(codec, identity=identity)
 
 
+def usual_codec(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS) -> int:
+    """The format that a fresh index of an archive had best have, where nobody says: 0x0401.
+
+    Of a ref-CARv2 of variant A it is that of the index that it has, 0x0400: the programs that read such archives
+    know no other.
+    """
+    with CarReader(source, limits=limits) as car:
+        try:
+            found = car.index
+        except FormatError:
+            found = None
+        if found is None or found.codec != CAR_INDEX_SORTED:
+            return CAR_MULTIHASH_INDEX_SORTED
+        digests = (digest for _, bucket in found.buckets() for digest, _ in bucket)
+        is_reference = any(digest.startswith(RECORD_KEYS) for digest in digests)
+        return CAR_INDEX_SORTED if is_reference else CAR_MULTIHASH_INDEX_SORTED
+
+
 def reindex(
     source: SourceLike,
     destination: str | os.PathLike[str] | BinaryIO,
@@ -59,7 +78,9 @@ def reindex(
 ) -> CarV2Header:
     """Write a CARv2 of the payload of an archive of either version with a fresh index (none if ``codec`` is None).
 
-    ``destination`` may be the path that ``source`` is: it is replaced whole or not at all.
+    ``destination`` may be the path that ``source`` is: it is replaced whole or not at all. The keys of a
+    ref-CARv2's records are listed in any case, and a header that says "fully indexed" goes on saying so as long as
+    it is true.
 
     Raises:
         FormatError: the archive is damaged.
@@ -68,8 +89,15 @@ def reindex(
         if codec is None:
             check_sections(car)
             return write_v2(car, destination, (), has_index=False)
-        chunks = car.build_index(codec, identity=identity).chunks()
-        return write_v2(car, destination, chunks, has_index=True, fully_indexed=identity)
+        builder = car.build_index(codec, identity=identity)
+        said = car.header is not None and car.header.is_fully_indexed
+        return write_v2(
+            car,
+            destination,
+            builder.chunks(),
+            has_index=True,
+            fully_indexed=identity or (said and not builder.left_out_count),
+        )
 
 
 def detach_index(
@@ -139,12 +167,20 @@ def attach_index(
             if verify:
                 require_matching_index(car, attached)
             return write_v2(
-                car, destination, attached.chunks(), has_index=True, fully_indexed=_lists_identity(attached)
+                car,
+                destination,
+                attached.chunks(),
+                has_index=True,
+                fully_indexed=lists_identity(attached) or _is_said_and_true(car, attached),
             )
     finally:
         if opened is not index_source:
             opened.close()
 
 
-def _lists_identity(attached: Index) -> bool:
-    return any(code == 0 for code, _ in attached.buckets())
+def _is_said_and_true(car: CarReader, attached: Index) -> bool:
+    """Whether the archive says that everything is in its index, and as much is in the new one."""
+    if car.header is None or not car.header.is_fully_indexed:
+        return False
+    listed = sum(len(bucket) for _, bucket in attached.buckets())
+    return listed == sum(len(batch.entries) for batch in car.batches(bodies=False))

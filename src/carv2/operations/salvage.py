@@ -32,6 +32,9 @@ _OVERLAP = 16  # a length and the head of a CID may lie across two windows
 _GLANCE = 64 << 20
 """Bytes that may be hashed in search of a place to cut a whole archive."""
 
+_MAX_PADDING = 16 << 20
+"""Zeros that are passed over for a payload header, where a file without one is not to be gone through."""
+
 _PATIENCE = 16
 """Times the size of the file that may be hashed in search of the next section."""
 _LOOK = 512  # what it costs to look at one place, in bytes hashed meanwhile
@@ -130,6 +133,17 @@ def salvage(
             opened.close()
 
 
+def whole_blocks(source: Source, *, limits: Limits) -> tuple[tuple[CID, ...], Iterator[tuple[bytes, bytes]]]:
+    """The roots of a damaged archive, and each whole, verified block of it.
+
+    Raises:
+        FormatError: no header tells roots; the file is not gone through to find more.
+    """
+    search = _Search(source, limits, unverified=False)
+    start, roots = search.layout(needs_roots=True)
+    return roots, search.blocks(start)
+
+
 def next_section(source: Source, position: int, stop: int, *, limits: Limits) -> int:
     """The first position from ``position`` on at which a whole, verified section stands; ``stop`` if none.
 
@@ -154,21 +168,24 @@ class _Search:
 
     # -- headers ------------------------------------------------------------------------------------------
 
-    def layout(self) -> tuple[int, tuple[CID, ...]]:
-        """Where sections start, and the roots, as far as the headers tell."""
+    def layout(self, *, needs_roots: bool = False) -> tuple[int, tuple[CID, ...]]:
+        """Where sections start, and the roots, as far as headers tell; on request, FormatError if none does."""
         if self._source.read_at(0, len(PRAGMA)) != PRAGMA:
-            return self._payload([0])
+            return self._payload([0], needs_roots=needs_roots)
         start = len(PRAGMA) + SIZE
         try:
             found = CarV2Header.from_bytes(self._source.read_at(len(PRAGMA), SIZE))
         except FormatError as error:
             self._lose(len(PRAGMA), min(start, self._size), error)
-            return self._payload([start, self._behind_zeros(start)])
+            zeros = _MAX_PADDING if needs_roots else self._size
+            return self._payload([start, self._behind_zeros(start, most=zeros)], needs_roots=needs_roots)
         if self._accounts_for_all(found):
             self._stop = found.data_end
-        return self._payload([found.data_offset, start, self._behind_zeros(start)])
+        return self._payload(
+            [found.data_offset, start, self._behind_zeros(start, most=self._size)], needs_roots=needs_roots
+        )
 
-    def _payload(self, starts: list[int]) -> tuple[int, tuple[CID, ...]]:
+    def _payload(self, starts: list[int], *, needs_roots: bool) -> tuple[int, tuple[CID, ...]]:
         """The same for the payload, whose header is at the first of ``starts`` where there is one."""
         failures: list[FormatError] = []
         for start in starts:
@@ -180,6 +197,8 @@ class _Search:
             if failures and not self.lost:
                 self._lose(len(PRAGMA), len(PRAGMA) + SIZE, failures[0])
             return first, roots
+        if needs_roots:
+            raise failures[0]
         start = min(starts)
         first = self.next_section(start, self._size)
         self._lose(start, first, failures[0])
@@ -198,11 +217,12 @@ class _Search:
     def _accounts_for_all(self, found: CarV2Header) -> bool:
         """Whether nothing but an index and padding lies behind where the header says that the payload ends."""
         end = min(found.index_offset, self._size) if found.has_index else self._size
-        return found.data_end <= end and self._behind_zeros(found.data_end) >= end
+        return found.data_end <= end and self._behind_zeros(found.data_end, most=self._size) >= end
 
-    def _behind_zeros(self, position: int) -> int:
-        """The first position from ``position`` on whose byte is not zero."""
-        while chunk := self._source.read_at(position, _WINDOW):
+    def _behind_zeros(self, position: int, *, most: int) -> int:
+        """The first position from ``position`` on whose byte is not zero, or one behind ``most`` zeros."""
+        end = position + most
+        while position <= end and (chunk := self._source.read_at(position, _WINDOW)):
             left = len(chunk.lstrip(b"\0"))
             position += len(chunk) - left
             if left:

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"extracted {found['files'] + found['symlinks']} file(s)", file=sys.stderr)
     else:
         print("no files extracted", file=sys.stderr)
+    if found["skipped"] and not by_reference:
+        references.hint(name)
     damaged = any(skipped["reason"] == "damaged" for skipped in found["skipped"])
     return 0 if (found["files"] or found["symlinks"]) and not damaged else 1
 
@@ -202,7 +204,7 @@ class _Told:
 
     def skip(self, skipped: Skipped) -> None:
         """Say what is not."""
-        self._say(_LINES[skipped.reason](skipped))
+        self._say(line_of(skipped))
 
     def collisions(self, paths: Iterable[str]) -> None:
         """Say which names would be one elsewhere."""
@@ -243,6 +245,11 @@ class _Counted:
 
 def _ignore(_: int, /) -> None:
     """The tick of no bar."""
+
+
+def line_of(skipped: Skipped) -> str:
+    """What to tell people of something that was passed over."""
+    return _LINES[skipped.reason](skipped)
 
 
 def _missing(skipped: Skipped) -> str:

@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         streams.print_json(found, beside=args.out)
     elif found.missing_count:
         _tell(found)
+        if not by_reference:
+            references.hint(args.file)
     return 0
 
 

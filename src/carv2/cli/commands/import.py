@@ -7,8 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, imported, progress, repo, streams
+from carv2.cli import color, imported, progress, references, repo, streams
+from carv2.errors import StateError
 from carv2.filestore import VARIANTS
+from carv2.imports._archives import REF_CAR, only_root
 from carv2.unixfs.profiles import PROFILES, ImportProfile, profile_of
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def _profile(name: str) -> ImportProfile:
 
 
 def run(args: argparse.Namespace) -> int:
-    with imported.opened(args) as imports:
+    _look_first(args)
+    with imported.opened(args, check=None) as imports:
         added, report = _add_car(imports, args) if args.car else _import(imports, args)
     if report is not None:
         _tell(report, args)
@@ -67,6 +70,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(added.root if args.quiet else f"Import {added.id}, Root {added.root}")
     return 0
+
+
+def _look_first(args: argparse.Namespace) -> None:
+    """Raise what can be seen before a repo is made for what cannot be imported."""
+    path = os.path.abspath(args.path)
+    if os.path.isfile(path):
+        with open(path, "rb"):
+            pass
+    elif args.skip_special or os.path.islink(path):
+        os.lstat(path)
+    else:
+        os.stat(path)
+    if args.car and os.path.isfile(path):
+        with streams.blame(args.path):
+            only_root(path)
+            if references.has_records(path):
+                raise StateError(REF_CAR)
 
 
 def _add_car(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import, None]:

@@ -8,6 +8,7 @@ from carv2.cli import imported, repo
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Literal
 
 HELP = "check the archives of all imports, and on request their originals"
 EXAMPLES = ("carv2 imports check --originals", "carv2 imports check --json")
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if an import is broken, or cannot be looked at."""
-    with imported.opened(args, check="originals" if args.originals else "archives", all_lines=True) as imports:
+    depth: Literal["archives", "originals"] = "originals" if args.originals else "archives"
+    with imported.opened(args, check=depth, all_lines=True, read_only=True) as imports:
         report = imports.sanity
     return 0 if report is None or report.ok else 1

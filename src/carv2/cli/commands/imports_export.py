@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2._atomic import writing
-from carv2.cli import imported, repo, streams
+from carv2.cli import exporting, imported
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write the records of all imports as Lotus has them, one a line"
-EXAMPLES = ("carv2 imports export -o imports.jsonl", "carv2 imports export | carv2 imports load --repo other")
+HELP = "write what was imported: as a file or folder, a tar file, or an archive that holds everything itself"
+EXAMPLES = (
+    "carv2 imports export 1629158672000000001 input.bin",
+    "carv2 imports export --path docs/readme.md 1629158672000000001 readme.md",
+    "carv2 imports export --tar 1629158672000000001 - | tar -t",
+    "carv2 imports export --car --version 1 1629158672000000001 archive.car",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="OUT", default="-", help="(default: standard output)")
-    repo.add_repo(parser)
+    imported.add_which(parser)
+    exporting.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    count = 0
-    with imported.opened(args) as imports, writing(streams.destination(args.output)) as out:
-        for line in imports.export_records():
-            out.write(line.encode("ascii") + b"\n")
-            count += 1
-    if args.json:
-        streams.print_json({"count": count}, beside=args.output)
-    return 0
+    exporting.form_of(args)
+    with imported.opened(args, check=None, read_only=True) as imports:
+        entry = imported.found(imports, args.which)
+        return exporting.run(args, imports.export, entry.id, what="import", size=None)

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with imported.opened(args) as imports:
-        for entry in imports.list():
+    with imported.opened(args, read_only=True) as imports:
+        for entry in (imported.told(imports, entry) for entry in imports.list()):
             if args.json:
                 streams.print_json(imported.plain(entry))
                 continue

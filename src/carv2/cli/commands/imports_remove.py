@@ -19,16 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         nargs="+",
         type=imported.number,
-        help="of an import; originals, and archives that were taken in with --car, are left alone",
+        help="of an import, all or none; originals, and archives that were taken in with --car, are left alone",
     )
     repo.add_repo(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with imported.opened(args, check=None) as imports:
-        for id_ in args.ids:
-            imports.remove(id_)
-            if args.json:
+        imports.remove(*args.ids)
+        if args.json:
+            for id_ in args.ids:
                 streams.print_json({"id": str(id_), "removed": True})
         imports.check()
     return 0

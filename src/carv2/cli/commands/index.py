@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from carv2.cli import streams
 from carv2.cli.codecs import add_codec
-from carv2.operations.indexing import reindex
+from carv2.operations.indexing import reindex, usual_codec
 from carv2.operations.wrap import payload_of
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = "write an archive anew as a CARv2 with a fresh index"
+_USUAL = -1  # no codec was named
 EXAMPLES = ("carv2 index archive.car indexed.car", "carv2 index create archive.car archive.carindex")
 
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="IN", help="an archive of either version, - for standard input")
     parser.add_argument("out", metavar="OUT", nargs="?", default="-", help="(default: standard output)")
     add_codec(parser)
+    parser.set_defaults(codec=_USUAL)
     parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="1: just the payload, no index")
     streams.add_null_padding(parser)
     streams.add_limits(parser)
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             report = reindex(
                 source,
                 out,
-                codec=args.codec,
+                codec=usual_codec(source, limits=limits) if args.codec == _USUAL else args.codec,
                 identity=args.identity,
                 limits=limits,
                 null_padding=args.null_padding,

@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import carv2
-from carv2.cli import streams
+from carv2.cli import references, streams
+from carv2.errors import IntegrityError
 
 if TYPE_CHECKING:
     import argparse
@@ -45,9 +46,19 @@ def run(args: argparse.Namespace) -> int:
         from carv2.cli import folders  # noqa: PLC0415  (most listings need no UnixFS)
 
         return folders.print_paths(args)
+    kept = references.Beginning()
+    try:
+        return _list(args, kept)
+    except IntegrityError:
+        if args.file == "-":
+            references.hint("-", kept.data)
+        raise
+
+
+def _list(args: argparse.Namespace, kept: references.Beginning) -> int:
     with streams.blame(args.file):
         blocks = carv2.iter_blocks(
-            streams.chunks(args.file),
+            kept.of(streams.chunks(args.file)),
             verify=not args.no_verify,
             limits=streams.limits_of(args),
             null_padding=args.null_padding,

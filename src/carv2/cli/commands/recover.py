@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carv2.blockstore import ReadWriteBlockstore, examine_file
-from carv2.cli import color, streams
+from carv2.cli import color, references, streams
+from carv2.errors import ResumeError
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 HELP = "say what an interrupted writer left that can be kept, or finish its archive"
 EXAMPLES = ("carv2 recover unfinished.car", "carv2 recover --apply unfinished.car")
+
+_EMPTY = bytes.fromhex("11a265726f6f7473806776657273696f6e01")  # a CARv1 header without roots
+_LOOK = 64 << 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         found = examine_file(args.file, **how)
         applied = args.apply and not _is_finished(found)
         if applied:
+            _refuse_references(args.file, found)
             with ReadWriteBlockstore.resume(args.file, **how) as store:
                 found = store.recovery or found
     if args.json:
@@ -49,6 +54,20 @@ def run(args: argparse.Namespace) -> int:
         for line in _lines(found, applied=applied):
             print(line)
     return 1 if found.cut_bytes or (_needs_index(found) and not applied) else 0
+
+
+def _refuse_references(path: str, found: Recovery) -> None:
+    """Records of positional references are not the blocks that they stand for: as torn sections they would go."""
+    if found.cut_bytes and references.is_ref_car(_EMPTY + _bytes_at(path, found.kept_end)):
+        why = "an unfinished ref-CAR: its records would be cut; import the original again"
+        raise ResumeError(why, expected="an archive of whole blocks", found="positional references")
+
+
+def _bytes_at(path: str, position: int) -> bytes:
+    """What would be cut, as far as a record can reach."""
+    with open(path, "rb") as file:
+        file.seek(position)
+        return file.read(_LOOK)
 
 
 def _is_finished(found: Recovery) -> bool:

@@ -50,4 +50,8 @@ def run(args: argparse.Namespace) -> int:
         if done.kept_count:
             leaves = "1 leaf stays" if done.kept_count == 1 else f"{done.kept_count} leaves stay"
             print(f"{leaves} in full: the original does not have these bytes there", file=sys.stderr)
+    if not done.reference_count:
+        text = "no leaf became a reference: the original does not have their bytes where they should be"
+        references.complain(args.out, f"{text}; all blocks are in the archive in full")
+        return 1
     return 0

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+from typing import TYPE_CHECKING
 
 from carv2.cli import folders, references, streams
 from carv2.filestore import relocate
+from carv2.filestore.relocate import is_below, original_paths
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import BinaryIO
 
 HELP = "make the references of a ref-CAR say where the originals are now"
 EXAMPLES = (
@@ -21,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "moves",
         metavar="OLD=NEW",
         nargs="+",
-        type=_move,
         help="path of a file or folder as the references have it, and where it is now",
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="the new archive (default: FILE is replaced)")
@@ -41,21 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_limits(parser)
 
 
-def _move(text: str) -> tuple[str, str]:
-    old, _, new = text.partition("=")
-    if not old or not new:
-        raise argparse.ArgumentTypeError(f"{text!r} is no OLD=NEW")
-    return old, new
+def _split(text: str, source: str | BinaryIO, args: argparse.Namespace) -> tuple[str, str]:
+    """OLD and NEW. Of several ``=`` the last counts with a path of the archive in front, or a folder."""
+    first = references.move(text)
+    if text.count("=") == 1:
+        return first
+    paths = original_paths(source, root=references.base_of(args), limits=streams.limits_of(args))
+    for at in reversed([at for at, letter in enumerate(text) if letter == "="]):
+        old, new = text[:at], text[at + 1 :]
+        if old and new and any(is_below(path, os.path.abspath(old)) for path in paths):
+            return old, new
+    return first
 
 
 def run(args: argparse.Namespace) -> int:
     if args.file == "-" and not args.output:
         raise ValueError("name the archive to write: -o OUT")
     with streams.source(args.file) as source:
+        moves = dict([_split(text, source, args) for text in args.moves])
         done = relocate(
             source,
             streams.destination(args.output or args.file),
-            dict(args.moves),
+            moves,
             check=args.check,
             allow=args.allow,
             root=references.base_of(args),

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             **settings,
         )
     if report.damage:
-        references.complain(args.file, report.damage)
+        references.complain(args.file, references.with_repair(report.damage))
     if not args.json:
         print(_summary(report))
     return 0 if report.ok else 1
@@ -60,6 +60,8 @@ def _line(found: ReferenceStatus, base: str) -> str:
     if found.reference is not None:
         path = folders.shown(found.reference.full_path(base))
         place = f" {found.reference.size:>6} {path} {found.reference.offset}"
+    if not found.is_linked:
+        place += ", not linked to"
     why = f": {folders.shown(found.detail)}" if found.detail else ""
     return f"{word} {found.cid!s:<50}{place}{why}"
 
@@ -67,4 +69,9 @@ def _line(found: ReferenceStatus, base: str) -> str:
 def _summary(report: ReferencesReport) -> str:
     counts = ", ".join(f"{report.counts[status]} {status}" for status in Status if report.counts.get(status))
     leaves = references.counted(report.leaf_count, "reference")
-    return f"{leaves} to {report.size} bytes: {counts}" if counts else "no references"
+    text = f"{leaves} to {report.size} bytes: {counts}" if counts else "no references"
+    if not report.orphan_count:
+        return text
+    many = report.orphan_counts
+    counts = ", ".join(f"{many[status]} {status}" for status in Status if many.get(status))
+    return f"{text}; {references.counted(report.orphan_count, 'record')} that nothing links to: {counts}"

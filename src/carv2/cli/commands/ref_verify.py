@@ -64,7 +64,7 @@ def _verify(name: str, settings: dict[str, Any]) -> ReferencesReport:
 
 def _print(name: str, report: ReferencesReport, *, verbose: bool) -> None:
     if report.damage:
-        references.complain(name, report.damage)
+        references.complain(name, references.with_repair(report.damage))
     for found in report.problems:
         place = "" if found.reference is None else f" ({found.reference})"
         references.complain(name, f"{found.status}: {found.cid.short()}{place}: {found.detail}")
@@ -86,5 +86,6 @@ def _what_was_checked(name: str, report: ReferencesReport) -> str:
 def _fields(report: ReferencesReport, base: str) -> dict[str, object]:
     fields = {name: getattr(report, name) for name in report.__dataclass_fields__}
     fields["counts"] = {str(status): count for status, count in report.counts.items()}
+    fields["orphan_counts"] = {str(status): count for status, count in report.orphan_counts.items()}
     fields["problems"] = [references.fields_of(found, base) for found in report.problems]
     return fields

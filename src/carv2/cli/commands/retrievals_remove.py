@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     retrievals = Retrievals(repo.retrievals_folder(args))
-    for id_ in args.ids:
+    ids = list(dict.fromkeys(args.ids))
+    for id_ in ids:  # all or none, as far as that can be known
+        retrievals.info(id_)
+    for id_ in ids:
         retrievals.remove(id_)
         if args.json:
             streams.print_json({"id": id_, "removed": True})

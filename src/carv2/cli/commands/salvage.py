@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, streams
+from carv2.cli import color, references, streams
 from carv2.operations.salvage import salvage
 
 if TYPE_CHECKING:
@@ -46,4 +46,6 @@ def run(args: argparse.Namespace) -> int:
             )
         for root in report.missing_roots:
             print(color.paint("missing: ", "error") + f"root {root}")
+        if report.lost:
+            references.hint(args.source)
     return 1 if report.lost or report.missing_roots else 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from carv2.cli import streams
+from carv2.cli import references, streams
 from carv2.operations.wrap import unwrap
 
 if TYPE_CHECKING:
@@ -25,4 +26,6 @@ def run(args: argparse.Namespace) -> int:
         size = unwrap(source, streams.destination(args.destination), limits=streams.limits_of(args))
     if args.json:
         streams.print_json({"size": size}, beside=args.destination)
+    else:
+        references.hint(args.destination if os.path.isfile(args.destination) else args.source)
     return 0
