@@ -2,6 +2,7 @@
 
 ``serve``: for each line, ``FOLDER ACTION WHEN PLACE COUNT`` with tabs, a process that does something, and dies
 before or after a function is called for the so-manieth time; says how it ended.
+``compete FOLDER SECONDS``: index the same shards as others do; say when that was.
 ``live FOLDER SEED PREFIX``: do this and that, for ever, and say what was begun and what was done.
 """
 
@@ -13,12 +14,13 @@ import os
 import random
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from carv2.dagstore.catalogue._sqlite_database import SqliteDatabase
-from carv2.errors import CarError
-from dagstore.shards import PATIENCE, Place, archive_of, check_serves, keys, padded
+from carv2.errors import CarError, ShardNotFoundError
+from dagstore.shards import PATIENCE, Calls, Place, archive_of, blocks_of, check_serves, keys, padded
 
 if TYPE_CHECKING:
     from carv2.dagstore import DagStore
@@ -112,6 +114,43 @@ def step(store: DagStore, operation: str, key: str, of: Any) -> None:
         store.gc()
 
 
+def check_gives(store: DagStore, key: str) -> None:
+    with store.acquire(key, timeout=PATIENCE) as shard:
+        for cid, data in blocks_of(key, BLOCKS).items():
+            assert shard[cid] == data
+
+
+def compete(folder: str, seconds: str) -> None:
+    """Have the same shards indexed as others do, again and again; say when that was."""
+    from carv2.dagstore import _initializing
+
+    place, said, jobs = Place.at(Path(folder)), list[str](), cast("Any", _initializing)
+    real = jobs.run_index_task
+
+    def timed(task: Any) -> Any:
+        begun = time.monotonic()
+        result = real(task)
+        time.sleep(0.01)
+        said.append(f"{task.key} {begun} {time.monotonic()}")
+        return result
+
+    jobs.run_index_task = timed
+    mounts = {key: mount(place, key) for key in keys(SHARDS)}
+    end = time.monotonic() + float(seconds)
+    with place.store(lease_seconds=LEASE) as store:
+        while time.monotonic() < end:
+            calls = Calls()
+            for key, of in mounts.items():
+                with contextlib.suppress(CarError):
+                    store.register(key, of, lazy=True)
+                calls(lambda key=key: check_gives(store, key), times=2)  # type: ignore[misc]
+            for result in calls.wait():
+                assert result is None or isinstance(result, ShardNotFoundError), result
+            with contextlib.suppress(CarError):
+                store.destroy(random.choice([*mounts]))
+    print(*said, sep="\n")
+
+
 def serve() -> None:
     """One process for each line, which finds everything imported."""
     for line in sys.stdin:
@@ -127,5 +166,7 @@ def serve() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
+    elif sys.argv[1] == "compete":
+        compete(*sys.argv[2:])
     else:
         live(*sys.argv[2:])

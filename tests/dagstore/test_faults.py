@@ -156,6 +156,25 @@ def test_bytes_that_are_damaged_are_never_given(
     check_serves(store, "key", "key")
 
 
+def test_a_reader_that_fails_is_not_handed_to_the_next(
+    store: DagStore, new: Callable[[bool], Faults], place: Place
+) -> None:
+    faults = new(False)
+    faults.by_chance(0, chance=1.0, kinds=["truncate"])
+    with pytest.raises(ShardErroredError):
+        store.acquire("key")
+    faults.by_chance(0, chance=0.0, kinds=[])
+    store.recover("key")
+    with store.acquire("key") as first:
+        first._store._car.source._once.fail_at = 0  # type: ignore[attr-defined]
+        for read in (lambda: first[next(iter(blocks_of("key")))], lambda: list(first), lambda: len(first)):
+            with pytest.raises(MountError):
+                read()
+        check_serves(store, "key", "key")
+    check_serves(store, "key", "key")
+    assert store.info("key").references == faults.counts.open_now == 0
+
+
 @both
 def test_a_slow_mount_is_waited_for_or_not(
     store: DagStore, new: Callable[[bool], Faults], sequential: bool

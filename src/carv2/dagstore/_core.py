@@ -203,14 +203,16 @@ class Core:
             return self.catalogue.get(key)
         return None
 
-    def index_again(self, key: str, operation: Operation) -> ShardRow:
-        """Index a shard anew and wait for it."""
-        with self.live.entered(key) as shard:
-            while True:
+    def index_again(self, found: ShardRow, operation: Operation) -> None:
+        """Index a shard anew and wait for it, unless it is not as it was ``found`` any more."""
+        with self.live.entered(found.key) as shard:
+            job = None
+            while job is None:
                 row, version = self.seen(shard)
+                if (row.state, version_of(row)) != (found.state, version_of(found)):
+                    return
                 job = self.begin(shard, row, version, operation)
-                if job is not None:
-                    return self.wait(job, Deadline(None))
+            self.wait(job, Deadline(None))
 
     def start_opening(self, shard: LiveShard, row: ShardRow) -> Job[None]:
         """Have the shard opened."""
@@ -231,8 +233,10 @@ class Core:
         try:
             return job.wait(deadline.left)
         except WaitTimeoutError:
+            if job.is_done:  # and failed with that
+                raise
             self.counters.add("timeouts")
-            raise
+            raise WaitTimeoutError(job.what, seconds=deadline.seconds) from None
 
     # -- shards ---------------------------------------------------------------------------------------------
 

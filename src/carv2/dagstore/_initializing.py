@@ -76,6 +76,8 @@ class Initializer:
         now = self._catalogue.find(row.key)
         if now.state is DurableState.AVAILABLE and version_of(now) > version_of(row):
             return now
+        if now.id == row.id and now.state is DurableState.ERRORED and now.failures > row.failures:
+            raise ShardErroredError(now.key, cause=now.error, error_type=now.error_type)  # another has tried it
         try:
             self._index(now, holder, recover=recover)
         except (ShardNotFoundError, LeaseLostError, ExecutorError):

@@ -145,6 +145,13 @@ class LiveShard:
             self.tell(Operation.ACQUIRE)
             return True
 
+    def close_soon(self, opened: OpenShard) -> None:
+        """Something is wrong with it: who comes next opens the shard anew."""
+        with self.lock:
+            if self.opened is opened:
+                self.opened = None
+        opened.retire()
+
     def let_go(self, opened: OpenShard) -> None:
         """One reader less."""
         with self.lock:

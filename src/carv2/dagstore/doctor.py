@@ -153,4 +153,4 @@ class Doctor:
         return replace(found, is_mended=True)
 
     def _again(self, row: ShardRow, operation: Operation) -> None:
-        self._core.index_again(row.key, operation)
+        self._core.index_again(row, operation)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from typing import TYPE_CHECKING
 
 from carv2.blockstore._mapping import ReadsOneByOne
-from carv2.errors import ClosedError, ReadOnlyError
+from carv2.errors import (
+    ChangedError,
+    ClosedError,
+    FormatError,
+    IntegrityError,
+    MountError,
+    ReadOnlyError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import NoReturn
 
     from carv2.blockstore.read_only import ReadOnlyBlockstore
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
     from carv2.section import Block
 
 __all__ = ["AcquiredShard"]
+
+_OF_THE_SOURCE = (MountError, OSError, ChangedError, FormatError, IntegrityError)
 
 
 class AcquiredShard(ReadsOneByOne):
@@ -34,10 +44,11 @@ class AcquiredShard(ReadsOneByOne):
         *,
         release: Callable[[], object],
         abandon: Callable[[], object],
+        distrust: Callable[[], object],
     ) -> None:
         self.key = key
         """Of the shard."""
-        self._store, self._release, self._abandon = store, release, abandon
+        self._store, self._release, self._abandon, self._distrust = store, release, abandon, distrust
         self._is_closed, self._closing = False, threading.Lock()
 
     @property
@@ -52,27 +63,44 @@ class AcquiredShard(ReadsOneByOne):
         return self._open.roots
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
-        return self._open[cid]
+        try:
+            return self._open[cid]
+        except _OF_THE_SOURCE:
+            self._distrust()
+            raise
 
     def size_of(self, cid: CIDLike, /) -> int:
         """Bytes of the block; its data are not read."""
-        return self._open.size_of(cid)
+        with self._reading() as store:
+            return store.size_of(cid)
 
     def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[Block]:
         """The blocks of all ``cids``, in that order; sections that lie near each other are read as one range."""
-        for block in self._open.get_many(cids):
-            yield block
-            self._open  # noqa: B018  (raises once it is closed)
+        with self._reading() as store:
+            for block in store.get_many(cids):
+                yield block
+                self._open  # noqa: B018  (raises once it is closed)
 
     def __iter__(self) -> Iterator[CID]:
         """The CIDs in the order of the archive."""
-        for cid in self._open:
-            yield cid
-            self._open  # noqa: B018
+        with self._reading() as store:
+            for cid in store:
+                yield cid
+                self._open  # noqa: B018
 
     def __len__(self) -> int:
         """Sections of the archive."""
-        return len(self._open)
+        with self._reading() as store:
+            return len(store)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[ReadOnlyBlockstore]:
+        """An error that may be of what was opened, and not of what is there, is not for the next reader too."""
+        try:
+            yield self._open
+        except _OF_THE_SOURCE:
+            self._distrust()
+            raise
 
     def put(self, _cid: CIDLike, _data: bytes, /) -> NoReturn:
         """Always raises :class:`carv2.errors.ReadOnlyError`."""

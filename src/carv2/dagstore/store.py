@@ -243,6 +243,7 @@ class DagStore:
             opened.blockstore,
             release=lambda: core.release(shard, opened),
             abandon=lambda: core.abandon(shard, opened),
+            distrust=lambda: shard.close_soon(opened),
         )
 
     # -- by content -----------------------------------------------------------------------------------------
@@ -324,16 +325,12 @@ class DagStore:
         core.release_abandoned()
         with core.live.entered(key) as shard:
             core.seen(shard)
+            if owner and set(core.catalogue.owners_of(key)) - {owner} and core.catalogue.remove_owner(key, owner):
+                return False
             core.keepers.let_go(key)
             with shard.lock:
                 shard.check_unused(force=force)
             with core.leases.holding_at_once(key):
-                if (
-                    owner
-                    and set(core.catalogue.owners_of(key)) - {owner}
-                    and core.catalogue.remove_owner(key, owner)
-                ):
-                    return False
                 shard.doom(force=force)
                 try:
                     core.discard(shard, core.catalogue.find(key))
