@@ -224,7 +224,7 @@ def test_a_record_is_what_the_go_dagstore_writes(place: Place, store: DagStore, 
     store.register("foo", place.mount("a b"))
     store.export_go(tmp_path / "out")
     path = str(place.folder / "archives" / "a b.car")
-    url = "fs://a%20b.car?path=" + path[1:].replace("/", "%2F").replace(" ", "%20")
+    url = "fs://a_b.car?path=" + path[1:].replace("/", "%2F").replace(" ", "%20")
     line = json.dumps({"k": "foo", "u": url, "t": "", "s": 2, "l": False, "e": ""}, separators=(",", ":"))
     assert (tmp_path / "out" / "shards.jsonl").read_text() == line + "\n"
 
@@ -590,8 +590,9 @@ def test_urls_of_the_go_dagstore_are_understood(tmp_path: Path, theirs: str, our
     ("ours", "theirs"),
     [
         (f"piece://{PIECE}", f"lotus://{PIECE}"),
-        ("file:///data/a%20b%25.car", "fs://a%20b%25.car?path=data%2Fa%20b%25.car"),
-        ("file:///%FFname", "fs://%FFname?path=%FFname"),
+        ("file:///data/a%20b%25.car", "fs://a_b_.car?path=data%2Fa%20b%25.car"),
+        ("file:///%FFname", "fs://_name?path=%FFname"),
+        ("file:///irrecoverable", "fs://_?path=irrecoverable"),
         ("bytes:///ZmlzaA", "bytes:///ZmlzaA"),
         ("https://example.com/x.car", "https://example.com/x.car"),
     ],

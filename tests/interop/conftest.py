@@ -1,8 +1,9 @@
 """The peers: other implementations as small programs of ours, built once a session or found where they are.
 
 ``CARV2_GO_PEER`` names the Go program around go-car, ``CARV2_FILMARKETS_8`` and ``CARV2_FILMARKETS_28`` those
-around go-fil-markets, ``CARV2_JS_PEER`` the folder of ``peer.mjs`` with its ``node_modules``, or the script
-itself. Where a peer cannot be had, the tests that need it are skipped and say why.
+around go-fil-markets, ``CARV2_DAGSTORE_PEER`` the one around the Go dagstore, ``CARV2_JS_PEER`` the folder of
+``peer.mjs`` with its ``node_modules``, or the script itself. Where a peer cannot be had, the tests that need it
+are skipped and say why.
 """
 
 from __future__ import annotations
@@ -88,6 +89,17 @@ def filmarkets_8(tmp_path_factory: pytest.TempPathFactory) -> Peer:
 def filmarkets_28(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     """go-fil-markets 1.28.3: ref-CARs of variant D."""
     return filmarkets(28, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def go_dagstore(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """The Go dagstore, v0.7.0."""
+    given = os.environ.get("CARV2_DAGSTORE_PEER")
+    if given:
+        return Peer((given,))
+    program = tmp_path_factory.mktemp("dagstore") / "peer"
+    make("the Go dagstore", ["go", "build", "-o", str(program), "."], HERE / "dagstore")
+    return Peer((str(program),))
 
 
 @pytest.fixture(scope="session")

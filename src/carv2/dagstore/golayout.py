@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import parse_qs, quote, quote_from_bytes, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes, urlsplit
 
 from carv2._atomic import replacing
 from carv2._source import FileSource
@@ -35,6 +36,7 @@ _RECORDS, _INDEX = "shards.jsonl", "index"
 _SUFFIX = ".full.idx"
 _MAX_LINE = 1 << 20
 _MAX_NAME = 255  # bytes of a file's name
+_NO_HOST = re.compile(rb"[^A-Za-z0-9._-]|^irrecoverable$")
 _MOST_NAMED = 100  # records that a report names
 
 _STATES = {DurableState.NEW: ShardState.NEW, DurableState.ERRORED: ShardState.ERRORED}
@@ -124,7 +126,8 @@ def go_url(url: str) -> str:
         return f"lotus://{parts.netloc}"
     if parts.scheme == "file":
         path = unquote_to_bytes(parts.path)
-        return f"fs://{quote(os.path.basename(path))}?path={quote_from_bytes(path[1:], safe='')}"
+        name = _NO_HOST.sub(b"_", os.path.basename(path)).decode()  # Go reads no escapes in a host
+        return f"fs://{name}?path={quote_from_bytes(path[1:], safe='')}"
     return url
 
 
