@@ -93,3 +93,13 @@ def test_the_catalogue_is_filled_and_asked():
     assert 42 < figures["a multihash takes [bytes]"] < 70
     assert all(figure >= 0 for figure in figures.values())
     assert len(figures) == 17
+
+
+def test_many_shards_are_moved_in_acquired_looked_up_in_and_indexed(tmp_path):
+    printed = run_python(BENCHMARKS / "dagstore.py", "--quick", "--workers", "2", "--data", tmp_path)
+    figures = json.loads(printed.splitlines()[-1])
+    assert all(figure >= 0 for figure in figures.values())
+    assert len(figures) == 31
+    names = {name.split(" [")[0] for name in figures}
+    assert {"migrate, all", "open", "list", "acquire, cold, median", "look up a multihash, median"} <= names
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, InitializeEvent, ShardState
+from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, InitializeEvent, ShardState, bulk
 from carv2.errors import ClosedError, ShardErroredError, StateError, WaitTimeoutError
 from dagstore.shards import PATIENCE, Calls, Place, archive_of, check_serves, eventually, keys, padded
 from dagstore.worker_mounts import StayingMount, WorkerMount, registry
@@ -416,6 +416,22 @@ def test_two_at_a_time_share_the_work(place: Place) -> None:
         for events in calls.wait():
             assert [event.error for event in events if event.event == "end"] == [""] * (len(events) // 2)
         assert store.counters()["initialized"] == 10
+
+
+def test_what_others_did_meanwhile_is_as_good(place: Place) -> None:
+    with place.store(recover_on_start="no") as store:
+        gone = place.mount("gone")
+        place.faults[gone.url].gone = True
+        store.register("there", place.mount("there"))
+        with pytest.raises(ShardErroredError):
+            store.register("gone", gone)
+        bulk._initialize(store._core, "there")
+        assert store.counters()["initialized"] == 1
+        with pytest.raises(ShardErroredError):
+            bulk._initialize(store._core, "gone")
+        assert store.counters()["failed"] == 1
+        keys = ["destroyed", "there", "gone"]
+        assert bulk._ready_ones(store._core, keys, 2, threading.Event()) == ["there"]
 
 
 def test_closing_the_store_ends_the_events(place: Place) -> None:
