@@ -371,6 +371,15 @@ def test_a_catalogue_that_fails_meanwhile(
     check_serves(store, "key", "key")
 
 
+def test_an_attempt_that_ended_half_way_leaves_no_entries(place: Place, store: DagStore) -> None:
+    """The bytes were others then."""
+    store.register("key", place.mount("key"), lazy=True)
+    store._core.catalogue.add_multihashes("key", [cid.multihash for cid in blocks_of("before")])
+    check_serves(store, "key", "key")
+    assert not any(store.shards_with(cid) for cid in blocks_of("before"))
+    assert store._core.catalogue.entry_count("key") == len(blocks_of("key"))
+
+
 def test_a_lease_that_ran_out_on_the_way_lets_the_work_begin_anew(
     place: Place, store: DagStore, new: Callable[[bool], Faults], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,11 @@ class Initializer:
             old = None if before is None else multihashes_of(before.index)
             self._catalogue.remove_multihashes(row.key, old)
         with self._indices.open(row.key, facts) as made:
+            count = sum(1 for _ in multihashes_of(made.index))
             self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
+            if self._catalogue.entry_count(row.key) != count:  # an attempt on other bytes ended half-way
+                self._catalogue.remove_multihashes(row.key, None)
+                self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
 
     def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
         """The index that is about to be replaced, which stays readable while it is held."""

@@ -70,6 +70,9 @@ class InvertedIndex(Shards):
     def multihash_count(self) -> int:
         return int(self._database.query("SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM shards")[0][0])
 
+    def entry_count(self, key: str) -> int:
+        return self._entry_count(self._id_now(key))
+
     def _id_now(self, key: str) -> int:
         found = self._database.query("SELECT id FROM shards WHERE key = ?", (checked("key", key),))
         if not found:

@@ -160,6 +160,14 @@ class Catalogue(IndexStore, Protocol):
         """
         ...
 
+    def entry_count(self, key: str) -> int:
+        """Multihashes that the inverted index has of the shard.
+
+        Raises:
+            ShardNotFoundError: there is no such shard.
+        """
+        ...
+
     def try_lease(self, key: str, holder: str, seconds: float) -> bool:
         """Whether ``holder`` alone may work on ``key`` for so long; True too if it may already.
 
