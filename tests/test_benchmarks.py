@@ -99,7 +99,7 @@ def test_many_shards_are_moved_in_acquired_looked_up_in_and_indexed(tmp_path):
     printed = run_python(BENCHMARKS / "dagstore.py", "--quick", "--workers", "2", "--data", tmp_path)
     figures = json.loads(printed.splitlines()[-1])
     assert all(figure >= 0 for figure in figures.values())
-    assert len(figures) == 31
+    assert len(figures) == 36
     names = {name.split(" [")[0] for name in figures}
     assert {"migrate, all", "open", "list", "acquire, cold, median", "look up a multihash, median"} <= names
     assert list(tmp_path.iterdir()) == []
