@@ -84,6 +84,8 @@ class Doctor:
             yield self._mended(found, lambda: self._again(row, Operation.RECOVER))
         elif row.state is DurableState.AVAILABLE:
             yield from self._look_at_index(row)
+        if self._repair and (now := self._core.catalogue.get(row.key)) is not None:
+            row = now  # it may have been mended
         yield from self._look_at_files(row)
         if self._mounts:
             yield from self._look_at_mount(row)
