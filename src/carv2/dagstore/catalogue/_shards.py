@@ -269,5 +269,6 @@ def _row(values: tuple[Any, ...]) -> ShardRow:
     ) = values  # fmt: skip
     return ShardRow(
         number, key, url, _STATES[state], lazy != 0, error_type, error, failures, generation, size, digest, codec,
-        blocks, inverted != 0, source_size, source_tag, os.fsdecode(local_copy), created, updated, last_access,
+        blocks, inverted != 0, source_size, source_tag, os.fsdecode(local_copy) if local_copy else "",
+        created, updated, last_access,
     )  # fmt: skip
