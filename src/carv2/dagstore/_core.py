@@ -70,7 +70,7 @@ class Core:
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
-        self.opener = Opener(self.mounts, self.transients, self.indices, self.throttles)
+        self.opener = Opener(self.mounts, self.transients, self.indices, self.throttles, self._make_room)
         self.leases = LeaseKeeper(self.catalogue, holder_name(), config.lease_seconds, give_up=self.closing)
         self.live = LiveShards(config.max_open_shards, self.events)
         self.jobs = JobThreads(config.max_jobs)
@@ -275,6 +275,12 @@ class Core:
     def abandon(self, shard: LiveShard, opened: OpenShard) -> None:
         """A reader was forgotten. The garbage collector says so, maybe under the locks that a release takes."""
         self._abandoned.append((shard, opened))
+
+    def _make_room(self) -> None:
+        """Give up the local copies that nobody reads."""
+        self.release_abandoned()
+        self.keepers.let_go()
+        self.live.close_unused()
 
     def release_abandoned(self) -> None:
         """Release what was forgotten."""

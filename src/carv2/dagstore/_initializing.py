@@ -11,7 +11,15 @@ from carv2.dagstore._opening import facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
-from carv2.errors import CarError, ClosedError, ShardErroredError, ShardInUseError, ShardNotFoundError, StateError
+from carv2.errors import (
+    CarError,
+    ClosedError,
+    QuotaError,
+    ShardErroredError,
+    ShardInUseError,
+    ShardNotFoundError,
+    StateError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +72,8 @@ class Initializer:
         Raises:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
-            StateError: the executor takes no work; the catalogue says what it said before.
+            QuotaError: there is no room for a local copy now; the catalogue says what it said before.
+            StateError: the executor takes no work; the same.
             ClosedError: the store was closed meanwhile; the same.
         """
         for _ in range(_LEASES):
@@ -80,7 +89,7 @@ class Initializer:
             raise ShardErroredError(now.key, cause=now.error, error_type=now.error_type)  # another has tried it
         try:
             self._index(now, holder, recover=recover)
-        except (ShardNotFoundError, LeaseLostError, ExecutorError):
+        except (ShardNotFoundError, LeaseLostError, ExecutorError, QuotaError):  # none of them its fault
             raise
         except Exception as error:
             raise self._failed(row.key, holder, error) from error
@@ -183,7 +192,7 @@ class Initializer:
             if mount.random_access:
                 yield IndexTask(row.key, folder, mount=mount)
                 return
-            path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
+            path = self._opener.fetch(row, mount, stat)
         try:
             yield IndexTask(row.key, folder, path=path, source_tag=stat.tag)
         finally:

@@ -11,7 +11,7 @@ from carv2._source import FileSource
 from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.dagstore.catalogue import IndexFacts
 from carv2.dagstore.mounts._calling import calling
-from carv2.errors import ChangedError, FormatError, IntegrityError, MountError
+from carv2.errors import ChangedError, FormatError, IntegrityError, MountError, QuotaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +97,15 @@ class Opener:
     """Finds the bytes of shards and opens them."""
 
     def __init__(
-        self, mounts: MountRegistry, transients: Transients, indices: IndexFolder, throttles: Throttles
+        self,
+        mounts: MountRegistry,
+        transients: Transients,
+        indices: IndexFolder,
+        throttles: Throttles,
+        make_room: Callable[[], object],
     ) -> None:
         self._mounts, self._transients, self._indices, self._throttles = mounts, transients, indices, throttles
+        self._make_room = make_room
 
     def open(self, row: ShardRow) -> OpenShard:
         """The shard of ``row``, which is available.
@@ -142,13 +148,20 @@ class Opener:
             if mount.random_access:
                 with self._throttles.storage_calls, calling(mount.url):
                     return mount.open(), _nothing
-            path = self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
+            path = self.fetch(row, mount, stat)
         try:
             source = FileSource.open(path)
         except BaseException:
             self._transients.unpin(row.key)
             raise
         return source, lambda: self._transients.unpin(row.key)
+
+    def fetch(self, row: ShardRow, mount: Mount, stat: MountStat) -> str:
+        """A local copy, pinned; what is open and unused is closed if there is no room for it otherwise."""
+        with contextlib.suppress(QuotaError):
+            return self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
+        self._make_room()
+        return self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
 
     def stat(self, mount: Mount) -> MountStat:
         """What the mount says of its bytes, which must be there."""
