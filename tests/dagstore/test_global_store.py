@@ -65,7 +65,7 @@ class StoreSuite(BlockstoreTests):
         self.stores.append(store)
         for number, part in enumerate(self.shared_out(blocks)):
             store.register(f"shard-{number}", BytesMount(archive(part)))
-        return GlobalBlockstore(store, max_open=2)
+        return store.blockstore(max_open=2)
 
 
 class TestOneShard(StoreSuite):

@@ -15,6 +15,7 @@ from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.collection import collect
 from carv2.dagstore.config import DagStoreConfig
 from carv2.dagstore.doctor import Doctor
+from carv2.dagstore.global_store import GlobalBlockstore
 from carv2.dagstore.golayout import carv2_url, export_go, go_url, import_go
 from carv2.dagstore.info import ShardInfo, StoreStat, info_of
 from carv2.dagstore.keys import check_key
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from carv2.dagstore.collection import Collected
     from carv2.dagstore.doctor import Finding
     from carv2.dagstore.events import Subscription
+    from carv2.dagstore.global_store import Selector
     from carv2.dagstore.golayout import GoExport, GoImport
     from carv2.dagstore.migration import Deal, MigrationReport
     from carv2.dagstore.mounts import Mount, MountRegistry
@@ -244,6 +246,19 @@ class DagStore:
             release=lambda: core.release(shard, opened),
             abandon=lambda: core.abandon(shard, opened),
             distrust=lambda: shard.close_soon(opened),
+        )
+
+    def blockstore(
+        self,
+        *,
+        select: Selector | None = None,
+        max_open: int = 16,
+        timeout: float | None = None,
+        remember_missing: float = 5.0,
+    ) -> GlobalBlockstore:
+        """The blocks of all shards as one store: see :class:`GlobalBlockstore`."""
+        return GlobalBlockstore(
+            self, select=select, max_open=max_open, timeout=timeout, remember_missing=remember_missing
         )
 
     # -- by content -----------------------------------------------------------------------------------------
