@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import carv2
@@ -14,7 +16,6 @@ from carv2.testing import FaultyMounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from carv2.dagstore import Event, ShardState
 
@@ -135,3 +136,8 @@ def follow(told: dict[str, ShardState | None], event: Event) -> None:
     assert is_allowed(before, event.operation, event.state), (before, event)
     assert event.references >= 0
     told[event.key] = event.state
+
+
+def with_tests() -> str:
+    """``PYTHONPATH`` of a process that is to find these modules, and carv2 where this one found it."""
+    return os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import dagstore
 from carv2.dagstore import ShardState
-from dagstore.shards import PATIENCE, Place, blocks_of, check_serves, eventually, keys
+from dagstore.shards import PATIENCE, Place, blocks_of, check_serves, eventually, keys, with_tests
 from dagstore.store_worker import BLOCKS, LEASE, SHARDS, mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from carv2.dagstore import DagStore
 
@@ -30,7 +29,7 @@ TRANSACT = "carv2.dagstore.catalogue._sqlite_database:SqliteDatabase:transact"
 
 def begun(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dagstore.store_worker", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(dagstore.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": with_tests()}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 

@@ -279,6 +279,21 @@ def test_a_store_that_was_closed_while_it_fetched_goes_on(place: Place) -> None:
         check_serves(store, "key", "key")
 
 
+def test_closing_while_it_fetches_marks_nothing_as_failed(place: Place) -> None:
+    mount = place.mount("key", sequential=True)
+    faults = place.faults[mount.url]
+    faults.hold(0)
+    with place.store() as store, store.subscribe() as events:
+        store.register("key", mount, wait=False)
+        faults.wait_until_held()
+        store.close(timeout=0.3)
+        assert [event.operation.value for event in events] == ["register", "initialize", "break off"]
+    faults.release()
+    with place.store() as store:
+        assert store._core.catalogue.find("key").failures == 0
+        check_serves(store, "key", "key")
+
+
 def test_a_local_copy_is_used_again_after_a_new_start(place: Place) -> None:
     mount = place.mount("key", sequential=True)
     with place.store() as store:
@@ -749,6 +764,7 @@ def test_two_stores_index_a_shard_once(place: Place) -> None:
         assert one.info("key").generation == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_of_a_fork_is_told_to_open_the_store_itself(place: Place, store: DagStore) -> None:
     store.register("key", place.mount("key", sequential=True))
     shard = store.acquire("key")

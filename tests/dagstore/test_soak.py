@@ -6,21 +6,23 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-import dagstore
 from dagstore import soak
-from dagstore.shards import PATIENCE, Place, keys
+from dagstore.shards import PATIENCE, Place, keys, with_tests
 from dagstore.store_worker import SHARDS, mount
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECONDS = float(os.environ.get("CARV2_SOAK_SECONDS", "4"))
 
 
 @pytest.fixture(autouse=True)
 def workers_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(dagstore.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", with_tests())
 
 
 @pytest.mark.timeout(3 * SECONDS + 300)
