@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from carv2 import CID
 from carv2._originals import Originals
-from carv2._source import BytesSource, FileSource
+from carv2._source import BytesSource
 from carv2.errors import CarError, ClosedError, CorruptReferenceError
 from carv2.filestore import FileReference, FileStore, ReferenceStatus, Status, check_references
 from filestore.reading import Leaf, archive_of, leaves_in, record_for, record_of
