@@ -83,6 +83,12 @@ def test_gaps_are_what_is_missing(dag: Dag) -> None:
     assert detect_order(pairs, dag.roots).gaps == bool(lost)
 
 
+def test_a_gap_behind_an_identity_cid_is_one() -> None:
+    around = archives.node(identity(archives.node(FISH[0])[1], codec=DAG_CBOR))
+    assert detect_order([around], [around[0]]).gaps
+    assert not detect_order([around, FISH], [around[0]]).gaps
+
+
 MIDDLE = archives.node(FISH[0], LOBSTER[0])
 OTHER = archives.node(FISH[0], extra=b"\x01")
 TOP = archives.node(MIDDLE[0], OTHER[0])

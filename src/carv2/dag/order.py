@@ -198,12 +198,16 @@ class _Candidate:
 
     def has_gaps(self) -> bool:
         """Whether links led, or would lead, to blocks that did not arrive."""
-        return bool(self.skipped) or any(map(self._would_miss, self._left()))
-
-    def _would_miss(self, link: bytes) -> bool:
-        if is_identity(link):
-            return False
-        return self._repeats or multihash_of(link) not in self._arrived
+        if self.skipped:
+            return True
+        left = list(self._left())
+        while left:
+            link = left.pop()
+            if is_identity(link):
+                left += _links_or_none(link, CID.trusted(link).digest)
+            elif self._repeats or multihash_of(link) not in self._arrived:
+                return True
+        return False
 
     def _left(self) -> Iterable[bytes]:
         raise NotImplementedError
