@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from carv2.dagstore import Operation
 from carv2.dagstore._jobs import Job
 from carv2.errors import ShardExistsError, ShardInUseError, ShardNotFoundError
-from dagstore.shards import Place, check_serves
+from dagstore.shards import Calls, Place, check_serves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +106,18 @@ def test_what_was_opened_too_late_is_closed(store: DagStore, shard: LiveShard) -
         store._core.live.put(shard, late)
     assert late._is_closed
     shard.pardon()
+
+
+def test_a_new_store_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    for number in range(25):
+        place, calls, gate = Place.at(tmp_path / str(number)), Calls(), threading.Barrier(6)
+
+        def open_it(place: Place = place, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            place.store().close()
+
+        calls(open_it, times=6)
+        assert calls.wait() == [None] * 6
 
 
 def test_only_the_first_end_of_a_job_counts() -> None:

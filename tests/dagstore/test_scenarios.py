@@ -735,9 +735,9 @@ def test_a_destroy_that_fails_leaves_the_shard(
 
 
 def test_a_shard_that_another_process_replaced_is_opened_anew(place: Place, store: DagStore) -> None:
+    store.register("key", place.mount("first"))
+    check_serves(store, "key", "first")
     with place.store() as other:
-        store.register("key", place.mount("first"))
-        check_serves(store, "key", "first")
         other.destroy("key")
         with pytest.raises(ShardNotFoundError):
             store.acquire("key")
