@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from carv2._sqlite import open_database
 from carv2.dagstore import Operation
 from carv2.dagstore._jobs import Job
 from carv2.errors import ShardExistsError, ShardInUseError, ShardNotFoundError
@@ -108,16 +111,28 @@ def test_what_was_opened_too_late_is_closed(store: DagStore, shard: LiveShard) -
     shard.pardon()
 
 
-def test_a_new_store_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
-    for number in range(25):
-        place, calls, gate = Place.at(tmp_path / str(number)), Calls(), threading.Barrier(6)
+def test_a_database_that_others_are_just_opening_is_waited_for(tmp_path: Path) -> None:
+    """SQLite waits for locks, but not to turn on the log of a database that somebody writes to."""
+    other = sqlite3.connect(tmp_path / "new.sqlite", isolation_level=None)
+    other.execute("CREATE TABLE fish (name)")
+    other.execute("BEGIN IMMEDIATE")
+    calls = Calls()
+    calls(lambda: open_database(tmp_path / "new.sqlite", []).close())
+    time.sleep(0.1)
+    assert not calls.results
+    other.execute("COMMIT")
+    other.close()
+    assert calls.wait() == [None]
+    with pytest.raises(OSError, match="locked"):
+        refused(tmp_path)
 
-        def open_it(place: Place = place, gate: threading.Barrier = gate) -> None:
-            gate.wait()
-            place.store().close()
 
-        calls(open_it, times=6)
-        assert calls.wait() == [None] * 6
+def refused(folder: Path) -> None:
+    """Nobody lets go of it."""
+    with contextlib.closing(sqlite3.connect(folder / "used.sqlite", isolation_level=None)) as other:
+        other.execute("CREATE TABLE fish (name)")
+        other.execute("BEGIN IMMEDIATE")
+        open_database(folder / "used.sqlite", [], timeout=0.05)
 
 
 def test_only_the_first_end_of_a_job_counts() -> None:
