@@ -204,6 +204,9 @@ class Soak:
             faults.by_chance(0, chance=0.0, kinds=[])
         core = self.store._core
         core.release_abandoned()
+        eventually(
+            lambda: not any(is_busy for is_busy, _ in core.live.activity().values()), "work goes on for ever"
+        )
         for key in self.own:
             assert (key in self.store) == self.there.get(key, False), key
             if key in self.store:
