@@ -256,7 +256,7 @@ def test_a_full_disk_for_indexes(
         patch.setattr("carv2._atomic.os.fsync", full)
         with pytest.raises(ShardErroredError, match="No space left"):
             store.acquire("key")
-    assert sorted(os.listdir(place.root / "index")) == [".version", "good.full.idx"]
+    assert sorted(os.listdir(place.root / "index")) == [".carv2-indexes", ".version", "good.full.idx"]
     store.recover("key")
     check_serves(store, "key", "key")
 

@@ -16,6 +16,7 @@ from carv2.dagstore._jobs import Deadline, Job, JobThreads
 from carv2.dagstore._leases import LeaseKeeper, holder_name
 from carv2.dagstore._live import LiveShards
 from carv2.dagstore._opening import Opener, StaleError, facts_of, has_local_copy, version_of
+from carv2.dagstore._ownership import IndexOwnership
 from carv2.dagstore.catalogue import DurableState, open_catalogue
 from carv2.dagstore.collection import collect
 from carv2.dagstore.counters import Counters
@@ -70,6 +71,7 @@ class Core:
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
+        self.ownership = IndexOwnership(self.indices, self.catalogue)
         self.opener = Opener(self.mounts, self.transients, self.indices, self.throttles, self._make_room)
         self.leases = LeaseKeeper(self.catalogue, holder_name(), config.lease_seconds, give_up=self.closing)
         self.live = LiveShards(config.max_open_shards, self.events)
@@ -303,7 +305,8 @@ class Core:
         self.recovery.forget(row.key)
         self.counters.add("destroyed")
         with contextlib.suppress(OSError):  # else the next start, or the doctor, sees to it
-            self.indices.drop(row.key)
+            if row.generation or self.ownership.is_ours():  # else the file of its name may be another store's
+                self.indices.drop(row.key)
         self._drop_copy(row.key)
 
     def _remove(self, row: ShardRow) -> None:

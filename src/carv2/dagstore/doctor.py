@@ -31,6 +31,8 @@ class Problem(enum.Enum):
     INDEX_DAMAGED = "index damaged"
     INDEX_OF_NOBODY = "index of nobody"
     """An index file without a shard."""
+    INDEX_OF_ANOTHER_STORE = "index of another store"
+    """The same, in a folder that this store did not begin: it is never removed here."""
     NOT_SEARCHABLE = "not searchable"
     """A shard whose multihashes are not in the inverted index."""
     MOUNT_UNKNOWN = "mount unknown"
@@ -47,6 +49,9 @@ class Problem(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+_TAKE_OVER = "take it over with import-go, or remove it yourself"
+
+
     """Something that is wrong."""
 
     key: str
@@ -143,7 +148,11 @@ class Doctor:
             found = Finding(name, Problem.INDEX_OF_NOBODY, "", "remove it")
             yield self._mended(found, partial(indices.drop_stray, name))
 
+        is_ours = self._core.ownership.is_ours()
     # -- mending --------------------------------------------------------------------------------------------
+            if not is_ours:
+                yield Finding(name, Problem.INDEX_OF_ANOTHER_STORE, "", _TAKE_OVER)
+                continue
 
     def _mended(self, found: Finding, remedy: Callable[[], object]) -> Finding:
         if not self._repair:

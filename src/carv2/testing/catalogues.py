@@ -282,6 +282,11 @@ class CatalogueTests(IndexStoreTests):
             assert catalogue.get_marker("migrated") == text
         assert catalogue.get_marker("other") is None
 
+    def test_of_those_who_add_a_marker_the_first_one_counts(self) -> None:
+        catalogue = self.made()
+        assert [catalogue.add_marker("id", text) for text in ("first", "second")] == ["first", "first"]
+        assert catalogue.get_marker("id") == "first"
+
     # -- removing ---------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(

@@ -214,3 +214,7 @@ class Catalogue(IndexStore, Protocol):
     def close(self) -> None:
         """Write what was gathered, and let go. Closing twice is closing once."""
         ...
+    def add_marker(self, name: str, text: str) -> str:
+        """Note ``text``, unless something is noted under that name already; what is noted there now."""
+        ...
+

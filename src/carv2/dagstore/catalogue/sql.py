@@ -95,6 +95,15 @@ class SqlCatalogue(InvertedIndex):
         )
         self._run(insert, checked("name", name), checked("text", text))
 
+    def add_marker(self, name: str, text: str) -> str:
+        given = checked("name", name), checked("text", text)
+
+        def work(transaction: Transaction) -> str:
+            transaction.run("INSERT INTO markers (name, text) VALUES (?, ?) ON CONFLICT DO NOTHING", given)
+            return str(transaction.query("SELECT text FROM markers WHERE name = ?", given[:1])[0][0])
+
+        return self._database.transact(work)
+
     def close(self) -> None:
         self._touched.close()
         self._database.close()
