@@ -72,7 +72,14 @@ class Core:
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))
         self.ownership = IndexOwnership(self.indices, self.catalogue)
-        self.opener = Opener(self.mounts, self.transients, self.indices, self.throttles, self._make_room)
+        self.opener = Opener(
+            self.mounts,
+            self.transients,
+            self.indices,
+            self.throttles,
+            self._make_room,
+            mount_timeout=config.mount_timeout,
+        )
         self.leases = LeaseKeeper(self.catalogue, holder_name(), config.lease_seconds, give_up=self.closing)
         self.live = LiveShards(config.max_open_shards, self.events)
         self.jobs = JobThreads(config.max_jobs)
@@ -82,7 +89,6 @@ class Core:
         self._closing_lock = threading.Lock()
         self._initializer = Initializer(
             catalogue=self.catalogue,
-            mounts=self.mounts,
             transients=self.transients,
             indices=self.indices,
             throttles=self.throttles,
@@ -252,7 +258,7 @@ class Core:
         if has_local_copy(row):
             return True
         try:
-            return self.opener.stat(self.mounts.instantiate(row.url)).ready
+            return self.opener.stat(self.opener.mount_of(row.url)).ready
         except (CarError, OSError, ValueError):
             return False
 

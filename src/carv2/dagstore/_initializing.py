@@ -11,6 +11,7 @@ from carv2.dagstore._opening import facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
+from carv2.dagstore.mounts._patient import as_ready
 from carv2.errors import (
     CarError,
     ClosedError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from carv2.dagstore.counters import Counters
     from carv2.dagstore.indexing import IndexResult
     from carv2.dagstore.indices import IndexFolder, OpenIndex
-    from carv2.dagstore.mounts import MountRegistry
     from carv2.dagstore.throttles import Throttles
     from carv2.dagstore.transients import Transients
 
@@ -47,7 +47,6 @@ class Initializer:
         self,
         *,
         catalogue: Catalogue,
-        mounts: MountRegistry,
         transients: Transients,
         indices: IndexFolder,
         throttles: Throttles,
@@ -57,7 +56,7 @@ class Initializer:
         closing: Event,
         executor: Executor | None,
     ) -> None:
-        self._catalogue, self._mounts, self._transients, self._indices = catalogue, mounts, transients, indices
+        self._catalogue, self._transients, self._indices = catalogue, transients, indices
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
         self._closing, self._executor = closing, executor
 
@@ -174,7 +173,7 @@ class Initializer:
         return None
 
     def _built(self, row: ShardRow) -> IndexResult:
-        with self._task_for(row) as task, self._throttles.indexing:
+        with self._task_for(row) as task, self._throttles.of(task.mount).indexing:
             if self._executor is None:
                 return run_index_task(task)
             return run_on(self._executor, task, self._closing)
@@ -186,11 +185,11 @@ class Initializer:
         if has_local_copy(row):
             yield IndexTask(row.key, folder, path=row.local_copy)
             return
-        mount = self._mounts.instantiate(row.url)
+        mount = self._opener.mount_of(row.url)
         stat = self._opener.stat(mount)
-        with self._throttles.fetching(ready=stat.ready):
-            if mount.random_access:
-                yield IndexTask(row.key, folder, mount=mount)
+        with self._throttles.of(mount).fetching(ready=stat.ready):
+            if self._opener.has_random_access(mount):
+                yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready))
                 return
             path = self._opener.fetch(row, mount, stat)
         try:

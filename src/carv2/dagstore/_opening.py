@@ -12,6 +12,7 @@ from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.dagstore.catalogue import IndexFacts
 from carv2.dagstore.mounts._calling import calling
 from carv2.errors import ChangedError, FormatError, IntegrityError, MountError, QuotaError
+from carv2.dagstore.mounts._patient import as_ready, patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,11 @@ class Opener:
         make_room: Callable[[], object],
     ) -> None:
         self._mounts, self._transients, self._indices, self._throttles = mounts, transients, indices, throttles
-        self._make_room = make_room
+        self._make_room, self._mount_timeout = make_room, mount_timeout
+
+    def mount_of(self, url: str) -> Mount:
+        """The mount of ``url``, whose answers are not waited for without end."""
+        return patient(self._mounts.instantiate(url), self._mount_timeout)
 
     def open(self, row: ShardRow) -> OpenShard:
         """The shard of ``row``, which is available.
@@ -118,6 +123,8 @@ class Opener:
         index = self._open_index(row)
         try:
             source, let_go = self.source_of(row)
+        *,
+        mount_timeout: float,
         except BaseException:
             index.close()
             raise
@@ -142,12 +149,13 @@ class Opener:
         """The bytes of a shard, and what to call when they are needed no more."""
         if has_local_copy(row):
             return FileSource.open(row.local_copy), _nothing
-        mount = self._mounts.instantiate(row.url)
+        mount = self.mount_of(row.url)
         stat = self.check(row, mount)
-        with self._throttles.fetching(ready=stat.ready):
-            if mount.random_access:
-                with self._throttles.storage_calls, calling(mount.url):
-                    return mount.open(), _nothing
+        slots = self._throttles.of(mount)
+        with slots.fetching(ready=stat.ready):
+            if self.has_random_access(mount):
+                with slots.storage_calls, calling(mount.url):
+                    return as_ready(mount, stat.ready).open(), _nothing
             path = self.fetch(row, mount, stat)
         try:
             source = FileSource.open(path)
@@ -165,8 +173,8 @@ class Opener:
 
     def stat(self, mount: Mount) -> MountStat:
         """What the mount says of its bytes, which must be there."""
-        with self._throttles.storage_calls, calling(mount.url):
-            stat = mount.stat()
+        with self._throttles.of(mount).storage_calls, calling(mount.url):
+            stat = mount.stat(timeout=self._mount_timeout or None)
         if not stat.exists:
             raise MountError("underlying mount no longer exists", url=mount.url)
         return stat
@@ -179,6 +187,11 @@ class Opener:
             raise StaleError(why, url=row.url)
         if row.source_tag and stat.tag and stat.tag != row.source_tag:
             raise StaleError("it was written to since it was indexed", url=row.url)
+    def has_random_access(self, mount: Mount) -> bool:
+        """Whether its bytes can be read anywhere, for which its origin may have to be asked."""
+        with self._throttles.of(mount).storage_calls, calling(mount.url):
+            return mount.random_access
+
         return stat
 
 

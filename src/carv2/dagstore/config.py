@@ -39,6 +39,7 @@ class DagStoreConfig:
     gc_interval: float = 60.0
     transient_max_idle: float = 3600.0
     transient_quota: int = 0
+    mount_timeout: float = 60.0
     catalogue: str = ""
     recover_on_start: Literal["no", "on-acquire", "now"] = "on-acquire"
     max_recover_attempts: int = 1
@@ -64,13 +65,14 @@ class DagStoreConfig:
 
 OPTIONS = {
     "root_dir": 'Folder of the store; "" is dagstore in the repo.',
-    "max_concurrent_index": "Shards that are indexed at the same time; 0 for no limit.",
-    "max_concurrent_ready_fetches": "Shards whose bytes are fetched at the same time; 0 for no limit.",
+    "max_concurrent_index": "Shards of one origin that are indexed at the same time; 0 for no limit.",
+    "max_concurrent_ready_fetches": "Shards whose bytes come from one origin at the same time; 0 for no limit.",
     "max_concurrent_unseals": "The same, where the origin has to work first; 0 for no limit.",
-    "max_concurrency_storage_calls": "Calls to mounts at the same time; 0 for no limit.",
+    "max_concurrency_storage_calls": "Calls to mounts of one origin at the same time; 0 for no limit.",
     "gc_interval": "Time between collections; 0 for none but those asked for.",
     "transient_max_idle": "Time without a reader after which such a collection takes a local copy.",
     "transient_quota": "Bytes of local copies; the ones not used for longest go first. 0 for no limit.",
+    "mount_timeout": "How long a mount is waited for that says nothing of its bytes; 0 for ever.",
     "catalogue": 'Of state and inverted index: a path, or postgresql://...; "" is a SQLite file in the root.',
     "recover_on_start": "Errored shards are tried again: no, on-acquire (for the next reader), or now (at start).",
     "max_recover_attempts": "How often that is done until it works, or the store is opened anew.",
@@ -82,7 +84,7 @@ OPTIONS = {
 """What each option is for."""
 
 
-_DURATIONS = ("gc_interval", "transient_max_idle", "recover_backoff", "lease_seconds")
+_DURATIONS = ("gc_interval", "mount_timeout", "transient_max_idle", "recover_backoff", "lease_seconds")
 _LONGEST = 1e9  # seconds, some 30 years: longer than that no lock can be waited for everywhere
 _LARGEST = (1 << 63) - 1  # what TOML can say
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

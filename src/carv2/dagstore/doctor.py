@@ -132,7 +132,7 @@ class Doctor:
 
     def _look_at_mount(self, row: ShardRow) -> Iterator[Finding]:
         try:
-            mount = self._core.mounts.instantiate(row.url)
+            mount = self._core.opener.mount_of(row.url)
         except (CarError, ValueError) as error:
             yield Finding(row.key, Problem.MOUNT_UNKNOWN, str(error), "register its kind, or destroy the shard")
             return

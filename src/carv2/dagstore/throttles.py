@@ -6,12 +6,15 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
+from carv2.dagstore.mounts._patient import LOCAL, origin_of
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from carv2.dagstore.config import DagStoreConfig
+    from carv2.dagstore.mounts import Mount
 
-__all__ = ["Throttle", "Throttles"]
+__all__ = ["OriginThrottles", "Throttle", "Throttles"]
 
 
 class Throttle:
@@ -47,13 +50,13 @@ class Throttle:
             self._slots.release()
 
 
-class Throttles:
-    """Those of a store."""
+class OriginThrottles:
+    """Those of one origin; what is here already is not called, and not fetched."""
 
-    def __init__(self, config: DagStoreConfig) -> None:
+    def __init__(self, config: DagStoreConfig, *, is_local: bool) -> None:
         self.indexing = Throttle(config.max_concurrent_index)
-        self.storage_calls = Throttle(config.max_concurrency_storage_calls)
-        self._ready = Throttle(config.max_concurrent_ready_fetches)
+        self.storage_calls = Throttle(0 if is_local else config.max_concurrency_storage_calls)
+        self._ready = Throttle(0 if is_local else config.max_concurrent_ready_fetches)
         self._unsealing = Throttle(config.max_concurrent_unseals)
 
     @contextlib.contextmanager
@@ -61,3 +64,20 @@ class Throttles:
         """A slot for fetching a shard's bytes; there are others for those that their origin has to make ready."""
         with self._ready if ready else self._unsealing:
             yield
+
+
+class Throttles:
+    """Those of a store: each origin has its own, so that one that never answers holds up nobody else."""
+
+    def __init__(self, config: DagStoreConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._origins: dict[str, OriginThrottles] = {}
+
+    def of(self, mount: Mount | None) -> OriginThrottles:
+        """Those of the mount's origin; None: of local files."""
+        origin = LOCAL if mount is None else origin_of(mount)
+        with self._lock:
+            if origin not in self._origins:
+                self._origins[origin] = OriginThrottles(self._config, is_local=origin == LOCAL)
+            return self._origins[origin]

@@ -40,22 +40,37 @@ def describe(error: Exception) -> str:
     return f"{name}: {shown(text)}" if text else name
 
 
-def within(seconds: float | None, call: Callable[[], T], url: str) -> T:
-    """What ``call`` gives; MountError if it takes longer than ``seconds``: it then goes on by itself."""
+def within(
+    seconds: float | None, call: Callable[[], T], url: str, *, unwanted: Callable[[T], object] = lambda _: None
+) -> T:
+    """What ``call`` gives; MountError if it takes longer than ``seconds``: it then goes on by itself.
+
+    What it gives too late is given to ``unwanted``.
+    """
     if seconds is None:
         return call()
+    lock, is_late = threading.Lock(), threading.Event()
     results: list[T] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            results.append(call())
+            result = call()
         except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
             errors.append(error)
+            return
+        with lock:
+            if not is_late.is_set():
+                results.append(result)
+                return
+        with contextlib.suppress(Exception):  # nobody is there to be told
+            unwanted(result)
 
     thread = threading.Thread(target=work, daemon=True, name="carv2-mount")
     thread.start()
     thread.join(seconds)
+    with lock:
+        is_late.set()
     if errors:
         raise errors[0]
     if not results:
