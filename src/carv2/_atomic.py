@@ -38,6 +38,20 @@ def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     sync_folder(folder)
 
 
+@contextlib.contextmanager
+def drafting(folder: str) -> Generator[tuple[BinaryIO, str]]:
+    """A new file in ``folder`` and its path, to be renamed later; durable at the end, gone on an exception."""
+    fd, temporary = create_in(folder, folder)
+    try:
+        with os.fdopen(fd, "w+b") as file:
+            yield file, temporary
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        unlink(temporary)
+        raise
+
+
 def replace(temporary: str, path: str | os.PathLike[str]) -> None:
     """Put the file at ``temporary`` in the place of ``path``, durably."""
     os.replace(temporary, path)

@@ -388,8 +388,8 @@ def test_a_lease_that_ran_out_on_the_way_lets_the_work_begin_anew(
     catalogue, real = store._core.catalogue, store._core.catalogue.add_multihashes
     stolen: list[str] = []
 
-    def steal(key: str, multihashes: Any) -> None:
-        real(key, multihashes)
+    def steal(key: str, multihashes: Any, *, holder: str) -> None:
+        real(key, multihashes, holder=holder)
         if not stolen:
             lease = catalogue.lease_of(key)
             assert lease is not None

@@ -23,13 +23,15 @@ class DictIndex:
         self._held: dict[str, set[bytes]] = {key: set() for key in keys}
         self._lock = threading.Lock()
 
-    def add_multihashes(self, key: str, multihashes: Iterable[bytes]) -> None:
+    def add_multihashes(self, key: str, multihashes: Iterable[bytes], *, holder: str = "") -> None:
+        del holder  # it has no leases
         mine = self._of(key)
         for one in multihashes:
             with self._lock:
                 mine.add(one)
 
-    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None) -> None:
+    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None, *, holder: str = "") -> None:
+        del holder
         mine = self._of(key)
         with self._lock:
             mine.difference_update(mine.copy() if multihashes is None else multihashes)
@@ -59,8 +61,8 @@ class TestDictIndex(IndexStoreTests):
 class ByDigest(DictIndex):
     """For which the same digest is the same block, whatever the function."""
 
-    def add_multihashes(self, key: str, multihashes: Iterable[bytes]) -> None:
-        super().add_multihashes(key, (one[2:] for one in multihashes))
+    def add_multihashes(self, key: str, multihashes: Iterable[bytes], *, holder: str = "") -> None:
+        super().add_multihashes(key, (one[2:] for one in multihashes), holder=holder)
 
     def shards_with(self, multihash: bytes) -> list[str]:
         return super().shards_with(multihash[2:])

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import carv2
+from carv2 import _downloads
 from carv2.cid import CID
+from carv2.dagstore import indices
 from carv2.dagstore.indices import IndexFacts, IndexFolder, OpenIndex, multihashes_of
 from carv2.errors import ClosedError, FormatError, IndexFormatError, StateError, TruncatedError
 from carv2.index import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, IndexBuilder, parse
@@ -233,7 +235,10 @@ def test_a_small_file_that_is_not_the_one_that_was_written_is_an_error_at_open(
         folder.open("baga", facts)
 
 
-def test_a_large_file_is_looked_at_when_it_is_opened_and_read_when_it_is_verified(folder: IndexFolder) -> None:
+def test_a_large_file_is_looked_at_when_it_is_opened_and_read_when_it_is_verified(
+    folder: IndexFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indices, "_CHECKED_WHOLE", len(LARGE) - 1)
     facts = folder.write("baga", [LARGE])
     path = Path(folder.path_of("baga"))
     path.write_bytes(LARGE[:-3])
@@ -247,6 +252,25 @@ def test_a_large_file_is_looked_at_when_it_is_opened_and_read_when_it_is_verifie
     folder.verify("baga", facts)
     with pytest.raises(IndexFormatError):
         folder.verify("baga", replace(facts, digest=bytes(32)))
+
+
+def test_a_draft_is_no_index_until_it_is_published(folder: IndexFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_downloads, "_YOUNG", 0.0)
+    folder.write("baga", [SMALL])
+    name, facts = folder.draft([OTHER])
+    other, _ = folder.draft([OTHER])
+    assert list(folder.keys()) == ["baga"]
+    with folder.open_draft(name) as opened:
+        assert opened.index.to_bytes() == OTHER
+        assert opened.is_of(facts)
+        assert folder.remove_drafts() == [other]  # which nobody has open
+        folder.publish("baga", name)
+    folder.verify("baga", facts)
+    folder.drop_draft(name)
+    folder.verify("baga", facts)
+    for wrong in ("../x", "baga.full.idx"):
+        with pytest.raises(ValueError, match="no name of a draft"):
+            folder.drop_draft(wrong)
 
 
 def test_a_reader_goes_on_with_the_file_that_it_opened(folder: IndexFolder) -> None:

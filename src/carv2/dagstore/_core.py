@@ -154,7 +154,7 @@ class Core:
         version = shard.version
         return self.catalogue.find(shard.key), version
 
-    def _fail(self, shard: LiveShard, row: ShardRow, error: Exception) -> None:
+    def fail(self, shard: LiveShard, row: ShardRow, error: Exception) -> None:
         """An available shard turned out to be none: its bytes are not those that were indexed."""
 
         def note() -> ShardRow | None:
@@ -229,7 +229,7 @@ class Core:
             try:
                 opened = self.opener.open(row)
             except StaleError as error:
-                self._fail(shard, row, error)
+                self.fail(shard, row, error)
                 raise ShardErroredError(row.key, cause=str(error), error_type="MountError") from error
             self.live.put(shard, opened)
             self.counters.add("opened")

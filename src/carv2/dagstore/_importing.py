@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from carv2 import multihash
 from carv2.dagstore._jobs import Job
+from carv2.dagstore._opening import copy_tag
 from carv2.dagstore.indices import multihashes_of
 from carv2.dagstore.states import Operation, ShardState
 from carv2.errors import CarError, ShardExistsError, ShardInUseError, ShardNotFoundError
@@ -74,7 +75,7 @@ class Importer:
             if found.state == ShardState.ERRORED:
                 self._work_on(shard, row, lambda holder: self._set_error(found, holder))
             elif is_available:
-                self._work_on(shard, row, lambda holder: self._take_index(found.key, holder))
+                self._work_on(shard, row, lambda holder: self._take_index(found.key, copy, holder))
 
     def _take_plain(self, found: Foreign) -> None:
         if found.key in self._plain:
@@ -123,7 +124,7 @@ class Importer:
         self._core.catalogue.set_error(found.key, "", text, holder=holder)
         return Operation.FAIL
 
-    def _take_index(self, key: str, holder: str) -> Operation:
+    def _take_index(self, key: str, copy: str, holder: str) -> Operation:
         """Make an index file the shard's own; if that cannot be, one is made when the shard is first acquired."""
         core = self._core
         try:
@@ -132,13 +133,18 @@ class Importer:
             with self._indices.open(key) as opened:
                 if not is_sound(opened.index):
                     return Operation.BREAK_OFF
-                facts = core.indices.write(key, opened.index.chunks())
+                draft, facts = core.indices.draft(opened.index.chunks())
         except (CarError, ValueError):
             return Operation.BREAK_OFF
-        with core.indices.open(key, facts) as taken:
-            core.catalogue.add_multihashes(key, multihashes_of(taken.index))
+        try:
+            with core.indices.open_draft(draft) as taken:
+                core.catalogue.add_multihashes(key, multihashes_of(taken.index), holder=holder)
+                core.leases.confirm(key, holder)
+                core.indices.publish(key, draft)
+        finally:
+            core.indices.drop_draft(draft)
         core.catalogue.set_available(
-            key, index=facts, source_size=None, source_tag="", inverted=True, holder=holder
+            key, index=facts, source_size=None, source_tag=copy_tag(copy), inverted=True, holder=holder
         )
         self.index_count += 1
         core.blocks_came()

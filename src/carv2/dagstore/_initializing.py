@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carv2.dagstore._executors import ExecutorError, run_on
 from carv2.dagstore._leases import LeaseLostError
-from carv2.dagstore._opening import facts_of, has_local_copy, version_of
+from carv2.dagstore._opening import copy_tag, facts_of, has_local_copy, is_copy_tag, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
@@ -82,7 +82,7 @@ class Initializer:
 
     def _run(self, row: ShardRow, holder: str, *, recover: bool) -> ShardRow:
         now = self._catalogue.find(row.key)
-        if now.state is DurableState.AVAILABLE and version_of(now) > version_of(row):
+        if version_of(now) > version_of(row) and self._is_made(now):
             return now
         if now.id == row.id and now.state is DurableState.ERRORED and now.failures > row.failures:
             raise ShardErroredError(now.key, cause=now.error, error_type=now.error_type)  # another has tried it
@@ -93,6 +93,16 @@ class Initializer:
         except Exception as error:
             raise self._failed(row.key, holder, error) from error
         return self._catalogue.find(row.key)
+
+    def _is_made(self, row: ShardRow) -> bool:
+        """Whether the index file is the one of the row: a process that was stopped may have put an older there."""
+        if row.state is not DurableState.AVAILABLE:
+            return False
+        try:
+            self._indices.verify(row.key, facts_of(row))
+        except (CarError, OSError):
+            return False
+        return True
 
     def _failed(self, key: str, holder: str, error: Exception) -> Exception:
         """What to raise for ``error``, which is written down first."""
@@ -118,11 +128,15 @@ class Initializer:
             result = self._built(row)
             if result.facts is None:
                 raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
-            self._leases.check(holder)
-            self._enter_multihashes(row, before, result.facts)
-        is_of_mount = not has_local_copy(row)  # else nobody asked that
-        size, tag = (result.source_size, result.source_tag) if is_of_mount else (None, "")
-        self._set_available(row, holder, result.facts, size, tag)
+            held.callback(self._indices.drop_draft, result.draft)
+            made = held.enter_context(self._indices.open_draft(result.draft))
+            self._enter_multihashes(row, before, made, result.facts, holder)
+            self._leases.confirm(row.key, holder)
+            # Stopped here, it may put an old file in the place of a new one: it finds that out below, and indexes
+            # again; and if it is killed, whoever opens the file does, which the row's digest does not fit.
+            self._indices.publish(row.key, result.draft)
+            size = None if is_copy_tag(result.source_tag) else result.source_size
+            self._set_available(row, holder, result.facts, size, result.source_tag)
         if result.adopted:
             self._counters.add("adopted")
 
@@ -132,10 +146,11 @@ class Initializer:
             return False
         facts = facts_of(row)
         try:
-            self._indices.verify(row.key, facts)
+            made = self._indices.open(row.key, facts, check="whole")
         except (CarError, OSError):
             return False
-        self._enter_multihashes(row, None, facts)
+        with made:
+            self._enter_multihashes(row, None, made, facts, holder)
         self._set_available(row, holder, facts, row.source_size, row.source_tag)
         return True
 
@@ -152,24 +167,27 @@ class Initializer:
                 holder=holder,
             )
 
-    def _enter_multihashes(self, row: ShardRow, before: OpenIndex | None, facts: IndexFacts) -> None:
-        """Make the inverted index say what the new index says, and no more."""
-        if row.generation and facts.digest != row.index_digest:
-            old = None if before is None else multihashes_of(before.index)
-            self._catalogue.remove_multihashes(row.key, old)
-        with self._indices.open(row.key, facts) as made:
+    def _enter_multihashes(
+        self, row: ShardRow, before: OpenIndex | None, made: OpenIndex, facts: IndexFacts, holder: str
+    ) -> None:
+        """Make the inverted index say what the new index says, and no more, as long as the lease lasts."""
+        catalogue, key = self._catalogue, row.key
+        with self._leases.checking():
+            if row.generation and facts.digest != row.index_digest:
+                old = None if before is None else multihashes_of(before.index)
+                catalogue.remove_multihashes(key, old, holder=holder)
             count = sum(1 for _ in multihashes_of(made.index))
-            self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
-            if self._catalogue.entry_count(row.key) != count:  # an attempt on other bytes ended half-way
-                self._catalogue.remove_multihashes(row.key, None)
-                self._catalogue.add_multihashes(row.key, multihashes_of(made.index))
+            catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
+            if catalogue.entry_count(key) != count:  # an attempt on other bytes ended half-way
+                catalogue.remove_multihashes(key, None, holder=holder)
+                catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
 
     def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
         """The index that is about to be replaced, which stays readable while it is held."""
         if not row.generation:
             return None
         with contextlib.suppress(CarError, OSError):
-            return held.enter_context(self._indices.open(row.key, facts_of(row)))
+            return held.enter_context(self._indices.open(row.key, facts_of(row), check="whole"))
         return None
 
     def _built(self, row: ShardRow) -> IndexResult:
@@ -183,7 +201,8 @@ class Initializer:
         """What to index: a file of the caller's, the mount where it can be read anywhere, or its local copy."""
         folder = self._indices.folder
         if has_local_copy(row):
-            yield IndexTask(row.key, folder, path=row.local_copy)
+            tag = copy_tag(row.local_copy)  # of before it is read: if it changes now, it is no copy any more
+            yield IndexTask(row.key, folder, path=row.local_copy, source_tag=tag)
             return
         mount = self._opener.mount_of(row.url)
         stat = self._opener.stat(mount)

@@ -106,6 +106,12 @@ class LeaseKeeper:
         if holder in self._lost:
             raise LeaseLostError("the lease ran out while the shard was worked on")
 
+    def confirm(self, key: str, holder: str) -> None:
+        """Raise LeaseLostError unless ``holder`` has the lease at this moment; it begins anew."""
+        self.check(holder)
+        if not self._catalogue.renew_lease(key, holder, self._seconds):
+            raise LeaseLostError("the lease ran out while the shard was worked on")
+
     @contextlib.contextmanager
     def checking(self) -> Generator[None]:
         """For what the catalogue does only for the holder of a lease: raises LeaseLostError if it ran out."""

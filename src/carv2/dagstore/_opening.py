@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from carv2._source import FileSource
 from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.dagstore.catalogue import IndexFacts
 from carv2.dagstore.mounts._calling import calling
-from carv2.errors import ChangedError, FormatError, IntegrityError, MountError, QuotaError
 from carv2.dagstore.mounts._patient import as_ready, patient
+from carv2.errors import ChangedError, FormatError, IntegrityError, MountError, QuotaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from carv2._source import Source
+    from carv2.dagstore._doubts import Doubts
     from carv2.dagstore.catalogue import ShardRow
     from carv2.dagstore.indices import IndexFolder, OpenIndex
     from carv2.dagstore.mounts import Mount, MountRegistry, MountStat
     from carv2.dagstore.throttles import Throttles
     from carv2.dagstore.transients import Transients
+
+
+_COPY_TAG = "local copy "
 
 
 class IndexLostError(Exception):
@@ -38,19 +43,29 @@ class OpenShard:
 
     def __init__(
         self,
-        version: tuple[int, int],
+        row: ShardRow,
         store: ReadOnlyBlockstore,
         index: OpenIndex,
         source: Source,
         let_go: Callable[[], object],
+        *,
+        is_of_copy: bool,
     ) -> None:
-        self.version, self.blockstore = version, store
+        self.version, self.blockstore = version_of(row), store
         """Of what it is: the shard's number and generation."""
+        self.row, self.is_of_copy = row, is_of_copy
+        """As the shard was when it was opened, and whether the bytes are the caller's own file."""
+        self.doubts: Doubts | None = None
+        """What was found when something was missing or wrong in it."""
         self._index, self._source, self._let_go = index, source, let_go
         self._lock = threading.Lock()
         self._readers = 0
         self._is_retired = self._is_closed = False
         self._afterwards: Callable[[], object] = _nothing
+
+    def has_right_index(self) -> bool:
+        """Whether the index file, as it is open, is the one that was written; it is read from end to end."""
+        return self._index.is_of(facts_of(self.row))
 
     def enter(self) -> bool:
         """One reader more; False if it is too late for that."""
@@ -104,6 +119,8 @@ class Opener:
         indices: IndexFolder,
         throttles: Throttles,
         make_room: Callable[[], object],
+        *,
+        mount_timeout: float,
     ) -> None:
         self._mounts, self._transients, self._indices, self._throttles = mounts, transients, indices, throttles
         self._make_room, self._mount_timeout = make_room, mount_timeout
@@ -121,10 +138,9 @@ class Opener:
             MountError: its bytes cannot be had now.
         """
         index = self._open_index(row)
+        is_of_copy = has_local_copy(row)
         try:
             source, let_go = self.source_of(row)
-        *,
-        mount_timeout: float,
         except BaseException:
             index.close()
             raise
@@ -137,7 +153,7 @@ class Opener:
             if isinstance(error, (FormatError, IntegrityError)):
                 raise StaleError(f"its bytes are no archive any more: {error}", url=row.url) from error
             raise
-        return OpenShard(version_of(row), store, index, source, let_go)
+        return OpenShard(row, store, index, source, let_go, is_of_copy=is_of_copy)
 
     def _open_index(self, row: ShardRow) -> OpenIndex:
         try:
@@ -171,6 +187,11 @@ class Opener:
         self._make_room()
         return self._transients.fetch(row.key, mount, size=stat.size, tag=stat.tag)
 
+    def has_random_access(self, mount: Mount) -> bool:
+        """Whether its bytes can be read anywhere, for which its origin may have to be asked."""
+        with self._throttles.of(mount).storage_calls, calling(mount.url):
+            return mount.random_access
+
     def stat(self, mount: Mount) -> MountStat:
         """What the mount says of its bytes, which must be there."""
         with self._throttles.of(mount).storage_calls, calling(mount.url):
@@ -185,13 +206,9 @@ class Opener:
         if row.source_size is not None and stat.size is not None and stat.size != row.source_size:
             why = f"it has {stat.size} bytes, and had {row.source_size} when it was indexed"
             raise StaleError(why, url=row.url)
-        if row.source_tag and stat.tag and stat.tag != row.source_tag:
+        was = "" if is_copy_tag(row.source_tag) else row.source_tag
+        if was and stat.tag and stat.tag != was:
             raise StaleError("it was written to since it was indexed", url=row.url)
-    def has_random_access(self, mount: Mount) -> bool:
-        """Whether its bytes can be read anywhere, for which its origin may have to be asked."""
-        with self._throttles.of(mount).storage_calls, calling(mount.url):
-            return mount.random_access
-
         return stat
 
 
@@ -201,8 +218,27 @@ def version_of(row: ShardRow) -> tuple[int, int]:
 
 
 def has_local_copy(row: ShardRow) -> bool:
-    """Whether the caller's own file with the shard's bytes is there."""
-    return bool(row.local_copy) and os.path.isfile(row.local_copy)
+    """Whether the caller's own file with the shard's bytes is there, and is the one that was indexed."""
+    if not row.local_copy:
+        return False
+    tag = copy_tag(row.local_copy)
+    if not row.source_tag:
+        return bool(tag) and row.source_size is None  # nothing was indexed yet
+    return tag == row.source_tag
+
+
+def copy_tag(path: str) -> str:
+    """What tells a local copy of the caller's from others of its path; empty if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{_COPY_TAG}{found.st_size} {found.st_mtime_ns} {found.st_ino}" if S_ISREG(found.st_mode) else ""
+
+
+def is_copy_tag(tag: str) -> bool:
+    """Whether a shard's source tag is that of a local copy of the caller's."""
+    return tag.startswith(_COPY_TAG)
 
 
 def facts_of(row: ShardRow) -> IndexFacts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from carv2.dagstore._opening import StaleError, facts_of, version_of
+from carv2.dagstore._opening import StaleError, facts_of, has_local_copy, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.states import Operation
 from carv2.errors import CarError
@@ -43,15 +43,17 @@ class Problem(enum.Enum):
     """What is behind it is not what was indexed."""
     LOCAL_COPY_GONE = "local copy gone"
     """A caller's file that is not there any more; the mount is read instead."""
+    LOCAL_COPY_CHANGED = "local copy changed"
+    """A caller's file that is not what was indexed; the mount is read instead."""
     TRANSIENT_DAMAGED = "transient damaged"
     """The store's own copy of its bytes is no sound archive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
 _TAKE_OVER = "take it over with import-go, or remove it yourself"
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
     """Something that is wrong."""
 
     key: str
@@ -121,8 +123,10 @@ class Doctor:
 
     def _look_at_files(self, row: ShardRow) -> Iterator[Finding]:
         core = self._core
-        if row.local_copy and not os.path.isfile(row.local_copy):
-            found = Finding(row.key, Problem.LOCAL_COPY_GONE, row.local_copy, "forget it and read the mount")
+        if row.local_copy and not has_local_copy(row):
+            is_there = os.path.isfile(row.local_copy)
+            problem = Problem.LOCAL_COPY_CHANGED if is_there else Problem.LOCAL_COPY_GONE
+            found = Finding(row.key, problem, row.local_copy, "forget it and read the mount")
             yield self._mended(found, lambda: core.catalogue.set_local_copy(row.key, ""))
         if self._thorough and core.transients.path_of(row.key) is not None:
             checked = core.transients.verify(row.key)
@@ -144,15 +148,15 @@ class Doctor:
 
     def _left_over(self) -> Iterator[Finding]:
         indices = self._core.indices
-        for name in indices.strays(row.key for row in self._core.catalogue.rows()):
-            found = Finding(name, Problem.INDEX_OF_NOBODY, "", "remove it")
-            yield self._mended(found, partial(indices.drop_stray, name))
-
         is_ours = self._core.ownership.is_ours()
-    # -- mending --------------------------------------------------------------------------------------------
+        for name in indices.strays(row.key for row in self._core.catalogue.rows()):
             if not is_ours:
                 yield Finding(name, Problem.INDEX_OF_ANOTHER_STORE, "", _TAKE_OVER)
                 continue
+            found = Finding(name, Problem.INDEX_OF_NOBODY, "", "remove it")
+            yield self._mended(found, partial(indices.drop_stray, name))
+
+    # -- mending --------------------------------------------------------------------------------------------
 
     def _mended(self, found: Finding, remedy: Callable[[], object]) -> Finding:
         if not self._repair:

@@ -16,7 +16,9 @@ from carv2.errors import (
     CarError,
     ClosedError,
     FormatError,
+    IndexFormatError,
     IntegrityError,
+    MountChangedError,
     ReadOnlyError,
     ShardNotFoundError,
 )
@@ -38,6 +40,8 @@ __all__ = ["GlobalBlockstore"]
 _BATCH = 1000  # CIDs that are looked up at once
 _OF_ONE_BLOCK = (BlockNotFoundError, IntegrityError, FormatError)
 """What may be wrong with one block of a shard, and not with others."""
+_ACQUIRE_AGAIN = (IndexFormatError, MountChangedError)
+"""What a shard says that is another once it is acquired again."""
 
 
 class GlobalBlockstore(ReadsOneByOne):
@@ -139,8 +143,8 @@ class GlobalBlockstore(ReadsOneByOne):
         try:
             with self._held.borrowed(key) as shard:
                 return ask(shard)
-        except (CarError, OSError):
-            if not was_held:
+        except (CarError, OSError) as error:
+            if not was_held and not isinstance(error, _ACQUIRE_AGAIN):
                 raise
         self._check_open()
         self._held.forget(key)

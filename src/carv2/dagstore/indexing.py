@@ -7,9 +7,11 @@ machine: task and result are plain values, and an error is a value too.
 >>> import carv2
 >>> from carv2.dagstore.mounts import BytesMount
 >>> archive = b"".join(carv2.iter_car([], [(carv2.CID.of_data(b"fish"), b"fish")]))
->>> result = run_index_task(IndexTask("baga", tempfile.mkdtemp(), mount=BytesMount(archive)))
+>>> folder = IndexFolder(tempfile.mkdtemp())
+>>> result = run_index_task(IndexTask("baga", folder.folder, mount=BytesMount(archive)))
 >>> result.ok, result.facts.block_count, result.source_size
 (True, 1, 59)
+>>> folder.publish("baga", result.draft)
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from carv2._source import FileSource, Source
 from carv2.dagstore._own_index import fault_of
 from carv2.dagstore.indices import IndexFacts, IndexFolder
+from carv2.dagstore.keys import check_key
 from carv2.errors import MountChangedError, MountError, TruncatedError
 from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
@@ -44,7 +47,7 @@ class IndexTask:
     path: str = ""
     """A local file to read instead: a transient, or a copy of the caller's."""
     source_tag: str = ""
-    """What the mount was tagged with when the local file was made."""
+    """What the mount was tagged with when the local file was made; of a copy of the caller's what tells it."""
     own_index: Literal["spot", "whole", "never"] = "spot"
     """A CARv2's own index is taken over after spot checks, after a check against every section, or not at all."""
     null_padding: bool = True
@@ -56,9 +59,11 @@ class IndexTask:
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What became of a task: ``facts`` of the index file, or an error."""
+    """What became of a task: ``facts`` of the index, which is in a draft, or an error."""
 
     key: str
+    draft: str = ""
+    """Name of a file in the index folder: see :meth:`carv2.dagstore.indices.IndexFolder.publish`."""
     facts: IndexFacts | None = None
     source_size: int | None = None
     """Bytes that were indexed."""
@@ -73,12 +78,15 @@ class IndexResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there is an index now."""
+        """Whether there is an index."""
         return self.facts is not None
 
 
 def run_index_task(task: IndexTask) -> IndexResult:
     """Index a shard. Whatever goes wrong is in the result, and the index file that was there stays as it was.
+
+    So it does if all goes well: the index is written to a file of the task's own. Whoever gave out the task
+    publishes that, if he may still work on the shard; this may come late, long after somebody else did.
 
     The archive is read once, front to back, without the data of large blocks; nothing is hashed. Of a CARv2 with
     a sound index of format 0x0401 only that is read. Memory: 40 bytes a block, of an index that is taken over 16.
@@ -90,6 +98,7 @@ def run_index_task(task: IndexTask) -> IndexResult:
 
 
 def _index(task: IndexTask) -> IndexResult:
+    check_key(task.key)
     before = _Stamp.of(task)
     source = _open(task)
     try:
@@ -98,9 +107,10 @@ def _index(task: IndexTask) -> IndexResult:
             fault = _fault_of_own(car, task)
             chunks = _generated(car, task) if fault or car.index is None else car.index.chunks()
             folder = IndexFolder(task.index_folder)
-            facts = folder.write(task.key, _unless_changed(chunks, task, before))
+            draft, facts = folder.draft(_unless_changed(chunks, task, before))
             return IndexResult(
                 task.key,
+                draft=draft,
                 facts=facts,
                 source_size=source.size,
                 source_tag=task.source_tag or before.tag,

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from carv2 import index as indexes
-from carv2._atomic import replacing, unlink
+from carv2._atomic import drafting, replace, replacing, unlink
 from carv2._downloads import lock_draft, remove_abandoned_drafts
 from carv2._source import FileSource, SliceView
 from carv2.dagstore.catalogue.records import IndexFacts
@@ -29,7 +29,7 @@ __all__ = ["IndexFacts", "IndexFolder", "OpenIndex", "multihashes_of"]
 _VERSION = b"1"
 _SUFFIX = ".full.idx"
 _MAX_SAMPLES = 1 << 14  # digests, each some 75 bytes, that an index keeps in memory once it is looked up in often
-_CHECKED_WHOLE = 64 << 10  # bytes of an index file up to which hashing it costs no more than opening it
+_CHECKED_WHOLE = 16 << 20  # bytes of an index file up to which it is hashed whenever it is opened: 10 ms
 _READ = 1 << 20
 
 
@@ -50,6 +50,10 @@ class OpenIndex:
         """Bytes of the file."""
         return self._source.size
 
+    def is_of(self, facts: IndexFacts) -> bool:
+        """Whether the file is, byte for byte, what ``facts`` say; it is read from end to end."""
+        return self.size == facts.size and _digest(self._source) == facts.digest
+
     def close(self) -> None:
         """Let go of the file; may be called twice, and while other threads look something up."""
         self._source.close()
@@ -65,7 +69,8 @@ class IndexFolder:
     """The index files of a store, in a folder that is made if it is not there.
 
     A file is written whole or not at all, and never changed afterwards; those who have an old one open go on with
-    that. Several processes may share the folder, if no two write the index of one shard at a time.
+    that. Several processes may share the folder: each writes a draft of its own, and whoever may work on the
+    shard gives his the name of the shard's index file.
 
     Raises:
         StateError: the folder is of another version.
@@ -116,14 +121,51 @@ class IndexFolder:
             FormatError: they are no index.
             OSError: the disk fails, or is full.
         """
+        name, facts = self.draft(chunks)
+        try:
+            self.publish(key, name)
+        except BaseException:
+            self.drop_draft(name)
+            raise
+        return facts
+
+    def draft(self, chunks: Iterable[bytes]) -> tuple[str, IndexFacts]:
+        """Write ``chunks`` to a file that is no shard's index yet, durably; its name, and what to remember of it.
+
+        See :meth:`publish`, :meth:`open_draft` and :meth:`drop_draft`. One that nobody has open is removed as
+        that of a killed process after a minute. Raises as :meth:`write` does, and then leaves nothing.
+        """
         digest = hashlib.sha256()
-        with replacing(self.path_of(key)) as file:
+        with drafting(self.folder) as (file, path):
             lock_draft(file.fileno())
             for chunk in chunks:
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
-            return _facts(file, digest.digest())
+            return os.path.basename(path), _facts(file, digest.digest())
+
+    def open_draft(self, name: str) -> OpenIndex:
+        """Open a draft for reading; it stays at least until it is closed."""
+        source = FileSource.open(self._path_of_draft(name))
+        try:
+            lock_draft(source.fileno())
+            return OpenIndex(source, indexes.parse(SliceView(source, 0, source.size)))
+        except BaseException:
+            source.close()
+            raise
+
+    def publish(self, key: str, name: str) -> None:
+        """Make a draft the index file of a shard, in place of the one that is there."""
+        replace(self._path_of_draft(name), self.path_of(key))
+
+    def drop_draft(self, name: str) -> None:
+        """Remove a draft, unless it was published."""
+        unlink(self._path_of_draft(name))
+
+    def _path_of_draft(self, name: str) -> str:
+        if os.path.basename(name) != name or name.endswith(_SUFFIX):
+            raise ValueError(f"{name!r} is no name of a draft")
+        return os.path.join(self.folder, name)
 
     def drop(self, key: str) -> bool:
         """Remove the index file of a shard; whether there was one."""
@@ -146,8 +188,8 @@ class IndexFolder:
         Args:
             key: of the shard.
             facts: what is known of the file; None to take it as it is.
-            check: hold the digest against it as well; otherwise that is done only where the file is small, and of
-                a large one its size and layout are looked at.
+            check: hold the digest against it, however large it is; otherwise that is done up to 16 MiB, and of a
+                larger one its size and layout are looked at.
 
         Raises:
             FileNotFoundError: there is none.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.errors import (
+    BlockNotFoundError,
     ChangedError,
     ClosedError,
     FormatError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AcquiredShard"]
 
-_OF_THE_SOURCE = (MountError, OSError, ChangedError, FormatError, IntegrityError)
+_TO_DOUBT = (BlockNotFoundError, MountError, OSError, ChangedError, FormatError, IntegrityError)
 
 
 class AcquiredShard(ReadsOneByOne):
@@ -35,6 +36,11 @@ class AcquiredShard(ReadsOneByOne):
     makes it.
 
     Threads may share it. Once it is closed, what was read through it raises :class:`carv2.errors.ClosedError`.
+    When a block is missing or wrong it is found out whether the shard is still what was indexed:
+
+    * its index file was damaged: :class:`carv2.errors.IndexFormatError`; it is made anew, so acquire it again;
+    * the bytes behind its mount changed: :class:`carv2.errors.ShardErroredError`, which it is from then on;
+    * the caller's own copy of them did: :class:`carv2.errors.MountChangedError`; the next one reads the mount.
     """
 
     def __init__(
@@ -44,11 +50,11 @@ class AcquiredShard(ReadsOneByOne):
         *,
         release: Callable[[], object],
         abandon: Callable[[], object],
-        distrust: Callable[[], object],
+        doubt: Callable[[Exception], Exception | None],
     ) -> None:
         self.key = key
         """Of the shard."""
-        self._store, self._release, self._abandon, self._distrust = store, release, abandon, distrust
+        self._store, self._release, self._abandon, self._doubt = store, release, abandon, doubt
         self._is_closed, self._closing = False, threading.Lock()
 
     @property
@@ -65,8 +71,8 @@ class AcquiredShard(ReadsOneByOne):
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         try:
             return self._open[cid]
-        except _OF_THE_SOURCE:
-            self._distrust()
+        except _TO_DOUBT as error:
+            self._raise_cause(error)
             raise
 
     def size_of(self, cid: CIDLike, /) -> int:
@@ -98,9 +104,15 @@ class AcquiredShard(ReadsOneByOne):
         """An error that may be of what was opened, and not of what is there, is not for the next reader too."""
         try:
             yield self._open
-        except _OF_THE_SOURCE:
-            self._distrust()
+        except _TO_DOUBT as error:
+            self._raise_cause(error)
             raise
+
+    def _raise_cause(self, error: Exception) -> None:
+        """Raise what is behind an error, such as an index file that was damaged, if there is something."""
+        cause = self._doubt(error)
+        if cause is not None:
+            raise cause from error
 
     def put(self, _cid: CIDLike, _data: bytes, /) -> NoReturn:
         """Always raises :class:`carv2.errors.ReadOnlyError`."""

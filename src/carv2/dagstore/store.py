@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from carv2 import multihash
 from carv2.cid import CID
 from carv2.dagstore._core import Core
+from carv2.dagstore._doubts import cause_of
 from carv2.dagstore._jobs import Deadline
 from carv2.dagstore._opening import IndexLostError, version_of
 from carv2.dagstore.bulk import initialize_all
@@ -245,7 +246,7 @@ class DagStore:
             opened.blockstore,
             release=lambda: core.release(shard, opened),
             abandon=lambda: core.abandon(shard, opened),
-            distrust=lambda: shard.close_soon(opened),
+            doubt=lambda error: cause_of(core, shard, opened, error),
         )
 
     def blockstore(

@@ -26,7 +26,7 @@ from carv2.testing.blockstores import THREADS, in_threads
 from carv2.testing.index_stores import MANY, OTHERS, IndexStoreTests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from carv2.dagstore.catalogue import IndexStore, ShardRow
 
@@ -375,12 +375,37 @@ class CatalogueTests(IndexStoreTests):
         uses: list[Callable[[], object]] = [
             lambda: self._set_available(catalogue, "baga1", holder="you"),
             lambda: catalogue.set_error("baga1", "OSError", "gone", holder="you"),
+            lambda: catalogue.add_multihashes("baga1", OTHERS, holder="you"),
+            lambda: catalogue.remove_multihashes("baga1", None, holder="you"),
         ]
         for use in uses:
             with pytest.raises(StateError):
                 use()
         assert catalogue.find("baga1") == row
+        assert catalogue.entry_count("baga1") == 0
+        catalogue.add_multihashes("baga1", OTHERS, holder="me")
+        catalogue.remove_multihashes("baga1", OTHERS[:1], holder="me")
+        assert catalogue.entry_count("baga1") == len(OTHERS) - 1
         assert self._set_available(catalogue, "baga1", holder="me") == 1
+
+    @pytest.mark.parametrize("what", ["add", "remove"])
+    def test_a_lease_that_ends_between_two_chunks_is_noticed(self, what: str) -> None:
+        catalogue = self.made()
+        catalogue.add("baga1", "file:///1", lazy=True)
+        catalogue.try_lease("baga1", "me", 60)
+        if what == "remove":
+            catalogue.add_multihashes("baga1", MANY, holder="me")
+
+        def source() -> Iterator[bytes]:
+            yield from MANY
+            catalogue.release_lease("baga1", "me")
+            assert catalogue.try_lease("baga1", "you", 60)
+            yield OTHERS[0]
+
+        change = catalogue.add_multihashes if what == "add" else catalogue.remove_multihashes
+        with pytest.raises(StateError):
+            change("baga1", source(), holder="me")
+        assert not catalogue.shards_with(OTHERS[0])
 
     def test_of_many_that_want_a_lease_one_gets_it(self) -> None:
         catalogue, winners, together = self.made(), list[str](), threading.Barrier(THREADS)

@@ -18,22 +18,28 @@ if TYPE_CHECKING:
 class InvertedIndex(Shards):
     """The methods of :class:`carv2.dagstore.catalogue.IndexStore`, and ``remove``."""
 
-    def add_multihashes(self, key: str, multihashes: Iterable[bytes]) -> None:
+    def add_multihashes(self, key: str, multihashes: Iterable[bytes], *, holder: str = "") -> None:
         self._id_now(key)
         for chunk in chunks(multihashes, self._database.chunk):
 
             def work(transaction: Transaction, chunk: list[bytes] = chunk) -> None:
+                self._check_lease(transaction, key, holder)
                 shard = self._id(transaction, key)
                 _count(transaction, shard, transaction.add_blocks(shard, chunk))
 
             self._database.transact(work, durable=False)  # nobody counts on it before set_available
 
-    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None) -> None:
-        self._change(key, "inverted = 0")
-        shard = self._id_now(key)
+    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None, *, holder: str = "") -> None:
+        def mark(transaction: Transaction) -> int:
+            self._check_lease(transaction, key, holder)
+            self._set(transaction, key, "inverted = 0", ())
+            return self._id(transaction, key)
+
+        shard = self._database.transact(mark)
         for chunk in self._entries(shard) if multihashes is None else chunks(multihashes, self._database.chunk):
 
             def work(transaction: Transaction, chunk: list[bytes] = chunk) -> None:
+                self._check_lease(transaction, key, holder)
                 same = self._id(transaction, key)
                 if same == shard:  # and not one that was registered under the same key meanwhile
                     _count(transaction, shard, -transaction.drop_blocks(shard, chunk))

@@ -23,21 +23,29 @@ class IndexStore(Protocol):
     Multihashes are whole ones: function code, length, digest. Every method may be called from any thread.
     """
 
-    def add_multihashes(self, key: str, multihashes: Iterable[bytes]) -> None:
+    def add_multihashes(self, key: str, multihashes: Iterable[bytes], *, holder: str = "") -> None:
         """Say that the shard holds these; they are taken in chunks, each of which is kept or not as a whole.
 
         Whoever was interrupted does it again from the start. Fastest in sorted order.
 
+        Args:
+            key: of the shard.
+            multihashes: those that it holds.
+            holder: who must hold the lease of the shard for this to be done, looked at anew for each chunk;
+                empty: nobody. A store that has no leases takes no notice.
+
         Raises:
             ShardNotFoundError: there is no such shard, or it was removed meanwhile.
+            StateError: ``holder`` has no lease (any more); the chunks before were kept.
         """
         ...
 
-    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None) -> None:
+    def remove_multihashes(self, key: str, multihashes: Iterable[bytes] | None, *, holder: str = "") -> None:
         """Take it back; None: all that the shard has, for which the whole index is read.
 
         Raises:
             ShardNotFoundError: there is no such shard.
+            StateError: as above.
         """
         ...
 
@@ -211,10 +219,10 @@ class Catalogue(IndexStore, Protocol):
         """Note something that is to be known after the next start."""
         ...
 
-    def close(self) -> None:
-        """Write what was gathered, and let go. Closing twice is closing once."""
-        ...
     def add_marker(self, name: str, text: str) -> str:
         """Note ``text``, unless something is noted under that name already; what is noted there now."""
         ...
 
+    def close(self) -> None:
+        """Write what was gathered, and let go. Closing twice is closing once."""
+        ...

@@ -1,0 +1,44 @@
+"""A process that stops itself while it indexes: ``python -m dagstore.publisher_to_stop FOLDER WHERE [die]``.
+
+It goes on when it is told to, and, where it is to die, is killed as soon as what it was about to do is done.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from dagstore.shards import PATIENCE, Place
+
+LEASE = 0.5
+
+
+def stop_before(target: str, *, and_die: bool) -> None:
+    module, owner, name = target.split(":")
+    holder = getattr(importlib.import_module(module), owner)
+    real, calls = getattr(holder, name), [0]
+
+    def stopping(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        result = real(*arguments, **options)
+        if and_die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(holder, name, stopping)
+
+
+def main(folder: str, target: str, *more: str) -> None:
+    stop_before(target, and_die="die" in more)
+    with Place.at(Path(folder)).store(lease_seconds=LEASE, recover_on_start="no") as store:
+        store.recover("key", timeout=PATIENCE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
