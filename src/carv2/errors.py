@@ -378,11 +378,18 @@ class MountChangedError(MountError, ChangedError):
     """The bytes behind ``url`` changed while they were being read."""
 
 
+_MOUNTS_OF_CARV2 = frozenset(
+    {"file", "bytes", "piece", "http", "https", "s3", "s3a", "gs", "gcs", "abfs", "az", "ftp", "sftp"}
+)
+
+
 class UnknownMountError(CarError, LookupError):
     """No mount is registered for the URL scheme ``scheme``."""
 
     def __init__(self, scheme: str) -> None:
-        super().__init__(f"unrecognized mount scheme: {scheme}")
+        how = {"piece": "pieces=…", "file": "", "bytes": ""}.get(scheme, f'fsspec=["{scheme}"]')
+        hint = f" (default_registry({how}) knows it)" if scheme in _MOUNTS_OF_CARV2 else ""
+        super().__init__(f"unrecognized mount scheme: {scheme}{hint}")
         self.scheme = scheme
 
 

@@ -283,6 +283,7 @@ def test_a_wait_that_ends_is_an_error_like_others(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").mkdir()
     (tmp_path / "options.toml").write_text('[DAGStore]\nCatalogue = "postgresql://nowhere/x"\n')
     for name in [
         name for name in sys.modules if name.startswith(("psycopg", "carv2.dagstore.catalogue._postgres"))

@@ -403,3 +403,12 @@ def test_a_lease_that_ran_out_on_the_way_lets_the_work_begin_anew(
     assert stolen
     assert store.info("key").generation == 1
     eventually(lambda: catalogue.lease_of("key") is None)
+
+
+def test_a_dead_mount_is_named_once(place: Place) -> None:
+    with place.store() as store:
+        mount = place.mount("key")
+        place.faults[mount.url].gone = True
+        with pytest.raises(ShardErroredError):
+            store.register("key", mount)
+        assert [found.problem for found in store.doctor()] == [Problem.ERRORED]

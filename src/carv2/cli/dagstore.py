@@ -64,16 +64,23 @@ def config_of(args: argparse.Namespace) -> DagStoreConfig:
 
 
 @contextlib.contextmanager
-def opened(args: argparse.Namespace) -> Generator[DagStore]:
-    """The store that the arguments name, for a visit: another process may serve it."""
+def opened(args: argparse.Namespace, *, is_new_fine: bool = True) -> Generator[DagStore]:
+    """The store that the arguments name, for a visit: another process may serve it.
+
+    Args:
+        args: of the command.
+        is_new_fine: make one where there is none; else that is an error.
+    """
     from carv2.dagstore import DagStore, FolderPieces, default_registry  # noqa: PLC0415  (the same)
 
     config = config_of(args)
-    root = args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore")
+    root = os.path.expanduser(args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore"))
+    if not is_new_fine and not _is_there(root, config):
+        raise CarError(f"{root}: there is no DAG store")
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=_REMOTE, pieces=pieces)
     try:
-        visited = DagStore(os.path.expanduser(root), mounts=mounts, config=config, go_on=False)
+        visited = DagStore(root, mounts=mounts, config=config, go_on=False)
     except ImportError as error:
         why = f"a catalogue in PostgreSQL needs {error.name}: pip install 'carv2[postgres]'"
         raise CarError(why) from error
@@ -87,6 +94,13 @@ def opened(args: argparse.Namespace) -> Generator[DagStore]:
         except CarError as error:
             error.remedy = _remedy(args, error)  # type: ignore[attr-defined]
             raise
+
+
+def _is_there(root: str, config: DagStoreConfig) -> bool:
+    """Whether there is a store that can be looked at."""
+    if config.catalogue:
+        return os.path.isdir(root)
+    return os.path.isfile(os.path.join(root, "catalogue.sqlite"))
 
 
 def _remedy(args: argparse.Namespace, error: CarError) -> str:

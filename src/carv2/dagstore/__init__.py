@@ -1,5 +1,9 @@
 """The DAG store: thousands of archives as one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from carv2.dagstore.bulk import InitializeEvent
 from carv2.dagstore.collection import Collected
 from carv2.dagstore.config import DagStoreConfig, read_config
@@ -26,11 +30,15 @@ from carv2.dagstore.shard import AcquiredShard
 from carv2.dagstore.states import TRANSITIONS, Operation, ShardState, Transition
 from carv2.dagstore.store import DagStore
 
+if TYPE_CHECKING:
+    from carv2.dagstore.asynchronous import AsyncDagStore
+
 __all__ = [
     "ACTIVE_STATES",
     "COUNTERS",
     "TRANSITIONS",
     "AcquiredShard",
+    "AsyncDagStore",
     "BytesMount",
     "Collected",
     "DagStore",
@@ -61,3 +69,11 @@ __all__ = [
     "default_registry",
     "read_config",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "AsyncDagStore":
+        from carv2.dagstore.asynchronous import AsyncDagStore  # noqa: PLC0415  (asyncio, for those who use it)
+
+        return AsyncDagStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

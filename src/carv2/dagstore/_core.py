@@ -11,9 +11,10 @@ from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
 from carv2.dagstore._held import Keepers
+from carv2.dagstore._holders import holder_name
 from carv2.dagstore._initializing import Initializer
 from carv2.dagstore._jobs import Deadline, Job, JobThreads
-from carv2.dagstore._leases import LeaseKeeper, holder_name
+from carv2.dagstore._leases import LeaseKeeper
 from carv2.dagstore._live import LiveShards
 from carv2.dagstore._opening import Opener, StaleError, facts_of, has_local_copy, version_of
 from carv2.dagstore._ownership import IndexOwnership
@@ -87,7 +88,10 @@ class Core:
         self._background: list[threading.Thread] = []
         self._abandoned: deque[tuple[LiveShard, OpenShard]] = deque()
         self._closing_lock = threading.Lock()
-        self._initializer = Initializer(
+        self._initializer = self._initializer_on(executor)
+
+    def _initializer_on(self, executor: Executor | None) -> Initializer:
+        return Initializer(
             catalogue=self.catalogue,
             transients=self.transients,
             indices=self.indices,
@@ -180,6 +184,7 @@ class Core:
             lambda: self._index(shard, row, operation),
             unless=lambda: shard.end(None, Operation.BREAK_OFF),
             then=lambda: self.live.settle(shard),
+            obstacle=lambda: self.leases.obstacle(row.key),
         )
         job = shard.begin(row, version, operation, wanted)
         return self.jobs.start(wanted) if job is wanted else job
@@ -244,7 +249,7 @@ class Core:
             if job.is_done:  # and failed with that
                 raise
             self.counters.add("timeouts")
-            raise WaitTimeoutError(job.what, seconds=deadline.seconds) from None
+            raise WaitTimeoutError(job.what + job.obstacle(), seconds=deadline.seconds) from None
 
     # -- shards ---------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Job(Generic[_Result]):
         work: is done, unless the store is closed first.
         unless: is called if it will never be done.
         then: is called at the end, once those who wait know.
+        obstacle: what it waits for itself, for those who waited too long.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Job(Generic[_Result]):
         *,
         unless: Callable[[], object] = lambda: None,
         then: Callable[[], object] = lambda: None,
+        obstacle: Callable[[], str] = lambda: "",
     ) -> None:
-        self.what = what
+        self.what, self.obstacle = what, obstacle
         self._work, self._unless, self._then = work, unless, [then]
         self._lock, self._done = threading.Lock(), threading.Event()
         self._result: _Result | None = None

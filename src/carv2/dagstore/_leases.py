@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import socket
 import threading
-import uuid
 from typing import TYPE_CHECKING
 
+from carv2.dagstore._holders import is_dead, shown
 from carv2.errors import CarError, ClosedError, ShardInUseError, StateError
 
 if TYPE_CHECKING:
@@ -25,11 +23,6 @@ _GRACE = 1.0  # seconds for giving leases back, which takes less unless the data
 
 class LeaseLostError(StateError):
     """The lease ran out: this process, or the database, was not heard of for too long."""
-
-
-def holder_name() -> str:
-    """A name for this process that no other has, and that tells people where to look."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class LeaseKeeper:
@@ -62,7 +55,7 @@ class LeaseKeeper:
             ClosedError: the store was closed while it waited.
         """
         holder, pause = self._new_holder(), _POLL
-        while not self._catalogue.try_lease(key, holder, self._seconds):
+        while not self._take(key, holder):
             if self._give_up.wait(pause):
                 raise ClosedError("the store was closed")
             pause = min(2 * pause, _LONGEST_POLL, self._seconds)
@@ -77,10 +70,38 @@ class LeaseKeeper:
             ShardInUseError: somebody has it.
         """
         holder = self._new_holder()
-        if not self._catalogue.try_lease(key, holder, self._seconds):
+        if not self._take(key, holder):
             raise ShardInUseError(key, references=0)
         with self._kept(key, holder):
             yield holder
+
+    def _take(self, key: str, holder: str) -> bool:
+        """Whether ``holder`` has the lease now. That of a dead process of this host is taken from it at once."""
+        if self._catalogue.try_lease(key, holder, self._seconds):
+            return True
+        lease = self._catalogue.lease_of(key)
+        if lease is None or not is_dead(lease.holder):
+            return False
+        self._catalogue.release_lease(key, lease.holder)  # by its name: another's stays
+        return self._catalogue.try_lease(key, holder, self._seconds)
+
+    def is_held(self, key: str) -> bool:
+        """Whether somebody, in any process, works on the shard."""
+        lease = self._catalogue.lease_of(key)
+        return lease is not None and not is_dead(lease.holder)
+
+    def held_keys(self) -> set[str]:
+        """The keys of all shards that somebody works on."""
+        return {lease.key for lease in self._catalogue.leases() if not is_dead(lease.holder)}
+
+    def obstacle(self, key: str) -> str:
+        """Which other process is waited for, in parentheses; or nothing."""
+        with contextlib.suppress(CarError, OSError):
+            lease = self._catalogue.lease_of(key)
+            if lease is not None and lease.holder.partition("#")[0] != self._holder:
+                silent = max(0.0, self._seconds - lease.left)
+                return f" ({shown(lease.holder)} works on it, and was last heard of {silent:.0f} s ago)"
+        return ""
 
     def _new_holder(self) -> str:
         return f"{self._holder}#{next(self._numbers)}"

@@ -178,11 +178,15 @@ class LiveShards:
         """Whether this is a child of a fork, which has the objects and none of the threads."""
         return os.getpid() != self._process
 
+    def check_process(self) -> None:
+        """Raise StateError in a child of a fork."""
+        if self.is_of_parent:
+            raise StateError("the store belongs to the process that opened it: open it again in a child")
+
     @contextlib.contextmanager
     def entered(self, key: str) -> Generator[LiveShard]:
         """The shard, there to stay meanwhile."""
-        if self.is_of_parent:
-            raise StateError("the store belongs to the process that opened it: open it again in a child")
+        self.check_process()
         with self._lock:
             shard = self._shards.get(key)
             if shard is None:

@@ -11,16 +11,25 @@ from carv2.blockstore.asynchronous import AsyncBlockstore
 from carv2.dagstore._jobs import Job, JobThreads
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, Callable, Iterable
     from types import TracebackType
     from typing import TypeAlias
 
     from carv2.cid import CIDLike
-    from carv2.dagstore.info import ShardInfo
+    from carv2.dagstore.bulk import InitializeEvent
+    from carv2.dagstore.collection import Collected
+    from carv2.dagstore.doctor import Finding
+    from carv2.dagstore.events import Subscription
+    from carv2.dagstore.golayout import GoExport, GoImport
+    from carv2.dagstore.info import ShardInfo, StoreStat
+    from carv2.dagstore.migration import Deal, MigrationReport
     from carv2.dagstore.mounts import Mount
     from carv2.dagstore.states import ShardState
     from carv2.dagstore.store import DagStore
 
+    Collection: TypeAlias = "list[Collected]"
+    Findings: TypeAlias = "list[Finding]"
     Infos: TypeAlias = "list[ShardInfo]"
     Keys: TypeAlias = "list[str]"
 
@@ -58,6 +67,7 @@ class AsyncDagStore:
         self, call: Callable[[], _Result], *, unwanted: Callable[[_Result], object] | None = None
     ) -> _Result:
         """What ``call`` comes to; if nobody waits for that any longer, it is given to ``unwanted``."""
+        _ = self.store.round  # StateError in a child of a fork, which has none of the threads
         job = self._threads.start(Job("call", call))
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         job.afterwards(partial(_tell, loop, done))
@@ -92,6 +102,18 @@ class AsyncDagStore:
         """As :meth:`DagStore.shards_with`."""
         return await self._call(lambda: self.store.shards_with(cid))
 
+    async def shards_with_many(self, cids: Iterable[CIDLike]) -> dict[bytes, Keys]:
+        """As :meth:`DagStore.shards_with_many`."""
+        return await self._call(lambda: self.store.shards_with_many(cids))
+
+    async def add_owner(self, key: str, owner: str) -> None:
+        """As :meth:`DagStore.add_owner`."""
+        await self._call(lambda: self.store.add_owner(key, owner))
+
+    def blockstore(self, **options: Any) -> AsyncBlockstore:
+        """As :meth:`DagStore.blockstore`, with the same options; close it, or use it in ``async with``."""
+        return AsyncBlockstore(self.store.blockstore(**options))
+
     async def initialize(self, key: str, *, timeout: float | None = None) -> ShardInfo:
         """As :meth:`DagStore.initialize`."""
         return await self._call(lambda: self.store.initialize(key, timeout=timeout))
@@ -111,6 +133,50 @@ class AsyncDagStore:
     async def list(self, *, state: ShardState | None = None, prefix: str = "") -> Infos:
         """As :meth:`DagStore.list`, all at once."""
         return await self._call(lambda: [*self.store.list(state=state, prefix=prefix)])
+
+    async def initialize_all(
+        self, *, concurrency: int = 0, include_sealed: bool = False
+    ) -> AsyncGenerator[InitializeEvent]:
+        """As :meth:`DagStore.initialize_all`; close it (``aclosing``) to begin no more."""
+        events = self.store.initialize_all(concurrency=concurrency, include_sealed=include_sealed)
+        try:
+            while event := await self._call(lambda: next(events, None), unwanted=lambda _: events.close()):
+                yield event
+        finally:
+            with contextlib.suppress(ValueError):  # it waits for an event still, and is closed after that
+                events.close()
+
+    async def gc(self, *, max_idle: float = 0.0) -> Collection:
+        """As :meth:`DagStore.gc`."""
+        return await self._call(lambda: self.store.gc(max_idle=max_idle))
+
+    async def doctor(self, *, repair: bool = False, thorough: bool = False, mounts: bool = True) -> Findings:
+        """As :meth:`DagStore.doctor`, all at once."""
+        return await self._call(lambda: [*self.store.doctor(repair=repair, thorough=thorough, mounts=mounts)])
+
+    async def migrate(self, deals: Iterable[Deal], **options: Any) -> MigrationReport:
+        """As :meth:`DagStore.migrate`, with the same options."""
+        return await self._call(lambda: self.store.migrate(deals, **options))
+
+    async def export_go(self, folder: str | os.PathLike[str], **options: Any) -> GoExport:
+        """As :meth:`DagStore.export_go`, with the same options."""
+        return await self._call(lambda: self.store.export_go(folder, **options))
+
+    async def import_go(self, folder: str | os.PathLike[str], **options: Any) -> GoImport:
+        """As :meth:`DagStore.import_go`, with the same options."""
+        return await self._call(lambda: self.store.import_go(folder, **options))
+
+    async def stat(self) -> StoreStat:
+        """As :meth:`DagStore.stat`."""
+        return await self._call(self.store.stat)
+
+    def counters(self) -> dict[str, int]:
+        """As :meth:`DagStore.counters`, which waits for nothing."""
+        return self.store.counters()
+
+    def subscribe(self, size: int = 1024) -> Subscription:
+        """As :meth:`DagStore.subscribe`; take events from it in a thread (``asyncio.to_thread``)."""
+        return self.store.subscribe(size)
 
     async def close(self, *, timeout: float = 10.0) -> None:
         """As :meth:`DagStore.close`; calls that wait end with ClosedError."""

@@ -52,6 +52,11 @@ class Problem(enum.Enum):
 _TAKE_OVER = "take it over with import-go, or remove it yourself"
 
 
+def _is_of_mount(row: ShardRow) -> bool:
+    """Whether the shard is errored because of its mount, which was said already."""
+    return row.state is DurableState.ERRORED and row.error_type in {"MountError", "UnknownMountError"}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is wrong."""
@@ -94,7 +99,7 @@ class Doctor:
         if self._repair and (now := self._core.catalogue.get(row.key)) is not None:
             row = now  # it may have been mended
         yield from self._look_at_files(row)
-        if self._mounts:
+        if self._mounts and not _is_of_mount(row):
             yield from self._look_at_mount(row)
 
     def _look_at_index(self, row: ShardRow) -> Iterator[Finding]:
@@ -116,7 +121,7 @@ class Doctor:
     def _is_at_work(self, row: ShardRow) -> bool:
         """Whether somebody changes the shard just now, or did, so that what was found says nothing."""
         catalogue = self._core.catalogue
-        if catalogue.lease_of(row.key) is not None:
+        if self._core.leases.is_held(row.key):
             return True
         now = catalogue.get(row.key)
         return now is None or (now.state, version_of(now)) != (row.state, version_of(row))

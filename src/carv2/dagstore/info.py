@@ -52,7 +52,7 @@ class StoreStat:
 
     shard_count: int
     by_state: dict[str, int]
-    """Shards by what is kept of their state on disk: new, available, errored."""
+    """Shards by their state, as :meth:`DagStore.list` has them: new, initializing, available, …"""
     multihash_count: int
     """Pairs of a multihash and a shard in the inverted index."""
     block_count: int

@@ -41,6 +41,8 @@ class Deal:
     """As Lotus prints it, such as ``StorageDealActive``."""
     proposal_cid: str = ""
     """Which deal it is, for the report."""
+    source: str = ""
+    """Where it is written, such as ``line 7``, for the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,8 @@ class _Pass:
         self.invalid_count += 1
         if len(self.invalid) < _MOST_NAMED:
             _log.warning("failed to register shard", extra={"deal": _name(deal), "error": str(error)})
-            self.invalid.append(f"deal {_name(deal) or self.deal_count}, {deal.piece_cid!r}: {error}")
+            where = f"{deal.source}: " if deal.source else ""
+            self.invalid.append(f"{where}deal {_name(deal) or self.deal_count}, {deal.piece_cid!r}: {error}")
 
 
 def _piece(deal: Deal) -> str:

@@ -22,7 +22,7 @@ from carv2.dagstore.info import ShardInfo, StoreStat, info_of
 from carv2.dagstore.keys import check_key
 from carv2.dagstore.migration import migrate_deals
 from carv2.dagstore.shard import AcquiredShard
-from carv2.dagstore.states import Operation, ShardState
+from carv2.dagstore.states import Operation, ShardState, visible_state
 from carv2.errors import ShardErroredError, StateError
 
 if TYPE_CHECKING:
@@ -95,13 +95,19 @@ class DagStore:
         executor: Executor | None = None,
         go_on: bool = True,
     ) -> None:
-        self._core = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor)
+        self._parts = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor)
         try:
             if go_on:
                 self._core.go_on()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _core(self) -> Core:
+        """The parts of the store; StateError in a child of a fork."""
+        self._parts.live.check_process()
+        return self._parts
 
     # -- registering ----------------------------------------------------------------------------------------
 
@@ -177,7 +183,8 @@ class DagStore:
 
         Args:
             key: of the shard.
-            timeout: seconds to wait; what was begun goes on for the next who asks.
+            timeout: seconds to wait; what was begun goes on for the next who asks. With 0 a shard is had that is
+                open already; any other is begun, and is a WaitTimeoutError now.
 
         Raises:
             ShardNotFoundError: there is no such shard.
@@ -445,13 +452,13 @@ class DagStore:
         """One shard; ShardNotFoundError if there is none of that key."""
         row = self._core.catalogue.find(key)
         is_busy, references = self._core.live.peek(key)
-        is_busy = is_busy or self._core.catalogue.lease_of(key) is not None  # in any process
+        is_busy = is_busy or self._core.leases.is_held(key)  # in any process
         return info_of(row, is_busy=is_busy, references=references)
 
     def list(self, *, state: ShardState | None = None, prefix: str = "") -> Iterator[ShardInfo]:
         """The shards in the order of their keys, all of them or those in one state, or with one prefix."""
         activity = self._core.live.activity()
-        leased = {lease.key for lease in self._core.catalogue.leases()}  # in any process
+        leased = self._core.leases.held_keys()  # in any process
         for row in self._core.catalogue.rows(prefix=prefix):
             is_busy, references = activity.get(row.key, (False, 0))
             info = info_of(row, is_busy=is_busy or row.key in leased, references=references)
@@ -462,13 +469,19 @@ class DagStore:
         """Count what is in the store; the whole catalogue is read for that."""
         core = self._core
         blocks = index_bytes = 0
-        for row in core.catalogue.rows(state=DurableState.AVAILABLE):
-            blocks += row.block_count
-            index_bytes += row.index_size
+        by_state = {state.name.lower(): 0 for state in ShardState}
+        activity, leased = core.live.activity(), core.leases.held_keys()
+        for row in core.catalogue.rows():
+            is_busy, references = activity.get(row.key, (False, 0))
+            state = visible_state(row.state, is_busy=is_busy or row.key in leased, references=references)
+            by_state[state.name.lower()] += 1
+            if row.state is DurableState.AVAILABLE:
+                blocks += row.block_count
+                index_bytes += row.index_size
         usage = core.transients.usage()
         return StoreStat(
-            shard_count=len(core.catalogue),
-            by_state={state.value: count for state, count in core.catalogue.counts().items()},
+            shard_count=sum(by_state.values()),
+            by_state=by_state,
             multihash_count=core.catalogue.multihash_count(),
             block_count=blocks,
             index_bytes=index_bytes,
@@ -500,7 +513,7 @@ class DagStore:
 
         Waits up to ``timeout`` seconds for work that is under way; what is not done then is left as by a crash.
         """
-        self._core.close(timeout)
+        self._parts.close(timeout)
 
     def __enter__(self) -> DagStore:  # noqa: PYI034  (typing.Self needs Python 3.11)
         return self

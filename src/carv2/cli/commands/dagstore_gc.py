@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args) as store:
+    with dagstore.opened(args, is_new_fine=False) as store:
         collected = store.gc()
     for one in collected:
         if args.json:

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     from carv2.dagstore import ShardState  # noqa: PLC0415  (not for --help)
 
     state = None if args.state is None else ShardState[args.state.upper()]
-    with dagstore.opened(args) as store:
+    with dagstore.opened(args, is_new_fine=False) as store:
         dagstore.print_shards(store.list(state=state, prefix=args.prefix), as_json=args.json)
     return 0

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if no shard has it."""
-    with dagstore.opened(args) as store:
+    with dagstore.opened(args, is_new_fine=False) as store:
         found = list(_those_there(store, store.shards_with(args.cid)))
         dagstore.print_shards(found, as_json=args.json)
     if not found and not args.json:

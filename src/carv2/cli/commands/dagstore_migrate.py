@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from carv2.cli import color, dagstore, streams
-from carv2.errors import CarError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,29 +28,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if there were deals that make no shard."""
+    from dataclasses import replace  # noqa: PLC0415  (not for --help)
+
     with (
         dagstore.opened(args) as store,
         contextlib.nullcontext(streams.standard_input()) if args.deals == "-" else open(args.deals, "rb") as file,
     ):
-        report = store.migrate(_deals(file), again=args.again)
+        refused = _Refused()
+        report = store.migrate(_deals(file, refused), again=args.again)
+    report = replace(
+        report,
+        deal_count=report.deal_count + refused.count,
+        invalid=(*refused.texts, *report.invalid),
+        invalid_count=report.invalid_count + refused.count,
+    )
     _show(report, as_json=args.json)
     return 1 if report.invalid_count else 0
 
 
-def _deals(lines: Iterable[bytes]) -> Iterator[Deal]:
+_MOST_NAMED = 100  # as in the report
+
+
+class _Refused:
+    """Lines that are no deals: how many, and what is wrong with the first of them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.count = 0
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if self.count <= _MOST_NAMED:
+            self.texts.append(text)
+
+
+def _deals(lines: Iterable[bytes], refused: _Refused) -> Iterator[Deal]:
     from carv2.dagstore import Deal  # noqa: PLC0415  (not for --help)
 
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield Deal(*_fields(line, number))
+        if not line.strip():
+            continue
+        try:
+            fields = _fields(line)
+        except (ValueError, RecursionError) as error:
+            refused.add(f"line {number} is no deal: {error}")
+        else:
+            yield Deal(*fields, source=f"line {number}")
 
 
-def _fields(line: bytes, number: int) -> tuple[str, str, str]:
-    try:
-        found: Any = json.loads(line)
-        fields = [str(_plain(found.get(name, ""))) for name in ("PieceCID", "State", "ProposalCID")]
-    except (ValueError, AttributeError) as error:
-        raise CarError(f"line {number} is no deal: {error}") from error
+def _fields(line: bytes) -> tuple[str, str, str]:
+    found: Any = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004  (the file's fault, not the caller's)
+    fields = [str(_plain(found.get(name, ""))) for name in ("PieceCID", "State", "ProposalCID")]  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]
     return fields[0], fields[1], fields[2]
 
 

@@ -82,7 +82,8 @@ class MountRegistry:
         """
         scheme = scheme_of(url)
         if not scheme:
-            raise mount_error("not a URL: a local file is written as file:///data/x.car", url)
+            path = url if url and "\0" not in url else "x.car"
+            raise mount_error(f"not a URL: a local file is written as {FileMount(path).url}", url)
         factory = self._factories.get(scheme)
         if factory is None:
             raise UnknownMountError(scheme)
