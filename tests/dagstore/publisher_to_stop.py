@@ -9,9 +9,11 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+from carv2.dagstore._leases import LeaseKeeper
 from dagstore.shards import PATIENCE, Place
 
 LEASE = 0.5
@@ -20,12 +22,19 @@ LEASE = 0.5
 def stop_before(target: str, *, and_die: bool) -> None:
     module, owner, name = target.split(":")
     holder = getattr(importlib.import_module(module), owner)
-    real, calls = getattr(holder, name), [0]
+    real, calls, renew, renewing = getattr(holder, name), [0], LeaseKeeper._renew, threading.Lock()
+
+    def renew_alone(*arguments: Any) -> None:
+        with renewing:
+            renew(*arguments)
+
+    setattr(LeaseKeeper, "_renew", renew_alone)  # noqa: B010
 
     def stopping(*arguments: Any, **options: Any) -> Any:
         calls[0] += 1
         if calls[0] == 1:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            with renewing:  # else it might hold the database's lock as long as it stands still
+                os.kill(os.getpid(), signal.SIGSTOP)
         result = real(*arguments, **options)
         if and_die:
             os.kill(os.getpid(), signal.SIGKILL)
