@@ -46,6 +46,8 @@ def stop_before(target: str, *, and_die: bool) -> None:
 def main(folder: str, target: str, *more: str) -> None:
     stop_before(target, and_die="die" in more)
     with Place.at(Path(folder)).store(lease_seconds=LEASE, recover_on_start="no") as store:
+        for thread in store._core._background:  # nothing else is to be at the database when it stops
+            thread.join(PATIENCE)
         store.recover("key", timeout=PATIENCE)
 
 
