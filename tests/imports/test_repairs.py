@@ -301,7 +301,7 @@ def test_where_there_is_nothing_reading_makes_nothing(folder: Path, original: Pa
     assert sorted(os.listdir(folder)) == [f"{added.id}.car", "catalogue.sqlite"]
 
 
-# -- what is read is not written over ------------------------------------------------------------------------------
+# -- what is read is not written over -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["car", "tar", "unixfs"])
