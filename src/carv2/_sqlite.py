@@ -50,7 +50,8 @@ def open_database(
         StateError: a newer program has been there.
         OSError: it cannot be opened (as sqlite3.Error says it).
 
-    >>> open_database(":memory:", ["CREATE TABLE fish (name TEXT)"]).execute("PRAGMA user_version").fetchone()
+    >>> with contextlib.closing(open_database(":memory:", ["CREATE TABLE fish (name TEXT)"])) as database:
+    ...     database.execute("PRAGMA user_version").fetchone()
     (1,)
     """
     import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
@@ -88,11 +89,17 @@ def open_read_only(
     may_write = _may_write(path)
     with told_as_oserror(path):
         database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
-        found = _version_of(database)
-    if found != len(versions):
+    try:
+        with told_as_oserror(path):
+            found = _version_of(database)
+            database.execute("PRAGMA query_only=ON")
+        if found != len(versions):
+            raise StateError(
+                f"{path}: another carv2 made this database: version {found}, known is {len(versions)}"
+            )
+    except BaseException:
         database.close()
-        raise StateError(f"{path}: another carv2 made this database: version {found}, known is {len(versions)}")
-    database.execute("PRAGMA query_only=ON")
+        raise
     return database
 
 
