@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that is writing."""
+
+_POLL = 0.005  # seconds
 
 
 @contextlib.contextmanager
@@ -60,7 +63,7 @@ def open_database(
         database = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         with told_as_oserror(path):
-            database.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(database, timeout)
             database.execute("PRAGMA synchronous=FULL")
             database.execute("PRAGMA foreign_keys=ON")
             _bring_up(database, versions)
@@ -127,6 +130,22 @@ def _open_as_is(path: str | os.PathLike[str], timeout: float) -> sqlite3.Connect
         else:
             return database
     raise OSError(f"{path}: {trouble}")
+
+
+def _write_ahead(database: sqlite3.Connection, timeout: float) -> None:
+    """Have a log written ahead. While others do the same for the first time, SQLite itself does not wait."""
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
+
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL)
+        else:
+            return
 
 
 def _bring_up(database: sqlite3.Connection, versions: Sequence[str]) -> None:
