@@ -58,7 +58,8 @@ def open_database(
         StateError: a newer program has been there.
         OSError: it cannot be opened (as sqlite3.Error says it).
 
-    >>> open_database(":memory:", ["CREATE TABLE fish (name TEXT)"]).execute("PRAGMA user_version").fetchone()
+    >>> with contextlib.closing(open_database(":memory:", ["CREATE TABLE fish (name TEXT)"])) as database:
+    ...     database.execute("PRAGMA user_version").fetchone()
     (1,)
     """
     import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
@@ -98,11 +99,17 @@ def open_read_only(
     may_write = _may_write(path)
     with told_as_oserror(path):
         database = open_database(path, versions, timeout=timeout) if may_write else _open_as_is(path, timeout)
-        found = _version_of(database)
-    if found != len(versions):
+    try:
+        with told_as_oserror(path):
+            found = _version_of(database)
+            database.execute("PRAGMA query_only=ON")
+        if found != len(versions):
+            raise StateError(
+                f"{path}: another carv2 made this database: version {found}, known is {len(versions)}"
+            )
+    except BaseException:
         database.close()
-        raise StateError(f"{path}: another carv2 made this database: version {found}, known is {len(versions)}")
-    database.execute("PRAGMA query_only=ON")
+        raise
     return database
 
 
@@ -134,17 +141,18 @@ def _open_as_is(path: str | os.PathLike[str], timeout: float) -> sqlite3.Connect
 
 def _write_ahead(database: sqlite3.Connection, timeout: float) -> None:
     """Have a log written ahead. While others do the same for the first time, SQLite itself does not wait."""
-    import sqlite3  # noqa: PLC0415
+    import sqlite3  # noqa: PLC0415  (10 ms, for those who have a database)
 
     deadline = time.monotonic() + timeout
     while True:
         try:
             database.execute("PRAGMA journal_mode=WAL")
-            return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-        time.sleep(_POLL)
+            time.sleep(_POLL)
+        else:
+            return
 
 
 def _bring_up(database: sqlite3.Connection, versions: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carv2._sqlite import told_as_oserror
+from carv2._sqlite import open_database, told_as_oserror
 from carv2.cid import CID
 from carv2.errors import ClosedError, FormatError, ImportNotFoundError, StateError
 from carv2.imports import catalogue as catalogue_module
@@ -288,3 +288,27 @@ def test_a_folder_that_cannot_be_written_to_is_named(is_there: bool) -> None:
         told, read = ran.stdout.splitlines()
         assert str(root) in told
         assert read == ("[{'filename': 'fish'}]" if is_there else "[]")
+
+
+@pytest.fixture
+def held(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database without a write-ahead log, which somebody is just about to change."""
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    yield holder
+    holder.close()
+
+
+def test_who_makes_the_database_at_the_same_time_is_waited_for(path: Path, held: sqlite3.Connection) -> None:
+    release = threading.Timer(0.2, held.execute, ["COMMIT"])
+    release.start()
+    Catalogue(path).close()
+    release.join()
+
+
+def test_who_keeps_the_database_to_itself_is_not_waited_for_longer_than_said(
+    path: Path, held: sqlite3.Connection
+) -> None:
+    assert held.in_transaction
+    with pytest.raises(OSError, match="database is locked"):
+        open_database(path, VERSIONS, timeout=0.05)

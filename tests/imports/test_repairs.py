@@ -24,6 +24,8 @@ from carv2.unixfs import pack, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from carv2.imports._export import Form
+
 BIG = b"".join(bytes([number]) * (1 << 20) for number in range(3))
 
 
@@ -297,3 +299,20 @@ def test_where_there_is_nothing_reading_makes_nothing(folder: Path, original: Pa
             found.remove(added.id)
         assert content(found, added.id) == BIG
     assert sorted(os.listdir(folder)) == [f"{added.id}.car", "catalogue.sqlite"]
+
+
+# -- what is read is not written over -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["car", "tar", "unixfs"])
+def test_nothing_is_exported_over_what_it_comes_from(
+    imports: ImportsManager, original: Path, tmp_path: Path, form: Form
+) -> None:
+    entry = imports.import_file(original)
+    before = original.read_bytes()
+    (tmp_path / "link").symlink_to(original)
+    for out in (original, tmp_path / "link", entry.car_path, os.path.join(imports.folder, "new")):
+        with pytest.raises(ValueError, match="which it comes from"):
+            imports.export(entry.id, str(out), form=form, existing="replace")
+    assert original.read_bytes() == before
+    assert imports.check(originals=True).ok

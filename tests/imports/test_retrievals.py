@@ -32,6 +32,7 @@ from carv2.errors import (
 from carv2.imports import Retrievals
 from carv2.imports._retrieval_files import checked_id
 from helpers import archives
+from helpers.archives import FISH, LOBSTER
 from helpers.unixfs import Dag
 from imports.retriever_to_kill import ROOT as KILLED_ROOT
 from imports.retriever_to_kill import block
@@ -429,3 +430,25 @@ def test_a_hole_behind_a_pragma_is_no_retrieval_and_is_not_gone_through(
         retrievals.start(ROOT, id="x")
     assert 0 < read[0] < 100 << 20
     assert path.stat().st_size == 1 << 30
+
+
+@pytest.mark.parametrize("form", ["car", "tar", "unixfs"])
+def test_a_retrieval_is_not_exported_over_itself(tmp_path: Path, form: Form) -> None:
+    retrievals = Retrievals(tmp_path / "retrievals")
+    with retrievals.start(CID(FISH[0]), id="fish") as retrieval:
+        retrieval.put(*FISH)
+        retrieval.finish()
+    path = tmp_path / "retrievals" / "fish.car"
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="which it comes from"):
+        retrievals.export("fish", path, form=form, existing="replace")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("roots", [[], [FISH[0], LOBSTER[0]]])
+def test_what_has_another_number_of_roots_is_not_exported(tmp_path: Path, roots: list[bytes]) -> None:
+    folder = tmp_path / "retrievals"
+    folder.mkdir()
+    (folder / "odd.car").write_bytes(b"".join(carv2.iter_car(roots, [FISH, LOBSTER])))
+    with pytest.raises(FormatError, match=f"{len(roots)} roots; an export is of one"):
+        Retrievals(folder).export("odd", tmp_path / "out")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from carv2._atomic import writing
 from carv2.dag import export as export_dag
 from carv2.dag.selector import EVERYTHING
-from carv2.errors import UnixFSError
+from carv2.errors import FormatError, UnixFSError
 from carv2.unixfs import extract, payload_stream, resolve, tar_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO, TypeAlias
 
     from carv2._folder import Existing
@@ -39,16 +39,21 @@ def export(
     partial: bool,
     existing: Existing,
     on_bytes: Callable[[int], object] | None,
+    kept: Sequence[str | None],
     **options: Any,
 ) -> ExtractReport | Exported | None:
-    """What a store with one root holds, as :meth:`carv2.imports.Retrievals.export` says."""
+    """What a store with one root holds, as :meth:`carv2.imports.Retrievals.export` says.
+
+    ``kept`` are files and folders in which nothing is written: what is read, and what else is kept there.
+    """
     if form not in FORMS:
         raise ValueError(f"form {form!r}, known: {', '.join(map(repr, FORMS))}")
     if form != "car" and (selector is not None or version != 2):
         raise ValueError("a selector and a version are for archives: form='car'")
+    check_outside(out, kept)
     if form != "unixfs":
         check_target(out, existing)
-    (root,) = store.roots
+    root = only_root(store)
     if form == "car":
         how: Any = {"selector": selector, "version": version, "partial": partial}
         return export_car(store, root, out, path=path, **how, **options)
@@ -137,6 +142,25 @@ def _entry_at(store: ReadOnlyBlockstore, root: CID, path: str) -> Entry:
         why = f"{what}, not a file or directory; an archive takes any block"
         raise UnixFSError(why, position=0, cid=entry.cid)
     return entry
+
+
+def only_root(store: ReadOnlyBlockstore) -> CID:
+    """The root; FormatError if there are others, or none."""
+    roots = store.roots
+    if len(roots) != 1:
+        raise FormatError(f"{len(roots)} roots; an export is of one", position=0)
+    return roots[0]
+
+
+def check_outside(out: Out, kept: Sequence[str | None]) -> None:
+    """ValueError where ``out`` is one of the ``kept`` files and folders, or in one."""
+    if not isinstance(out, (str, os.PathLike)):
+        return
+    target = os.path.realpath(out)
+    for path in filter(None, kept):
+        own = os.path.realpath(path)
+        if target == own or target.startswith(os.path.join(own, "")):
+            raise ValueError(f"{os.fspath(out)}: nothing is exported into {path}, which it comes from")
 
 
 def check_target(out: Out, existing: Existing) -> None:

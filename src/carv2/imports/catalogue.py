@@ -57,6 +57,7 @@ class Catalogue:
     >>> one, two = catalogue.add({"source": "unknown"}), catalogue.add({})
     >>> one < two, catalogue.labels_of(one)
     (True, {'source': 'unknown'})
+    >>> catalogue.close()
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:

@@ -405,7 +405,8 @@ class ImportsManager:
     ) -> ExtractReport | Exported | None:
         """Write what was imported as a file or folder, a tar file or an archive that holds everything itself.
 
-        Arguments, results and errors are those of :meth:`carv2.imports.Retrievals.export`.
+        Arguments, results and errors are those of :meth:`carv2.imports.Retrievals.export`. Nothing is written over
+        the original, nor into it.
 
         Raises:
             ImportNotFoundError: there is no such import.
@@ -422,6 +423,7 @@ class ImportsManager:
                 partial=partial,
                 existing=existing,
                 on_bytes=on_bytes,
+                kept=[self.folder, self.info(id_).filename],
                 **options,
             )
 

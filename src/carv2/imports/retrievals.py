@@ -224,7 +224,8 @@ class Retrievals:
             UnixFSError: what is there is no file or directory.
             BudgetError, UnsafePathError: as :func:`carv2.unixfs.extract`.
             FileExistsError: see ``existing``.
-            ValueError: the arguments do not fit each other.
+            FormatError: it has another number of roots than one.
+            ValueError: the arguments do not fit each other, or ``out`` is in the folder of the retrievals.
         """
         with self.open(id) as store:
             return _export.export(
@@ -237,6 +238,7 @@ class Retrievals:
                 partial=partial,
                 existing=existing,
                 on_bytes=on_bytes,
+                kept=[self.folder],
                 **options,
             )
 
