@@ -347,7 +347,7 @@ def test_mounts_may_raise_anything(place: Place, tmp_path: Path) -> None:
         store.register("key", "wild:///", lazy=True)
         with pytest.raises(ShardErroredError, match="KeyError"):
             store.acquire("key")
-        assert {one.problem for one in store.doctor()} == {Problem.ERRORED, Problem.MOUNT_GONE}
+        assert {one.problem for one in store.doctor()} == {Problem.ERRORED}
         assert [event.event for event in store.initialize_all()] == []
 
 

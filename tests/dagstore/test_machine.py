@@ -305,8 +305,9 @@ class Machine(RuleBasedStateMachine):
                 expected.add((key, Problem.ERRORED, self.index(key) is None))
             elif model.state is ShardState.AVAILABLE and not model.has_index:
                 expected.add((key, Problem.INDEX_MISSING, self.index(key) is None))
-            if behind.is_gone:
-                expected.add((key, Problem.MOUNT_GONE, False))
+            if behind.is_gone:  # of one that is errored for it, that is said
+                if model.state is not ShardState.ERRORED:
+                    expected.add((key, Problem.MOUNT_GONE, False))
             elif model.indexed not in {-1, behind.version}:
                 expected.add((key, Problem.MOUNT_CHANGED, False))
         found = [(one.key, one.problem, one.is_mended) for one in self.store.doctor(repair=True, thorough=True)]
