@@ -23,6 +23,7 @@ LAYERS = [  # a module imports from the lines above its own, and from its own
     {"filestore"},
     {"imports"},
     {"dagstore"},
+    {"ipfs", "rpc"},
     {"__init__"},
     {"cli", "__main__"},
     {"testing"},  # beside the others: may import them all, and nothing imports it

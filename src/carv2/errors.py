@@ -52,6 +52,8 @@ __all__ = [
     "ReadOnlyError",
     "ResumeError",
     "RetrievalNotFoundError",
+    "RpcError",
+    "RpcTransportError",
     "SelectorError",
     "ShardErroredError",
     "ShardExistsError",
@@ -407,3 +409,22 @@ class WaitTimeoutError(CarError, TimeoutError):
     def __init__(self, what: str, *, seconds: float) -> None:
         super().__init__(f"{what}: not done within {seconds:g} s")
         self.what, self.seconds = what, seconds
+
+
+class RpcError(CarError):
+    """A JSON-RPC API refused a call, with ``code``: below zero one of JSON-RPC's own, else of the method."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code, self.message = code, message
+
+    def __str__(self) -> str:
+        return self.message if self.code > 0 else f"{self.message} (JSON-RPC error {self.code})"
+
+
+class RpcTransportError(CarError):
+    """The API at ``url`` cannot be reached, or what it sends is no answer."""
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(f"{url}: {message}")
+        self.url = url
