@@ -60,6 +60,7 @@ __all__ = [
     "ShardInUseError",
     "ShardNotFoundError",
     "StateError",
+    "TokenError",
     "TruncatedError",
     "UnexpectedBlockError",
     "UnfinalizedError",
@@ -428,3 +429,7 @@ class RpcTransportError(CarError):
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(f"{url}: {message}")
         self.url = url
+
+
+class TokenError(CarError, ValueError):
+    """A token that lets nobody in: of another server, damaged, or expired."""

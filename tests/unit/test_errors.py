@@ -85,6 +85,7 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.RpcError(1, "shard not found"), "shard not found"),
     (errors.RpcError(-32601, "no such method"), "no such method (JSON-RPC error -32601)"),
     (errors.RpcTransportError("refused", url="http://a"), "http://a: refused"),
+    (errors.TokenError("the token has expired"), "the token has expired"),
     (errors.ImportNotFoundError(7), "there is no import 7"),
     (errors.RetrievalNotFoundError("sea"), "there is no retrieval sea"),
     (errors.StateError("wrong time"), "wrong time"),

@@ -1,0 +1,47 @@
+"""Files that nobody but their owner may read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from carv2._atomic import draft_name, publish, unlink
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_MOST_BYTES = 4096
+_OTHERS = 0o077
+
+
+def create_private(path: str, data: bytes) -> None:
+    """A new file at ``path`` with ``data``, whole or not at all; FileExistsError if there is something."""
+    temporary = draft_name(os.path.dirname(os.path.abspath(path)))
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        publish(temporary, path)
+    except BaseException:
+        unlink(temporary)
+        raise
+
+
+def read_private(path: str) -> bytes:
+    """What is in the file at ``path``, up to 4 KiB.
+
+    Raises:
+        PermissionError: others may read or change it.
+        OSError: it cannot be read, or is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        if found.st_mode & _OTHERS or found.st_uid not in {0, os.geteuid()}:
+            raise PermissionError(
+                errno.EACCES, "others may read it: give it to yourself, with mode 0600, or remove it", path
+            )
+        return file.read(_MOST_BYTES)
