@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -114,13 +115,13 @@ class AsyncDagStore:
         """As :meth:`DagStore.blockstore`, with the same options; close it, or use it in ``async with``."""
         return AsyncBlockstore(self.store.blockstore(**options))
 
-    async def initialize(self, key: str, *, timeout: float | None = None) -> ShardInfo:
+    async def initialize(self, key: str, *, wait: bool = True, timeout: float | None = None) -> ShardInfo:
         """As :meth:`DagStore.initialize`."""
-        return await self._call(lambda: self.store.initialize(key, timeout=timeout))
+        return await self._call(lambda: self.store.initialize(key, wait=wait, timeout=timeout))
 
-    async def recover(self, key: str, *, timeout: float | None = None) -> ShardInfo:
+    async def recover(self, key: str, *, wait: bool = True, timeout: float | None = None) -> ShardInfo:
         """As :meth:`DagStore.recover`."""
-        return await self._call(lambda: self.store.recover(key, timeout=timeout))
+        return await self._call(lambda: self.store.recover(key, wait=wait, timeout=timeout))
 
     async def destroy(self, key: str, *, owner: str = "", force: bool = False) -> bool:
         """As :meth:`DagStore.destroy`."""
@@ -138,13 +139,15 @@ class AsyncDagStore:
         self, *, concurrency: int = 0, include_sealed: bool = False
     ) -> AsyncGenerator[InitializeEvent]:
         """As :meth:`DagStore.initialize_all`; close it (``aclosing``) to begin no more."""
-        events = self.store.initialize_all(concurrency=concurrency, include_sealed=include_sealed)
+        cancelled = threading.Event()
+        events = self.store.initialize_all(
+            concurrency=concurrency, include_sealed=include_sealed, cancelled=cancelled
+        )
         try:
-            while event := await self._call(lambda: next(events, None), unwanted=lambda _: events.close()):
+            while event := await self._call(lambda: next(events, None)):
                 yield event
         finally:
-            with contextlib.suppress(ValueError):  # it waits for an event still, and is closed after that
-                events.close()
+            cancelled.set()
 
     async def gc(self, *, max_idle: float = 0.0) -> Collection:
         """As :meth:`DagStore.gc`."""

@@ -23,6 +23,7 @@ __all__ = ["InitializeEvent"]
 _Item = TypeVar("_Item")
 
 _MOST_THREADS = 256  # each of them mostly waits
+_LOOK_SECONDS = 0.5  # how soon who waits sees that nobody wants it any longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class InitializeEvent:
 
 
 def initialize_all(
-    core: Core, *, concurrency: int, include_sealed: bool
+    core: Core, *, concurrency: int, include_sealed: bool, cancelled: threading.Event
 ) -> Generator[InitializeEvent, None, None]:
     """Index all shards that are new; two events for each.
 
-    Closing the generator begins no more; what was begun goes on in the store's threads, and nobody waits for it.
+    Closing the generator, or setting ``cancelled`` in another thread, begins no more; what was begun goes on in
+    the store's threads, and nobody waits for it.
     """
     keys = [row.key for row in core.catalogue.rows(state=DurableState.NEW)]
-    cancelled = threading.Event()
     try:
         if not include_sealed:
             keys = _ready_ones(core, keys, concurrency, cancelled)
@@ -72,8 +73,17 @@ def _initialize_each(
         events.put(InitializeEvent(key, "end", success=not error, error=error, total=total, current=number))
 
     _in_threads(keys, work, concurrency, cancelled)
-    for _ in range(2 * total):
-        yield events.get()
+    yield from _taken(events, 2 * total, cancelled)
+
+
+def _taken(
+    items: queue.SimpleQueue[_Item], count: int, cancelled: threading.Event
+) -> Generator[_Item, None, None]:
+    """So many items as they come, unless it is ``cancelled``."""
+    while count and not cancelled.is_set():
+        with contextlib.suppress(queue.Empty):
+            yield items.get(timeout=_LOOK_SECONDS)
+            count -= 1
 
 
 def _initialize(core: Core, key: str) -> None:
@@ -101,7 +111,7 @@ def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, cancelled: th
         answers.put((number, is_ready))
 
     _in_threads(keys, ask, concurrency, cancelled)
-    ready = {number for number, is_ready in (answers.get() for _ in keys) if is_ready}
+    ready = {number for number, is_ready in _taken(answers, len(keys), cancelled) if is_ready}
     return [key for number, key in enumerate(keys, 1) if number in ready]
 
 

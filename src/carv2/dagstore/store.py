@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from carv2 import multihash
@@ -293,8 +294,13 @@ class DagStore:
 
     # -- managing -------------------------------------------------------------------------------------------
 
-    def initialize(self, key: str, *, timeout: float | None = None) -> ShardInfo:
+    def initialize(self, key: str, *, wait: bool = True, timeout: float | None = None) -> ShardInfo:
         """Index a shard that is new.
+
+        Args:
+            key: of the shard.
+            wait: until it is indexed; without that it is begun, and :meth:`info` says what became of it.
+            timeout: seconds to wait.
 
         Raises:
             StateError: it is not new.
@@ -302,10 +308,10 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             WaitTimeoutError: it goes on.
         """
-        return self._index(key, Operation.INITIALIZE, ShardState.NEW, timeout)
+        return self._index(key, Operation.INITIALIZE, ShardState.NEW, Deadline(timeout) if wait else None)
 
-    def recover(self, key: str, *, timeout: float | None = None) -> ShardInfo:
-        """Index a shard anew that is errored: its local copy and its index go first.
+    def recover(self, key: str, *, wait: bool = True, timeout: float | None = None) -> ShardInfo:
+        """Index a shard anew that is errored: its local copy and its index go first. Arguments as above.
 
         Raises:
             StateError: it is not errored.
@@ -313,9 +319,9 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             WaitTimeoutError: it goes on.
         """
-        return self._index(key, Operation.RECOVER, ShardState.ERRORED, timeout)
+        return self._index(key, Operation.RECOVER, ShardState.ERRORED, Deadline(timeout) if wait else None)
 
-    def _index(self, key: str, operation: Operation, expected: ShardState, timeout: float | None) -> ShardInfo:
+    def _index(self, key: str, operation: Operation, expected: ShardState, deadline: Deadline | None) -> ShardInfo:
         core = self._core
         with core.live.entered(key) as shard:
             job = None
@@ -326,7 +332,8 @@ class DagStore:
                     verb, want, was = operation.value, expected.go_name, state.go_name
                     raise StateError(f"cannot {verb} shard; expected state {want}, was: {was}")
                 job = core.begin(shard, row, version, operation)
-            core.wait(job, Deadline(timeout))
+            if deadline is not None:
+                core.wait(job, deadline)
         return self.info(key)
 
     def destroy(self, key: str, *, owner: str = "", force: bool = False) -> bool:
@@ -363,7 +370,7 @@ class DagStore:
         return True
 
     def initialize_all(
-        self, *, concurrency: int = 0, include_sealed: bool = False
+        self, *, concurrency: int = 0, include_sealed: bool = False, cancelled: threading.Event | None = None
     ) -> Generator[InitializeEvent, None, None]:
         """Index all shards that are new, so many at once (0: all); two events for each, as it begins and ends.
 
@@ -371,10 +378,16 @@ class DagStore:
             concurrency: shards at once, within the limits of the configuration.
             include_sealed: also those whose bytes are not ready at their origin, which has to work first. Those
                 whose mount cannot be asked are left out without it.
+            cancelled: set it, in any thread, to begin no more; the generator ends soon after.
 
         Close the generator to begin no more.
         """
-        return initialize_all(self._core, concurrency=concurrency, include_sealed=include_sealed)
+        return initialize_all(
+            self._core,
+            concurrency=concurrency,
+            include_sealed=include_sealed,
+            cancelled=threading.Event() if cancelled is None else cancelled,
+        )
 
     def gc(self, *, max_idle: float = 0.0) -> Collection:
         """Remove the local copies that nobody uses, and did not for ``max_idle`` seconds; what became of each."""
