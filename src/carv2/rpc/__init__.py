@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from carv2.rpc.app import create_app
+    from carv2.rpc.async_client import AsyncDagStoreClient
+    from carv2.rpc.client import DagStoreClient
     from carv2.rpc.limits import ServerLimits
     from carv2.rpc.tokens import Permission, load_or_make_secret, make_token, read_token
 
-__all__ = ["Permission", "ServerLimits", "create_app", "load_or_make_secret", "make_token", "read_token"]
+__all__ = [
+    "AsyncDagStoreClient",
+    "DagStoreClient",
+    "Permission",
+    "ServerLimits",
+    "create_app",
+    "load_or_make_secret",
+    "make_token",
+    "read_token",
+]
 
 _MODULES = {
+    "AsyncDagStoreClient": "async_client",
+    "DagStoreClient": "client",
     "Permission": "tokens",
     "ServerLimits": "limits",
     "create_app": "app",

@@ -1,0 +1,82 @@
+"""A client's connections, waited for in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from carv2.rpc._connection import connected_socket, explained, httpx_of, stream_options, transport_options
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from carv2.rpc._connection import Answer, Route
+    from carv2.rpc._dialogue import Stream
+
+__all__ = ["HttpConnections", "values"]
+
+_Result = TypeVar("_Result")
+
+
+class HttpConnections:
+    """Some connections over HTTP, kept for the next call."""
+
+    def __init__(self, route: Route) -> None:
+        httpx = self._httpx = httpx_of()
+        self._route = route
+        self._client: Any = httpx.Client(
+            transport=httpx.HTTPTransport(**transport_options(route.tls)), trust_env=False, follow_redirects=False
+        )
+
+    def post(self, text: str, answer: Answer) -> int:
+        """Send ``text`` and take in what comes back; the status.
+
+        Raises:
+            RpcTransportError: there is no connection, or it broke.
+            WaitTimeoutError: nothing came in time.
+        """
+        url, headers = self._route.address.http_url, self._route.headers
+        timeout = self._httpx.Timeout(answer.timeout, connect=self._route.timeout)
+        try:
+            with self._client.stream("POST", url, content=text, headers=headers, timeout=timeout) as response:
+                answer.check_encoding(response.headers.get("content-encoding"))
+                for chunk in response.iter_raw():
+                    answer.add(chunk)
+                return int(response.status_code)
+        except self._httpx.HTTPError as error:
+            raise answer.failure(error) from error
+
+    def close(self) -> None:
+        """Close them all."""
+        self._client.close()
+
+
+def values(stream: Stream[_Result], route: Route) -> Generator[_Result, None, None]:
+    """The values of ``stream``, over a connection of its own; who closes the generator cancels it there."""
+    with contextlib.ExitStack() as stack:
+        with explained(route.dialogue):
+            connection = _open(route)
+            stack.callback(connection.close)
+            connection.send(stream.opening)
+        try:
+            while not stream.is_closed:
+                with explained(route.dialogue):
+                    text = connection.recv()
+                value = stream.feed(text)
+                if value is not None:
+                    yield value
+        finally:
+            if not stream.is_closed:
+                with contextlib.suppress(Exception):  # the connection is gone, which cancels it too
+                    connection.send(stream.cancelling)
+
+
+def _open(route: Route) -> Any:
+    from websockets.sync.client import connect  # noqa: PLC0415  (for streams)
+
+    connection, begin = connected_socket(route), cast("Any", connect)
+    try:
+        return begin(route.address.websocket_url, sock=connection, **stream_options(route))
+    except BaseException:
+        connection.close()
+        raise

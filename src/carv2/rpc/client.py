@@ -1,0 +1,160 @@
+"""A DAG store elsewhere: the calls of its JSON-RPC API, over HTTP, and over WebSocket where there is a stream."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, TypeVar
+
+from carv2.errors import RpcError
+from carv2.rpc import _calls
+from carv2.rpc._connection import MAX_ANSWER, Answer, Route
+from carv2.rpc._dialogue import Stream
+from carv2.rpc._wire import HttpConnections, values
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Generator, Iterator
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from carv2.cid import CIDLike
+    from carv2.dagstore import Collected, InitializeEvent, ShardInfo, ShardState
+    from carv2.rpc._calls import Call
+
+    Keys: TypeAlias = "list[str]"
+    Shards: TypeAlias = "list[ShardInfo]"
+    Collection: TypeAlias = "list[Collected]"
+
+__all__ = ["DagStoreClient"]
+
+_Result = TypeVar("_Result")
+
+
+class DagStoreClient:
+    """A DAG store that ``carv2 dagstore serve`` serves elsewhere, or Lotus does, or Boost.
+
+    Its methods are those of :class:`~carv2.dagstore.DagStore` that the API has. Of a shard the API tells key,
+    state and error; the other fields of :class:`~carv2.dagstore.ShardInfo` are at their defaults, which mean
+    nothing. May be used by many threads at once. Redirects are not followed, and proxies of the environment are
+    not used, so that the token goes nowhere else.
+
+    Args:
+        url: such as ``http://127.0.0.1:7878``, or ``/dns4/miner.example.org/tcp/2345/http``; without a path, it is
+            ``/rpc/v0``. A stream goes to the same place over WebSocket.
+        token: from ``carv2 dagstore token``; None for what may be done without.
+        timeout: seconds to wait for a connection, and for the answers of calls that do no work over there.
+        max_answer: bytes of an answer that are read.
+        tls: how to check the server's certificate, for ``https``; None for the usual way.
+
+    Raises:
+        ValueError: ``url`` or ``token`` is none.
+        ModuleNotFoundError: httpx is missing.
+
+    Every call may raise :class:`~carv2.errors.RpcError`, where the API refuses,
+    :class:`~carv2.errors.RpcTransportError`, where there is no sound answer, and
+    :class:`~carv2.errors.WaitTimeoutError`, where none came in time; what the call asked for may go on then.
+
+    >>> from carv2.errors import RpcTransportError
+    >>> with DagStoreClient("http://127.0.0.1:9", timeout=5) as store:
+    ...     try:
+    ...         store.index_size()
+    ...     except RpcTransportError as error:
+    ...         error.url
+    'http://127.0.0.1:9/rpc/v0'
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        max_answer: int = MAX_ANSWER,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._route = Route.to(url, token, timeout, tls)
+        self._timeout, self._max_answer = timeout, max_answer
+        self._connections = HttpConnections(self._route)
+        self._numbers = itertools.count(1)
+
+    def _call(self, call: Call[_Result], timeout: float | None) -> _Result:
+        number = next(self._numbers)
+        answer = Answer(self._route.dialogue, call.method, timeout, self._max_answer)
+        status = self._connections.post(self._route.dialogue.question(call, number), answer)
+        return self._route.dialogue.answer(call, number, answer.body, status=status)
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def list(self, *, state: ShardState | None = None, prefix: str = "") -> Iterator[ShardInfo]:
+        """The shards in the order of their keys, all of them or those in one state, or with one prefix."""
+        shards = self._call(_calls.list_shards(), self._timeout)
+        return _calls.selected(shards, state, prefix)
+
+    def lookup(self, cid: CIDLike) -> Shards:
+        """The shards that have a block of the multihash of ``cid``; empty if none has."""
+        try:
+            return self._call(_calls.lookup_pieces(cid), self._timeout)
+        except RpcError as error:
+            if not _calls.says_not_found(error):
+                raise
+            return []
+
+    def shards_with(self, cid: CIDLike) -> Keys:
+        """Their keys."""
+        return [info.key for info in self.lookup(cid)]
+
+    def index_size(self) -> int:
+        """Bytes of all index files."""
+        return self._call(_calls.index_size(), self._timeout)
+
+    # -- managing -------------------------------------------------------------------------------------------
+
+    def register(self, key: str, *, timeout: float | None = None) -> None:
+        """Register the piece of that CID, which the server knows where to find, and wait until it is indexed.
+
+        A shard that is known already stays as it is, whatever its state.
+        """
+        self._call(_calls.register_shard(key), timeout)
+
+    def initialize(self, key: str, *, timeout: float | None = None) -> None:
+        """Index a shard that is new, and wait until it is done, at most ``timeout`` seconds."""
+        self._call(_calls.initialize_shard(key), timeout)
+
+    def recover(self, key: str, *, timeout: float | None = None) -> None:
+        """Index a shard anew that is errored, and wait until it is done, at most ``timeout`` seconds."""
+        self._call(_calls.recover_shard(key), timeout)
+
+    def destroy(self, key: str) -> None:
+        """Remove a shard."""
+        self._call(_calls.destroy_shard(key), self._timeout)
+
+    def gc(self, *, timeout: float | None = None) -> Collection:
+        """Remove the local copies that nobody reads; what became of each, but not how large it was."""
+        return self._call(_calls.collect(), timeout)
+
+    def initialize_all(
+        self, *, concurrency: int = 0, include_sealed: bool = False
+    ) -> Generator[InitializeEvent, None, None]:
+        """Index all shards that are new, so many at once (0: all); two events for each, as it begins and ends.
+
+        Close the generator to begin no more: what was begun goes on.
+
+        Args:
+            concurrency: shards at once, within the limits of the server.
+            include_sealed: also those whose bytes are not ready at their origin, which has to work first.
+        """
+        call = _calls.initialize_all(concurrency, include_sealed=include_sealed)
+        stream = Stream(self._route.dialogue, call, next(self._numbers))
+        return values(stream, self._route)
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        self._connections.close()
+
+    def __enter__(self) -> DagStoreClient:  # noqa: PYI034  (typing.Self needs Python 3.11)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
