@@ -11,6 +11,7 @@ from carv2.unixfs.importing import ImportReport, SkippedFile, import_file, impor
 from carv2.unixfs.names import check_name
 from carv2.unixfs.packing import pack
 from carv2.unixfs.profiles import DEFAULT_PROFILE, PROFILES, ImportProfile, profile_of
+from carv2.unixfs.serving import RequestedBlock, path_roots, request_blocks
 from carv2.unixfs.stream import StreamedBlock, StreamVerifier, averify_stream, form_of, verify_stream
 from carv2.unixfs.streams import payload_stream
 from carv2.unixfs.tar import tar_stream
@@ -26,6 +27,7 @@ __all__ = [
     "Link",
     "Missing",
     "PathChange",
+    "RequestedBlock",
     "Skipped",
     "SkippedFile",
     "StreamVerifier",
@@ -42,9 +44,11 @@ __all__ = [
     "list_links",
     "open_file",
     "pack",
+    "path_roots",
     "payload_stream",
     "profile_of",
     "read",
+    "request_blocks",
     "resolve",
     "tar_stream",
     "verify_stream",

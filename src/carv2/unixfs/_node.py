@@ -55,6 +55,13 @@ def key_of(cid_bytes: bytes) -> bytes:
     return cid_bytes if cid_bytes[0] == 1 else b"\x01\x70" + cid_bytes
 
 
+def multihash_of(cid_bytes: bytes) -> bytes:
+    """The multihash of a binary CID: what identifies the data."""
+    if cid_bytes[0] == 1 and cid_bytes[1] < 128:
+        return cid_bytes[2:]
+    return CID.trusted(cid_bytes).multihash
+
+
 def parse(cid_bytes: bytes, block: bytes) -> Node:
     """Decode ``block``; a raw one is a file with nothing but payload.
 

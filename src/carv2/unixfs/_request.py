@@ -7,7 +7,7 @@ along the path, then those of the scope at its end, depth-first in the order of 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cid import CID, DAG_PB, RAW
 from carv2.codec import links_of
@@ -31,12 +31,43 @@ if TYPE_CHECKING:
 
     Scope: TypeAlias = Literal["all", "entity", "block"]
     Span: TypeAlias = tuple[int, int | None]
+    ByteRange: TypeAlias = tuple[int, int | None]
 
 MAX_DEPTH = 1024
 """Links from the root. Source: boxo's limit for a gateway's walk."""
 
 MAX_WAITING = 1 << 20
 """Links that are known and not gone to yet."""
+
+_AHEAD, _AHEAD_BYTES = 64, 4 << 20
+"""Raw blocks next to each other that are asked for at once, and bytes of them, by the word of their links."""
+
+_USUAL = 256 << 10
+"""Bytes of a raw block of which no link says how large it is."""
+
+
+class _Child(NamedTuple):
+    """A link of a block."""
+
+    cid: bytes
+    path: str
+    """Of the file or directory that it is part of."""
+    size: int = _USUAL
+    """Tsize."""
+
+
+def span_of(byte_range: ByteRange | None) -> Span:
+    """First and last byte, as ``entity-bytes`` has them, as a slice.
+
+    Raises:
+        ValueError: the range ends before it starts.
+    """
+    if byte_range is None:
+        return 0, None
+    first, last = byte_range
+    if last is not None and (first < 0) == (last < 0) and last < first:
+        raise ValueError(f"the byte range {first}:{last} ends before it starts")
+    return first, None if last is None or last == -1 else last + 1
 
 
 def walk_request(
@@ -85,8 +116,12 @@ def _walk_entity(target: Target, block: bytes, path: str, span: Span, *, once: b
 
 def _walk_all(target: Target, path: str, *, once: bool) -> Walk[NoReturn, None]:
     seen: set[bytes] = set()
-    start = [(target.cid_bytes, path)] if target.block is None else _children(target.cid_bytes, target.block, path)
-    stack: list[Iterator[tuple[bytes, str]]] = [iter(start)]
+    start = (
+        [_Child(target.cid_bytes, path)]
+        if target.block is None
+        else _children(target.cid_bytes, target.block, path)
+    )
+    stack = [_in_runs(start, seen)]
     depth = target.depth - (target.block is None)
     waiting = [len(start)]
     while stack:
@@ -95,35 +130,61 @@ def _walk_all(target: Target, path: str, *, once: bool) -> Walk[NoReturn, None]:
             stack.pop()
             waiting.pop()
             continue
-        cid_bytes, path = child
+        (cid_bytes, path, _), ahead = child
         if once:
             if key_of(cid_bytes) in seen:
                 continue
             seen.add(key_of(cid_bytes))
-        block = yield Want(cid_bytes, path, depth + len(stack))
+        block = yield Want(cid_bytes, path, depth + len(stack), ahead)
         if links := _children(cid_bytes, block, path):
             if depth + len(stack) >= MAX_DEPTH:
                 raise BudgetError("blocks below each other", allowed=MAX_DEPTH)
             waiting.append(len(links))
             if sum(waiting) > MAX_WAITING:
                 raise BudgetError("links that wait for their blocks", allowed=MAX_WAITING)
-            stack.append(iter(links))
+            stack.append(_in_runs(links, seen))
 
 
-def _children(cid_bytes: bytes, block: bytes, path: str) -> list[tuple[bytes, str]]:
+def _in_runs(children: list[_Child], seen: set[bytes]) -> Iterator[tuple[_Child, list[bytes]]]:
+    """The children; the first of a run of raw blocks with its neighbours, but for those that are not wanted."""
+    first = 0
+    while first < len(children):
+        end, room = first + 1, _AHEAD_BYTES - children[first].size
+        if codec_of(children[first].cid) == RAW:
+            while (
+                end < len(children)
+                and end - first < _AHEAD
+                and codec_of(children[end].cid) == RAW
+                and children[end].size <= room
+            ):
+                room -= children[end].size
+                end += 1
+        ahead = [child.cid for child in children[first + 1 : end]]
+        if seen:  # of a walk that wants each block once
+            ahead = [cid for cid in dict.fromkeys(ahead) if cid not in seen and cid != children[first].cid]
+        yield children[first], ahead
+        for child in children[first + 1 : end]:
+            yield child, []
+        first = end
+
+
+def _children(cid_bytes: bytes, block: bytes, path: str) -> list[_Child]:
     """The links of a block, and the path that each of them stands for."""
     codec = codec_of(cid_bytes)
     if codec == RAW:
         return []
     if codec != DAG_PB:
-        return [(found, path) for found in links_of(cid_bytes, block)]
+        return [_Child(found, path) for found in links_of(cid_bytes, block)]
     try:
         node = decode(block)
     except CodecError as error:
         error.cid = error.cid or CID.trusted(cid_bytes)
         raise
     skipped = _prefix_size_in(node)
-    return [(link.cid, _joined(path, (link.name or "")[skipped:])) for link in node.links]
+    return [
+        _Child(link.cid, _joined(path, (link.name or "")[skipped:]), _USUAL if link.size is None else link.size)
+        for link in node.links
+    ]
 
 
 def _prefix_size_in(node: PBNode) -> int:

@@ -15,7 +15,8 @@ from carv2.codec import links_of
 from carv2.decoder import CarDecoder
 from carv2.errors import BlockNotFoundError, BudgetError, CarError, UnexpectedBlockError
 from carv2.units import DEFAULT_LIMITS, Limits
-from carv2.unixfs._request import walk_request
+from carv2.unixfs._node import multihash_of
+from carv2.unixfs._request import span_of, walk_request
 from carv2.unixfs._walk import Want, inline
 from carv2.unixfs.path import names_of
 
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
 
     from carv2._scan import Entry
     from carv2.cid import CIDLike
-    from carv2.unixfs._request import Scope, Span
+    from carv2.unixfs._request import ByteRange, Scope
 
     Order: TypeAlias = Literal["dfs", "unk"]
     OnUnexpected: TypeAlias = Literal["error", "ignore"]
-    ByteRange: TypeAlias = tuple[int, int | None]
 
     class Form(TypedDict):
         """What a response says of itself."""
@@ -120,10 +120,15 @@ class StreamVerifier:
         self._memory = _Memory(max_held, keep_nodes=scope == "entity" and byte_range is not None)
         self._out: list[StreamedBlock] = []
         self._failure: CarError | None = None
-        span = _span_of(byte_range)
+        span = span_of(byte_range)
         self._walk = walk_request(bytes(CID.of(root)), names_of(path), scope, span, once=not self._strict)
         self._want: Want | None = None
         self._go_on(None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for is there; whatever comes behind it was not asked for."""
+        return self._want is None and self._failure is None
 
     def feed(self, chunk: bytes) -> list[StreamedBlock]:
         """Take ``chunk``; return the blocks that are now proven, in the order of the walk, maybe none.
@@ -172,12 +177,12 @@ class StreamVerifier:
             self._memory.check_all_wanted()
 
     def _take(self, cid_bytes: bytes, data: bytes, position: int) -> None:
-        key = _multihash_of(cid_bytes)
+        key = multihash_of(cid_bytes)
         self._pass_over_optional(key)
         if self._failure is not None:
             return
         want = self._want
-        if want is not None and key == _multihash_of(want.cid):
+        if want is not None and key == multihash_of(want.cid):
             self._hand_out(want, key, data, position)
             self._go_on(data)
         elif self._any_order and want is not None and key not in self._memory:
@@ -191,7 +196,7 @@ class StreamVerifier:
     def _pass_over_optional(self, key: bytes) -> None:
         """Go on without a block that need not come, if the next one, by its multihash ``key``, is another."""
         want = self._want
-        if want is not None and want.optional and key != _multihash_of(want.cid):
+        if want is not None and want.optional and key != multihash_of(want.cid):
             self._go_on(BlockNotFoundError(CID.trusted(want.cid)))
 
     def _hand_out(self, want: Want, key: bytes, data: bytes, position: int) -> None:
@@ -223,7 +228,7 @@ class StreamVerifier:
         data = inline(want.cid)
         if data is not None:
             return data
-        key = _multihash_of(want.cid)
+        key = multihash_of(want.cid)
         early = self._memory.take_early(key)
         if early is not None:
             self._hand_out(want, key, *early)
@@ -387,19 +392,3 @@ def form_of(content_type: str) -> Form:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name}={value!r}, allowed: {', '.join(allowed)}")
-
-
-def _span_of(byte_range: ByteRange | None) -> Span:
-    """First and last byte as a slice."""
-    if byte_range is None:
-        return 0, None
-    first, last = byte_range
-    if last is not None and (first < 0) == (last < 0) and last < first:
-        raise ValueError(f"the byte range {first}:{last} ends before it starts")
-    return first, None if last is None or last == -1 else last + 1
-
-
-def _multihash_of(cid_bytes: bytes) -> bytes:
-    if cid_bytes[0] == 1 and cid_bytes[1] < 128:
-        return cid_bytes[2:]
-    return CID.trusted(cid_bytes).multihash

@@ -1,0 +1,103 @@
+"""One request and its answer, as ASGI has them: what is sent, and when the client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from carv2.ipfs.gateway._headers import encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
+    from typing import TypeAlias
+
+    Message: TypeAlias = "MutableMapping[str, Any]"
+    Scope: TypeAlias = "Mapping[str, Any]"
+    Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
+    Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
+
+
+class ClientGoneError(Exception):
+    """Nobody is there to take the answer."""
+
+
+class Exchange:
+    """The answer to one request.
+
+    Args:
+        scope: of the request.
+        receive: of ASGI.
+        send: of ASGI.
+        timeout: seconds in which a client has to take what was sent before more is sent.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timeout: float) -> None:
+        self.scope = scope
+        self._receive, self._send, self._timeout = receive, send, timeout
+        self.is_started = self.is_complete = False
+        self.sent = 0
+        """Bytes of the body."""
+
+    @property
+    def is_head(self) -> bool:
+        """Whether only headers are wanted."""
+        return bool(self.scope["method"] == "HEAD")
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, and stop when the client leaves.
+
+        Raises:
+            ClientGoneError: it left before the answer was complete.
+        """
+        task = asyncio.ensure_future(work)
+        watch = asyncio.ensure_future(self._wait_for_disconnect())
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not self.is_complete:
+                raise ClientGoneError
+            await task
+        finally:
+            for each in (task, watch):
+                each.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
+
+    async def _wait_for_disconnect(self) -> None:
+        """Bodies are no part of a request here: what comes of one is dropped."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Send the status and headers."""
+        await self._told({"type": "http.response.start", "status": status, "headers": encoded(headers)})
+        self.is_started = True
+
+    async def body(self, data: bytes, *, more: bool = False) -> None:
+        """Send some of the body, or the rest of it."""
+        self.is_complete = not more
+        await self._told({"type": "http.response.body", "body": data, "more_body": more})
+        self.sent += len(data)
+
+    async def _told(self, message: Message) -> None:
+        """Send one message.
+
+        Raises:
+            ClientGoneError: the client is gone, or does not take it.
+        """
+        try:
+            await asyncio.wait_for(self._send(message), self._timeout)
+        except asyncio.TimeoutError:
+            raise ClientGoneError(f"took nothing for {self._timeout:g} seconds") from None
+        except OSError as error:
+            raise ClientGoneError from error
+
+    async def whole(self, status: int, headers: Iterable[tuple[str, str]], data: bytes = b"") -> None:
+        """Send an answer that is known whole."""
+        length = [] if status in {204, 304} else [("content-length", str(len(data)))]
+        await self.start(status, [*headers, *length])
+        await self.body(b"" if self.is_head else data)
+
+    async def last_words(self, data: bytes) -> None:
+        """Send what can still be sent of an answer that will be broken off."""
+        with contextlib.suppress(ClientGoneError):
+            await self.body(data, more=True)
