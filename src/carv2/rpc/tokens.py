@@ -39,15 +39,13 @@ def make_token(secret: bytes, allow: Iterable[str], *, expires: float | None = N
     >>> sorted(read_token(b"s" * 32, token))
     ['read', 'write']
     """
-    import jwt  # noqa: PLC0415  (optional)
-
     wanted = {Permission(name) for name in allow}
     if not wanted:
         raise ValueError("a token for nothing: name one of read, write, sign, admin")
     claims: dict[str, Any] = {"Allow": [one.value for one in Permission if one in wanted]}
     if expires is not None:
         claims["exp"] = int(expires)
-    return jwt.encode(claims, _checked(secret), algorithm=_ALGORITHM)
+    return str(_jwt().encode(claims, _checked(secret), algorithm=_ALGORITHM))
 
 
 def read_token(secret: bytes, token: str) -> frozenset[str]:
@@ -57,10 +55,9 @@ def read_token(secret: bytes, token: str) -> frozenset[str]:
         TokenError: it is no token of this secret, or has expired.
         ValueError: a secret of less than 32 bytes.
     """
-    import jwt  # noqa: PLC0415  (optional)
-
+    jwt = _jwt()
     try:
-        claims = jwt.decode(token, _checked(secret), algorithms=[_ALGORITHM])
+        claims: dict[str, Any] = jwt.decode(token, _checked(secret), algorithms=[_ALGORITHM])
     except jwt.ExpiredSignatureError:
         raise TokenError("the token has expired") from None
     except (jwt.InvalidTokenError, UnicodeError):  # what exactly is wrong would help a forger only
@@ -69,6 +66,12 @@ def read_token(secret: bytes, token: str) -> frozenset[str]:
     if not isinstance(allow, list) or not all(isinstance(one, str) for one in cast("list[object]", allow)):
         raise TokenError("the token does not say what it allows")
     return frozenset(cast("list[str]", allow))
+
+
+def _jwt() -> Any:
+    import jwt  # noqa: PLC0415  (optional)
+
+    return jwt
 
 
 def _checked(secret: bytes) -> bytes:

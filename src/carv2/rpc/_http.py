@@ -1,0 +1,113 @@
+"""Calls over HTTP: a POST with a request or a batch, and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from carv2.errors import RpcError
+from carv2.rpc import _jsonrpc as rpc
+from carv2.rpc._access import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+    from carv2.rpc._access import Access
+    from carv2.rpc._dispatch import Dispatcher
+
+__all__ = ["HttpCalls", "respond"]
+
+_SOON = 0.1  # seconds; whether the client is there still is looked at from then on
+
+
+class _GoneError(Exception):
+    """There is nobody to answer."""
+
+
+class HttpCalls:
+    """An ASGI application for POST."""
+
+    def __init__(self, dispatcher: Dispatcher, access: Access) -> None:
+        self._dispatcher, self._access = dispatcher, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, answer = await self._answered(scope, receive)
+        except Refusal as refusal:
+            await _refuse(send, refusal)
+        except _GoneError:
+            return
+        else:
+            await respond(send, status, "application/json", (answer or "").encode())
+
+    async def _answered(self, scope: Scope, receive: Receive) -> tuple[int, str | None]:
+        if scope["method"] != "POST":
+            raise Refusal(405, "calls are POSTed; GET is for WebSockets")
+        allow = self._access.of(scope)
+        limits = self._dispatcher.limits
+        try:
+            body = await asyncio.wait_for(_body(scope, receive, limits.max_body), limits.request_timeout)
+        except asyncio.TimeoutError:
+            raise Refusal(408, f"the request did not arrive within {limits.request_timeout:g} s") from None
+        if body is None:
+            text = f"request bigger than maximum {limits.max_body} allowed"
+            return 413, rpc.error(None, RpcError(rpc.PARSE_ERROR, text))
+        answer, is_sound = await _while_there(self._dispatcher.message(body, allow), receive)
+        if answer is None:
+            return 204, None
+        return (200 if is_sound else 400), answer
+
+
+async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
+    """What is sent; None if that is more than ``most`` bytes."""
+    claimed = dict(scope["headers"]).get(b"content-length", b"0")
+    if claimed.isdigit() and int(claimed[:19]) > most:
+        return None
+    parts, size = list[bytes](), 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _while_there(call: Any, receive: Receive) -> tuple[str | None, bool]:
+    """What ``call`` comes to, which is given up when the client is gone."""
+    task: asyncio.Task[tuple[str | None, bool]] = asyncio.ensure_future(call)
+    leaving: asyncio.Task[Any] | None = None
+    try:
+        await asyncio.wait({task}, timeout=_SOON)
+        while not task.done():
+            leaving = asyncio.ensure_future(receive())
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done() and not task.done() and leaving.result()["type"] == "http.disconnect":
+                raise _GoneError
+        return task.result()
+    finally:
+        for one in filter(None, (task, leaving)):
+            one.cancel()
+        await asyncio.gather(*filter(None, (task, leaving)), return_exceptions=True)
+
+
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    extra = {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"POST")], 408: [(b"connection", b"close")]}
+    await respond(
+        send, refusal.status, "text/plain; charset=utf-8", str(refusal).encode(), extra.get(refusal.status, ())
+    )
+
+
+async def respond(
+    send: Send, status: int, kind: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send a whole response."""
+    size = [(b"content-length", b"%d" % len(body)), (b"content-type", kind.encode())] if status != 204 else []
+    fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+    await send({"type": "http.response.start", "status": status, "headers": [*size, *fixed, *headers]})
+    await send({"type": "http.response.body", "body": body})
