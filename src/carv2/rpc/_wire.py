@@ -55,8 +55,7 @@ def values(stream: Stream[_Result], route: Route) -> Generator[_Result, None, No
     """The values of ``stream``, over a connection of its own; who closes the generator cancels it there."""
     with contextlib.ExitStack() as stack:
         with explained(route.dialogue):
-            connection = _open(route)
-            stack.callback(connection.close)
+            connection = stack.enter_context(_opened(route))
             connection.send(stream.opening)
         try:
             while not stream.is_closed:
@@ -71,12 +70,11 @@ def values(stream: Stream[_Result], route: Route) -> Generator[_Result, None, No
                     connection.send(stream.cancelling)
 
 
-def _open(route: Route) -> Any:
+@contextlib.contextmanager
+def _opened(route: Route) -> Generator[Any]:
     from websockets.sync.client import connect  # noqa: PLC0415  (for streams)
 
-    connection, begin = connected_socket(route), cast("Any", connect)
-    try:
-        return begin(route.address.websocket_url, sock=connection, **stream_options(route))
-    except BaseException:
-        connection.close()
-        raise
+    with connected_socket(route) as connection:
+        begin = cast("Any", connect)  # which gives something else in each version: all are context managers
+        with begin(route.address.websocket_url, sock=connection, **stream_options(route)) as opened:
+            yield opened
