@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from carv2.dag.complete import Completeness
     from carv2.filestore.record import FileReference
     from carv2.filestore.status import Status
+    from carv2.ipfs.kubo.records import CarImport
 
 __all__ = [
     "BlockNotFoundError",
@@ -34,20 +35,24 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "CorruptReferenceError",
+    "FetchError",
     "FinalizedError",
     "FormatError",
+    "GatewayError",
     "GatewayTruncatedError",
     "ImportNotFoundError",
     "IncompleteError",
     "IndexFormatError",
     "IndexMismatchError",
     "IntegrityError",
+    "KuboError",
     "LimitError",
     "LockedError",
     "MountChangedError",
     "MountError",
     "NoIndexError",
     "PathNotFoundError",
+    "PinError",
     "QuotaError",
     "ReadOnlyError",
     "ResumeError",
@@ -433,3 +438,59 @@ class RpcTransportError(CarError):
 
 class TokenError(CarError, ValueError):
     """A token that lets nobody in: of another server, damaged, or expired."""
+
+
+class GatewayError(CarError):
+    """The gateway at ``url`` does not give what it was asked for; ``status`` is that of its answer, 0 without one.
+
+    ``retry_after`` are the seconds that it wants to be left alone, None if it does not say. ``is_final`` says that
+    asking again is no use, and ``other_form`` that it does not speak the form that was asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str,
+        status: int = 0,
+        retry_after: float | None = None,
+        is_final: bool = False,
+        other_form: bool = False,
+    ) -> None:
+        super().__init__(f"{url}: {message}")
+        self.url, self.status, self.retry_after = url, status, retry_after
+        self.is_final, self.other_form = is_final, other_form
+
+
+class FetchError(CarError):
+    """No gateway gave all of the DAG ``root``; ``failures`` are what went wrong, in order, at least one for each.
+
+    ``path`` is the file that what came is kept in, None if nothing came, or if it was not to go into a file.
+    """
+
+    def __init__(self, root: CID, *, failures: Sequence[CarError], path: str | None = None) -> None:
+        super().__init__(root)
+        self.root, self.failures, self.path = root, tuple(failures), path
+
+    def __str__(self) -> str:
+        last = {getattr(error, "url", ""): str(error) for error in self.failures}
+        return f"{self.root.short()} could not be had: " + "; ".join(last.values())
+
+
+class KuboError(CarError):
+    """The IPFS node at ``url`` cannot be asked, said no, or answered with nonsense.
+
+    ``code`` is the status of its HTTP answer; None where there was none, or the error came behind one.
+    """
+
+    def __init__(self, message: str, *, url: str, code: int | None = None) -> None:
+        super().__init__(f"{message} ({url})")
+        self.url, self.code = url, code
+
+
+class PinError(KuboError):
+    """The node at ``url`` has the blocks of an import, and could not pin all roots: see ``report``."""
+
+    def __init__(self, message: str, *, url: str, report: CarImport) -> None:
+        super().__init__(message, url=url)
+        self.report = report

@@ -12,6 +12,7 @@ from carv2.cid import CID
 from carv2.dag import check_complete
 from carv2.filestore.record import FileReference
 from carv2.filestore.status import Status
+from carv2.ipfs.kubo.records import CarImport
 from helpers.archives import FISH
 
 FISH_CID = CID(FISH[0])
@@ -86,6 +87,11 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.RpcError(-32601, "no such method"), "no such method (JSON-RPC error -32601)"),
     (errors.RpcTransportError("refused", url="http://a"), "http://a: refused"),
     (errors.TokenError("the token has expired"), "the token has expired"),
+    (errors.KuboError("block/get: no", url="http://node:5001", code=500), "block/get: no (http://node:5001)"),
+    (
+        errors.PinError("no pin", url="http://node", report=CarImport(roots=(), block_count=1, block_bytes=4)),
+        "no pin (http://node)",
+    ),
     (errors.ImportNotFoundError(7), "there is no import 7"),
     (errors.RetrievalNotFoundError("sea"), "there is no retrieval sea"),
     (errors.StateError("wrong time"), "wrong time"),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBlockstore"]
 
 _Answer = TypeVar("_Answer")
+_Arguments = ParamSpec("_Arguments")
 _Pair = TypeVar("_Pair", bound="tuple[CIDLike, bytes]")
 
 _BATCH = 64
@@ -59,21 +60,27 @@ class AsyncBlockstore:
     def __init__(self, store: Blockstore) -> None:
         self.store = store
 
+    async def _in_thread(
+        self, function: Callable[_Arguments, _Answer], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Answer:
+        """What ``function`` returns, from a thread; stores that have threads of their own use those."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
     async def get(self, cid: CIDLike, /) -> bytes:
         """The block.
 
         Raises:
             BlockNotFoundError: it is not there.
         """
-        return await asyncio.to_thread(self.store.__getitem__, cid)
+        return await self._in_thread(self.store.__getitem__, cid)
 
     async def size_of(self, cid: CIDLike, /) -> int:
         """Bytes of the block."""
-        return await asyncio.to_thread(self.store.size_of, cid)
+        return await self._in_thread(self.store.size_of, cid)
 
     async def contains(self, cid: CIDLike, /) -> bool:
         """Whether the block is there."""
-        return await asyncio.to_thread(self.store.__contains__, cid)
+        return await self._in_thread(self.store.__contains__, cid)
 
     async def get_many(self, cids: Iterable[CIDLike], /) -> AsyncIterator[Block]:
         """The blocks of all ``cids``, in that order, some at a time. ``cids`` is gone through in a thread.
@@ -84,7 +91,7 @@ class AsyncBlockstore:
         blocks = self.store.get_many(cids)
         error: Exception | None = None
         while error is None:
-            batch, error = await asyncio.to_thread(_take, blocks)
+            batch, error = await self._in_thread(_take, blocks)
             for block in batch:
                 yield block
             if not batch and error is None:
@@ -93,7 +100,7 @@ class AsyncBlockstore:
 
     async def put(self, cid: CIDLike, data: bytes, /) -> bool:
         """Store one block; whether it was new."""
-        return await asyncio.to_thread(cast("WritableBlockstore", self.store).put, cid, data)
+        return await self._in_thread(cast("WritableBlockstore", self.store).put, cid, data)
 
     async def put_many(
         self, blocks: Iterable[tuple[CIDLike, bytes]] | AsyncIterable[tuple[CIDLike, bytes]], /
@@ -107,11 +114,11 @@ class AsyncBlockstore:
         stored = 0
         if isinstance(blocks, AsyncIterable):
             async for batch in _batches(blocks):
-                stored += await asyncio.to_thread(put_many, batch)
+                stored += await self._in_thread(put_many, batch)
             return stored
         items, more = iter(blocks), True
         while more:
-            count, more = await asyncio.to_thread(_move, items, put_many)
+            count, more = await self._in_thread(_move, items, put_many)
             stored += count
         return stored
 
