@@ -90,7 +90,7 @@ def _blocks(walk: Walk[object, None], fetch: Fetcher, *, dups: bool) -> Iterator
         if want.optional:
             answer = BlockNotFoundError(CID.trusted(want.cid))
             continue
-        answer = _fetched(fetch, want)
+        answer = fetched(fetch, want)
         if inline(want.cid) is not None:
             continue
         if not dups:
@@ -115,7 +115,8 @@ def _next_want(walk: Walk[object, None], answer: bytes | BlockNotFoundError | No
     return item
 
 
-def _fetched(fetch: Fetcher, want: Want) -> bytes:
+def fetched(fetch: Fetcher, want: Want) -> bytes:
+    """The block that is wanted; a store that is a plain mapping may raise any KeyError."""
     try:
         return fetch(want)
     except BlockNotFoundError:
@@ -147,7 +148,7 @@ def path_roots(store: Store, root: CIDLike, path: str = "") -> tuple[CID, ...]:
         want: Want = next(walk)
         while True:
             found.setdefault(want.path, want.cid)
-            want = walk.send(_fetched(fetch, want))
+            want = walk.send(fetched(fetch, want))
     except StopIteration as end:
         found.setdefault("/".join(names), end.value.cid_bytes)
     return tuple(map(CID.trusted, dict.fromkeys(found.values())))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2.errors import BlockNotFoundError
 from carv2.header import CarV1Header
 from carv2.ipfs.gateway._headers import etag_of, has_etag, of_answer
 from carv2.ipfs.gateway._reader import Sections
 from carv2.ipfs.gateway._refusal import RefusalError
 from carv2.ipfs.gateway._request import header
 from carv2.unixfs import path_roots, request_blocks
+from carv2.unixfs._walk import Fetcher, Want, inline
+from carv2.unixfs.serving import fetched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,15 +103,8 @@ class Answering(NamedTuple):
 
 
 def _has(store: Store, cid: CID) -> bool:
-    return cid.is_identity or cid in store
+    return inline(bytes(cid)) is not None or cid in store
 
 
 def _data(store: Store, cid: CID) -> bytes:
-    if cid.is_identity:
-        return cid.digest
-    try:
-        return store[cid]
-    except BlockNotFoundError:
-        raise
-    except KeyError:  # of a dict
-        raise BlockNotFoundError(cid) from None
+    return fetched(Fetcher(store), Want(bytes(cid)))

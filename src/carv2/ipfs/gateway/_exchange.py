@@ -36,6 +36,7 @@ class Exchange:
         self.scope = scope
         self._receive, self._send, self._timeout = receive, send, timeout
         self.is_started = self.is_complete = False
+        self._is_over = False
         self.sent = 0
         """Bytes of the body."""
 
@@ -58,6 +59,7 @@ class Exchange:
                 raise ClientGoneError
             await task
         finally:
+            self._is_over = True  # wait_for may swallow a cancellation, before Python 3.12
             for each in (task, watch):
                 each.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
@@ -84,6 +86,8 @@ class Exchange:
         Raises:
             ClientGoneError: the client is gone, or does not take it.
         """
+        if self._is_over:
+            raise ClientGoneError
         try:
             await asyncio.wait_for(self._send(message), self._timeout)
         except asyncio.TimeoutError:
