@@ -474,7 +474,7 @@ class FetchError(CarError):
 
     def __str__(self) -> str:
         last = {getattr(error, "url", ""): str(error) for error in self.failures}
-        return f"{self.root.short()} could not be had: " + "; ".join(last.values())
+        return f"{self.root.short()} could not be had" + ": " * bool(last) + "; ".join(last.values())
 
 
 class KuboError(CarError):

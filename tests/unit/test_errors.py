@@ -87,6 +87,11 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.RpcError(-32601, "no such method"), "no such method (JSON-RPC error -32601)"),
     (errors.RpcTransportError("refused", url="http://a"), "http://a: refused"),
     (errors.TokenError("the token has expired"), "the token has expired"),
+    (
+        errors.GatewayError("it answered 429", url="https://a.b", status=429, retry_after=60.0),
+        "https://a.b: it answered 429",
+    ),
+    (errors.FetchError(FISH_CID, failures=(), path="fish.car.part"), f"{FISH_CID.short()} could not be had"),
     (errors.KuboError("block/get: no", url="http://node:5001", code=500), "block/get: no (http://node:5001)"),
     (
         errors.PinError("no pin", url="http://node", report=CarImport(roots=(), block_count=1, block_bytes=4)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from carv2.filestore._fault import Fault
@@ -24,6 +24,18 @@ _HEAD = 256 << 10
 _PER_BYTE = 8  # bytes that a byte of the body may take in chunks
 _REDIRECTS = 10
 _MOVED = frozenset({301, 302, 303, 307, 308})
+
+
+class Meter(Protocol):
+    """What an answer may cost; both raise when that is spent."""
+
+    def seconds(self) -> float:
+        """How long the next step may take."""
+        ...
+
+    def spend(self, count: int) -> None:
+        """Count bytes that came."""
+        ...
 
 
 class Allowance:
@@ -54,18 +66,18 @@ class Allowance:
 
 
 class _Metered(io.RawIOBase):
-    """What a socket receives, as far as the allowance goes: http.client itself reads headers without end."""
+    """What a socket receives, as far as the meter lets it: http.client itself reads headers without end."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, allowance: Allowance) -> None:
-        self._raw, self._sock, self._allowance = raw, sock, allowance
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, meter: Meter) -> None:
+        self._raw, self._sock, self._meter = raw, sock, meter
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer, /) -> int | None:
-        self._sock.settimeout(self._allowance.seconds())
+        self._sock.settimeout(self._meter.seconds())
         count = self._raw.readinto(buffer)
-        self._allowance.spend(count or 0)
+        self._meter.spend(count or 0)
         return count
 
     def close(self) -> None:
@@ -114,7 +126,7 @@ def _connection(url: str, allowance: Allowance) -> HTTPConnection:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=allowance.seconds())
-    connection.response_class = partial(_response, allowance)  # type: ignore[assignment]
+    connection.response_class = partial(metered_response, allowance)  # type: ignore[assignment]
     return connection
 
 
@@ -129,9 +141,10 @@ def _answer(
     return connection.getresponse()
 
 
-def _response(allowance: Allowance, sock: socket.socket, method: str | None = None) -> HTTPResponse:
+def metered_response(meter: Meter, sock: socket.socket, method: str | None = None) -> HTTPResponse:
+    """An answer of which no byte is read that ``meter`` does not allow: for ``HTTPConnection.response_class``."""
     from http.client import HTTPResponse  # noqa: PLC0415
 
     response = HTTPResponse(sock, method=method)
-    response.fp = io.BufferedReader(_Metered(response.fp.detach(), sock, allowance))
+    response.fp = io.BufferedReader(_Metered(response.fp.detach(), sock, meter))
     return response
