@@ -21,6 +21,7 @@ from unixfs_read import gateway as model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CAR_TYPE, RAW_TYPE = "application/vnd.ipld.car", "application/vnd.ipld.raw"
 ABSENT = CID.of_data(b"nobody has this")
@@ -74,7 +75,9 @@ def as_range(text: str | None) -> tuple[int, int | None] | None:
 
 @pytest.mark.parametrize(("path", "scope", "span"), ASKED)
 @pytest.mark.parametrize("dups", ["y", "n"])
-def test_an_archive_has_the_blocks_of_the_specification_in_their_order(app, path, scope, span, dups) -> None:
+def test_an_archive_has_the_blocks_of_the_specification_in_their_order(
+    app: Any, path: str, scope: str, span: str | None, dups: str
+) -> None:
     params = {"format": "car", "dag-scope": scope, "car-dups": dups, **({"entity-bytes": span} if span else {})}
     answer = ask(app, f"/ipfs/{CID_TEXT}/{path}", params=params)
     assert answer.status_code == 200
@@ -86,13 +89,13 @@ def test_an_archive_has_the_blocks_of_the_specification_in_their_order(app, path
     assert list(verify_stream([answer.content], ROOT.cid, path, **asked, **form))
 
 
-def test_the_root_of_an_archive_is_what_is_at_the_end_of_the_path(app) -> None:
+def test_the_root_of_an_archive_is_what_is_at_the_end_of_the_path(app: Any) -> None:
     answer = ask(app, f"/ipfs/{CID_TEXT}/folder/big?format=car")
     with carv2.open(answer.content) as archive, ReadOnlyBlockstore(answer.content) as store:
         assert b"".join(read(store, archive.roots[0])) == b"sameothersame" * 2 + b"!otheroldinsame"
 
 
-def test_a_range_implies_the_scope_entity(app) -> None:
+def test_a_range_implies_the_scope_entity(app: Any) -> None:
     for scope in ("all", "block", ""):
         answer = ask(app, f"/ipfs/{CID_TEXT}/folder/big?format=car&entity-bytes=4:8&dag-scope={scope}")
         asked: dict[str, Any] = {"scope": "entity", "byte_range": (4, 8), "dups": False}
@@ -114,7 +117,7 @@ def test_a_range_needs_no_blocks_outside_of_it() -> None:
     app.close()
 
 
-def test_an_archive_of_an_identity_cid_is_empty_and_so_is_the_probe(app) -> None:
+def test_an_archive_of_an_identity_cid_is_empty_and_so_is_the_probe(app: Any) -> None:
     for cid in ("bafkqaaa", "bafkqaf3imvwgy3zaneqgc3janfxgy2lomvscay3jmqfa"):
         answer = ask(app, f"/ipfs/{cid}", headers={"accept": f"{CAR_TYPE}; dups=y"})
         with carv2.open(answer.content) as archive:
@@ -149,7 +152,9 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("query", "accept", "expected"), FORMS)
-def test_the_form_is_what_the_url_says_or_else_the_header(app, query, accept, expected) -> None:
+def test_the_form_is_what_the_url_says_or_else_the_header(
+    app: Any, query: str, accept: str | None, expected: str
+) -> None:
     answer = ask(app, f"/ipfs/{CID_TEXT}?{query}", headers={"accept": accept} if accept else {})
     assert (answer.status_code, answer.headers["content-type"]) == (200, expected)
     dups = answer.headers["content-type"].endswith("dups=y")
@@ -200,7 +205,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("url", "status"), REFUSED)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_cannot_be_answered_is_an_http_error_that_says_why(app, url, status, method) -> None:
+def test_what_cannot_be_answered_is_an_http_error_that_says_why(
+    app: Any, url: str, status: int, method: str
+) -> None:
     answer = ask(app, url, method)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -217,11 +224,13 @@ def test_what_cannot_be_answered_is_an_http_error_that_says_why(app, url, status
         (f"{CAR_TYPE};order=bfs", 406), (f"{CAR_TYPE};dups=x", 406), (f"{RAW_TYPE};q=0,text/plain", 406),
     ],
 )  # fmt: skip
-def test_an_accept_header_with_nothing_that_is_served_is_refused(app, accept, status) -> None:
+def test_an_accept_header_with_nothing_that_is_served_is_refused(
+    app: Any, accept: str | None, status: int
+) -> None:
     assert ask(app, f"/ipfs/{CID_TEXT}", headers={"accept": accept}).status_code == status
 
 
-def test_only_reading_is_allowed(app) -> None:
+def test_only_reading_is_allowed(app: Any) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         answer = ask(app, f"/ipfs/{CID_TEXT}?format=raw", method, content=b"x" * 1000)
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
@@ -230,7 +239,7 @@ def test_only_reading_is_allowed(app) -> None:
 # -- headers ----------------------------------------------------------------------------------------------------
 
 
-def test_headers_of_a_block(app) -> None:
+def test_headers_of_a_block(app: Any) -> None:
     answer = ask(app, f"/ipfs/{CID_TEXT}?format=raw")
     expected = {
         "content-length": str(len(DAG.blocks[ROOT.cid])),
@@ -245,7 +254,7 @@ def test_headers_of_a_block(app) -> None:
     assert {name: answer.headers[name] for name in expected} == expected
 
 
-def test_headers_of_an_archive(app) -> None:
+def test_headers_of_an_archive(app: Any) -> None:
     answer = ask(app, f"/ipfs/{CID_TEXT}/sharded/ü?format=car".replace("ü", "ü%3F%25.txt"))
     store = dict(STORE.items()) if hasattr(STORE, "items") else STORE
     assert answer.status_code == 200
@@ -259,7 +268,7 @@ def test_headers_of_an_archive(app) -> None:
 
 
 @pytest.mark.parametrize("query", ["format=raw", "format=car", "format=car&dag-scope=block"])
-def test_head_has_the_headers_and_no_body(app, query) -> None:
+def test_head_has_the_headers_and_no_body(app: Any, query: str) -> None:
     url = f"/ipfs/{CID_TEXT}?{query}"
     whole, head = ask(app, url), ask(app, url, "HEAD")
     assert (head.status_code, head.content) == (200, b"")
@@ -276,13 +285,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES)
-def test_a_file_name_of_the_request_cannot_do_harm(app, name, expected) -> None:
+def test_a_file_name_of_the_request_cannot_do_harm(app: Any, name: str, expected: str) -> None:
     name = name.replace("%0d%0a", "\r\n")
     answer = ask(app, f"/ipfs/{CID_TEXT}", params={"format": "raw", "filename": name})
     assert answer.headers["content-disposition"] == expected
 
 
-def test_what_a_client_has_is_not_sent_again(app) -> None:
+def test_what_a_client_has_is_not_sent_again(app: Any) -> None:
     for query in ("format=raw", "format=car", "format=car&entity-bytes=0:*"):
         url = f"/ipfs/{CID_TEXT}?{query}"
         etag = ask(app, url).headers["etag"]
@@ -293,7 +302,7 @@ def test_what_a_client_has_is_not_sent_again(app) -> None:
     assert ask(app, f"/ipfs/{ABSENT}?format=raw", headers={"if-none-match": "*"}).status_code == 404
 
 
-def test_each_answer_has_an_etag_of_its_own(app) -> None:
+def test_each_answer_has_an_etag_of_its_own(app: Any) -> None:
     queries = ["format=raw"] + [
         f"format=car{more}"
         for more in (
@@ -316,13 +325,13 @@ def test_each_answer_has_an_etag_of_its_own(app) -> None:
     ]
 
 
-def test_only_if_cached_is_precondition_failed_where_the_root_is_not_here(app) -> None:
+def test_only_if_cached_is_precondition_failed_where_the_root_is_not_here(app: Any) -> None:
     headers = {"cache-control": "max-age=0, Only-If-Cached"}
     assert ask(app, f"/ipfs/{ABSENT}?format=raw", "HEAD", headers=headers).status_code == 412
     assert ask(app, f"/ipfs/{CID_TEXT}?format=raw", "HEAD", headers=headers).status_code == 200
 
 
-def test_pages_of_other_origins_may_read_unless_told_otherwise(app) -> None:
+def test_pages_of_other_origins_may_read_unless_told_otherwise(app: Any) -> None:
     preflight = ask(app, f"/ipfs/{CID_TEXT}", "OPTIONS")
     assert (preflight.status_code, preflight.headers["access-control-allow-methods"]) == (
         204,
@@ -356,7 +365,9 @@ class Failing(dict[CID, bytes]):
         (carv2.FormatError("/secret/place", position=7), 500),
     ],
 )
-def test_faults_of_the_storage_are_ours_and_stay_in_the_log(error, status, caplog) -> None:
+def test_faults_of_the_storage_are_ours_and_stay_in_the_log(
+    error: Exception, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Failing()
     store.error = error
     app = create_gateway(store)
@@ -369,7 +380,7 @@ def test_faults_of_the_storage_are_ours_and_stay_in_the_log(error, status, caplo
     app.close()
 
 
-def test_a_damaged_block_is_never_sent(tmp_path) -> None:
+def test_a_damaged_block_is_never_sent(tmp_path: Path) -> None:
     data = archives.v1([archives.FISH[0]], [archives.FISH])
     path = tmp_path / "sea.car"
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -382,7 +393,7 @@ def test_a_damaged_block_is_never_sent(tmp_path) -> None:
         app.close()
 
 
-def test_a_dag_that_is_not_what_it_says_is_no_fault_of_ours(caplog) -> None:
+def test_a_dag_that_is_not_what_it_says_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
     broken = CID.of_data(b"no protobuf", codec="dag-pb")
     unknown = CID.of_data(b"?", codec=0x999)
     app = create_gateway({broken: b"no protobuf", unknown: b"?"})

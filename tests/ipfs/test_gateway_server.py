@@ -9,8 +9,7 @@ import socket
 import threading
 import time
 import tracemalloc
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -23,6 +22,9 @@ from carv2.ipfs.gateway import GatewayLimits, create_gateway
 from carv2.unixfs import verify_stream
 from helpers.unixfs import Dag
 from ipfs.gateway_server import SERVERS, call, served, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LEAF, LEAVES = 256 << 10, 40
 GONE = 30
@@ -55,8 +57,21 @@ def http_server(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def place_of(base: str) -> tuple[str, int]:
+    host, _, port = base.removeprefix("http://").partition(":")
+    return host, int(port)
+
+
 def url_of(base: str, store: Store, more: str = "") -> str:
     return f"{base}/ipfs/{store.root}?format=car{more}"
+
+
+def taken_until_broken_off(answer: httpx.Response) -> bytes:
+    """What came of a body before the client saw that it will not be whole."""
+    taken: list[bytes] = []
+    with pytest.raises(httpx.RemoteProtocolError):
+        taken.extend(answer.iter_raw())
+    return b"".join(taken)
 
 
 def test_a_large_archive_arrives_whole(http_server: str) -> None:
@@ -86,20 +101,17 @@ def test_an_answer_that_cannot_be_finished_is_broken_off_so_that_clients_notice(
 
     store = Faulty()
     app = create_gateway(store)
-    taken = b""
     with served(app, http_server) as base, httpx.Client() as client:
         with client.stream("GET", url_of(base, store)) as answer:
             assert answer.status_code == 200
-            with pytest.raises(httpx.RemoteProtocolError):
-                for chunk in answer.iter_bytes():
-                    taken += chunk
+            taken = taken_until_broken_off(answer)
         assert client.get(f"{base}/ipfs/{store.leaves[0]}?format=raw").status_code == 200  # the server goes on
     assert b"secret" not in taken
     assert ("secret" in caplog.text) == (fault is not None)
     given: list[CID] = []
+    verified = verify_stream([taken], store.root, dups=False)
     with pytest.raises(GatewayTruncatedError) as error:
-        for block in verify_stream([taken], store.root, dups=False):
-            given.append(block.cid)
+        given.extend(block.cid for block in verified)
     assert given == [store.root, *store.leaves[:GONE]]  # all that was there
     assert (str(store.leaves[GONE]) in error.value.reason) == (fault is None)
     assert app.counters()["broken_off"] == 1
@@ -110,8 +122,8 @@ def test_clients_of_http_1_0_notice_by_the_last_line(http_server: str) -> None:
     del store[store.leaves[GONE]]
     app = create_gateway(store)
     with served(app, http_server) as base:
-        place = urlsplit(base)
-        with socket.create_connection((place.hostname, place.port)) as plain:
+        host, port = place_of(base)
+        with socket.create_connection((host, port)) as plain:
             plain.sendall(f"GET /ipfs/{store.root}?format=car HTTP/1.0\r\n\r\n".encode())
             taken = b"".join(iter(lambda: plain.recv(1 << 16), b""))
     head, _, body = taken.partition(b"\r\n\r\n")
@@ -126,14 +138,13 @@ def test_a_client_that_vanishes_stops_the_reading(http_server: str, caplog: pyte
     store.before = store.leaves[10]
     app = create_gateway(store)
     with served(app, http_server) as base:
-        for gone in range(3):
+        for gone in range(1, 4):
             store.read.clear()
             store.barrier.clear()
             with httpx.Client() as client, client.stream("GET", url_of(base, store)) as answer:
                 wait_for(lambda: store.read[-1] == store.before)  # it reads ahead of what it sends
-                assert next(chunks := answer.iter_raw(100))
-                chunks.close()
-            wait_for(lambda: app.counters()["clients_gone"] == gone + 1)
+                assert next(answer.iter_raw(100))
+            wait_for(lambda gone=gone: app.counters()["clients_gone"] == gone)
             store.barrier.set()
             wait_for(lambda: app.counters()["under_way"] == 0)
             assert len(store.read) < 12 + 8
@@ -163,10 +174,10 @@ def test_a_client_that_takes_nothing_is_let_go_of() -> None:
     store = Store(100)
     app = create_gateway(store, limits=GatewayLimits(send_timeout=0.2))
     with served(app) as base:
-        place = urlsplit(base)
+        host, port = place_of(base)
         with socket.socket() as stalled:
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            stalled.connect((place.hostname, place.port))
+            stalled.connect((host, port))
             stalled.sendall(f"GET /ipfs/{store.root}?format=car HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             wait_for(lambda: app.counters()["clients_gone"] == 1)
             assert len(store.read) < 100
@@ -183,9 +194,7 @@ def test_a_store_that_hangs_is_waited_for_so_long_and_no_longer() -> None:
             with client.stream("GET", url_of(base, store)) as answer:
                 assert answer.status_code == expected
                 if expected == 200:
-                    with pytest.raises(httpx.RemoteProtocolError):
-                        for _ in answer.iter_bytes():
-                            pass
+                    taken_until_broken_off(answer)
             store.barrier.set()
             wait_for(lambda app=app: app.counters()["under_way"] == 0)
 
@@ -198,11 +207,8 @@ def test_an_answer_without_end_is_broken_off_at_the_limit() -> None:
     store = {CID(cid): data for cid, data in dag.blocks.items()}
     app = create_gateway(store, limits=GatewayLimits(max_bytes=3 << 20))
     with served(app) as base, httpx.Client() as client:
-        size = 0
         with client.stream("GET", f"{base}/ipfs/{CID(made.cid)}?format=car&car-dups=y") as answer:
-            with pytest.raises(httpx.RemoteProtocolError):
-                for chunk in answer.iter_bytes():
-                    size += len(chunk)
+            size = len(taken_until_broken_off(answer))
         assert 2 << 20 < size <= (3 << 20) + 512
         once = client.get(f"{base}/ipfs/{CID(made.cid)}?format=car&car-dups=n")
         assert len(list(carv2.iter_blocks([once.content]))) == 41
@@ -232,7 +238,7 @@ def test_many_clients_at_once_get_what_they_asked_for(http_server: str) -> None:
     assert app.counters()["answered"] == 18
 
 
-def test_memory_does_not_grow_with_the_answer(tmp_path) -> None:
+def test_memory_does_not_grow_with_the_answer() -> None:
     """Blocks are made when they are asked for, so that what is held is the gateway's."""
 
     class Made(dict[CID, bytes]):
@@ -262,8 +268,8 @@ def test_a_kept_connection_serves_one_request_after_the_other(http_server: str) 
     store = Store(2)
     app = create_gateway(store)
     with served(app, http_server) as base:
-        place = urlsplit(base)
-        connection = http.client.HTTPConnection(str(place.hostname), place.port)
+        host, port = place_of(base)
+        connection = http.client.HTTPConnection(host, port)
         for method, path in itertools.product(("GET", "HEAD"), (f"/ipfs/{store.root}?format=car", "/ipfs/x", "/")):
             connection.request(method, path)
             answer = connection.getresponse()
@@ -277,13 +283,12 @@ def test_the_server_shuts_down_with_answers_under_way() -> None:
     app = create_gateway(store)
     started = time.monotonic()
     with served(app) as base, httpx.Client() as client, client.stream("GET", url_of(base, store)) as answer:
-        chunks = answer.iter_raw(100)
-        assert next(chunks)
+        assert next(answer.iter_raw(100))
     assert time.monotonic() - started < 15
     assert call(app, f"/ipfs/{store.root}".encode(), b"format=raw")[0] == 503
 
 
-def test_an_archive_on_disk_comes_back_byte_for_byte(tmp_path, http_server: str) -> None:
+def test_an_archive_on_disk_comes_back_byte_for_byte(tmp_path: Path, http_server: str) -> None:
     store = Store(5)
     path = tmp_path / "sea.car"
     with carv2.create(path, roots=[store.root], version=1) as car:
@@ -299,8 +304,8 @@ def test_a_body_that_nobody_asked_for_is_dropped() -> None:
     store = Store(2)
     app = create_gateway(store)
     with served(app) as base:
-        place = urlsplit(base)
-        with socket.create_connection((place.hostname, place.port), timeout=20) as peer:
+        host, port = place_of(base)
+        with socket.create_connection((host, port), timeout=20) as peer:
             head = f"GET /ipfs/{store.root}?format=raw HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
             peer.sendall(head.encode() + bytes(100_000))
             assert peer.recv(12) == b"HTTP/1.1 200"

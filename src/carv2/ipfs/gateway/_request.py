@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PREFIX = "/ipfs/"
 
 _MOST_PARAMETERS = 64
-_SCOPES = ("all", "entity", "block")
+_SCOPES: dict[str, Scope] = {"all": "all", "entity": "entity", "block": "block"}
 _RANGE = re.compile(r"(-?[0-9]{1,19}):(\*|-?[0-9]{1,19})")
 _OF_CAR = ("dag-scope", "entity-bytes")
 _OURS = ("dag-scope", "entity-bytes", "car-version", "car-order", "car-dups", "filename")
@@ -131,9 +131,10 @@ def _query_of(raw: bytes) -> dict[str, str]:
 
 def _scope_of(query: Mapping[str, str], byte_range: ByteRange | None) -> Scope:
     given = query.get("dag-scope", "") or "all"
-    if given not in _SCOPES:
+    scope = _SCOPES.get(given)
+    if scope is None:
         raise RefusalError(400, f"dag-scope={given}, allowed: {', '.join(_SCOPES)}")
-    return given if byte_range is None else "entity"  # which the range implies
+    return scope if byte_range is None else "entity"  # which the range implies
 
 
 def _range_of(text: str) -> ByteRange | None:
