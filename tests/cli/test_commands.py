@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from helpers import archives
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 NAMES = list(registry.COMMANDS)
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
@@ -174,6 +177,7 @@ JSON = {
     "imports export": (f"imports export --repo repo --car {DAG} out", {"id", "out", "report", "skipped"}),
     "imports dump": ("imports dump --repo repo -o out", {"count"}),
     "imports load": ("imports load --repo repo imports.jsonl", {"added", "present"}),
+    "fetch": ("fetch bafkqaatjmq --from http://127.0.0.1:1 -o out", {"root", "block_count", "failures", "out"}),
     "retrieve": (f"retrieve --repo repo {DAG} --from dag.car", {"id", "path", "root", "state", "completeness"}),
     "retrievals list": ("retrievals list --repo repo", {"id", "path", "root", "state", "size", "problem"}),
     "retrievals info": ("retrievals info --repo repo sea", {"retrieval", "completeness"}),
@@ -205,6 +209,11 @@ JSON = {
         "dagstore stat --root store",
         {"shards", "shards_new", "multihashes", "blocks", "index_bytes", "local_copies", "local_copy_bytes"},
     ),
+    "dagstore serve": (
+        "dagstore serve --root store --listen 127.0.0.1:0",
+        {"url", "api", "gateway", "pid"},
+    ),
+    "dagstore token": ("dagstore token --root store --allow read", {"token", "allow", "expires"}),
     "dagstore config": ("dagstore config --root store", {"root_dir", "max_concurrent_index", "gc_interval"}),
     "dagstore export-go": ("dagstore export-go go --root store", {"shard_count", "index_count"}),
     "dagstore import-go": (
@@ -229,7 +238,8 @@ BEFORE = {
         f"carv2 retrieve --repo repo --id sea {DAG} --from dag.car",
     ),
     **dict.fromkeys(
-        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard"), f"{REGISTER} two two.car"
+        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard", "dagstore token"),
+        f"{REGISTER} two two.car",
     ),
     **dict.fromkeys(("dagstore initialize-shard", "dagstore initialize-all"), f"{REGISTER} --lazy two two.car"),
     "dagstore recover-shard": f"{REGISTER} two new.car 2>log; cp two.car new.car",
@@ -262,12 +272,37 @@ class SequentialMount(BytesMount):
     random_access = False
 
 
+@contextlib.contextmanager
+def stopped_when_it_speaks(name: str, folder: Path) -> Iterator[None]:
+    """Have Ctrl-C pressed once a command that serves says where."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            with contextlib.suppress(OSError):
+                if (folder / ".stdout").stat().st_size:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    if name != "dagstore serve":
+        yield
+        return
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> None:
     lay_out_for(name, tmp_path)
     words, rest = name.split(), JSON[name][0].removeprefix(name).split()
-    ran = run(tmp_path, [*words, "--json", *rest] if where == "before" else [*words, *rest, "--json"])
+    with stopped_when_it_speaks(name, tmp_path):
+        ran = run(tmp_path, [*words, "--json", *rest] if where == "before" else [*words, *rest, "--json"])
     objects: list[dict[str, Any]] = [json.loads(line) for line in ran.out.splitlines()]
     assert objects
     assert all(JSON[name][1] <= found.keys() for found in objects)
@@ -275,7 +310,8 @@ def test_json_is_one_object_a_line(name: str, where: str, tmp_path: Path) -> Non
     again = tmp_path / "again"
     again.mkdir()
     lay_out_for(name, again)
-    plain = run(again, [*words, *rest])
+    with stopped_when_it_speaks(name, again):
+        plain = run(again, [*words, *rest])
     assert plain.code == ran.code
     assert plain.out != ran.out
 

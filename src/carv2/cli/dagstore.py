@@ -8,10 +8,11 @@ import os
 import shlex
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, repo, streams
-from carv2.errors import CarError, ShardErroredError, ShardExistsError, StateError, UnknownMountError
+from carv2.cli import api, color, repo, streams
+from carv2.errors import CarError, RpcError, ShardErroredError, ShardExistsError, StateError, UnknownMountError
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from carv2.dagstore import DagStore, DagStoreConfig, InitializeEvent, ShardInfo
+    from carv2.rpc import DagStoreClient
 
 _REMOTE = ("http", "https", "s3", "gs", "abfs", "ftp", "sftp")
 """fsspec's protocols that a shard's URL may have here; credentials come from where their libraries look."""
@@ -32,7 +34,13 @@ _PATIENCE = 1.0
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which store, and how it is run."""
+    """The flags that say which store, here or elsewhere, and how it is run."""
+    add_local_store(parser)
+    api.add_api(parser)
+
+
+def add_local_store(parser: argparse.ArgumentParser) -> None:
+    """Those of a store on this host."""
     parser.add_argument(
         "--root", metavar="DIR", help="folder of the store; made if there is none (default: dagstore in the repo)"
     )
@@ -57,30 +65,48 @@ def add_key(parser: argparse.ArgumentParser) -> None:
 
 
 def config_of(args: argparse.Namespace) -> DagStoreConfig:
-    """The options: of the file, if one is named."""
+    """The options: of the file, if one is named; ValueError where the store is elsewhere."""
+    if api.is_meant(args):
+        raise ValueError("no API has this: run it on the host of the store, without --api")
     from carv2.dagstore import DagStoreConfig, read_config  # noqa: PLC0415  (for the commands that have a store)
 
     return DagStoreConfig() if args.config is None else read_config(args.config)
 
 
+def folder_of(args: argparse.Namespace, config: DagStoreConfig) -> str:
+    """The folder of the store."""
+    return os.path.expanduser(args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore"))
+
+
 @contextlib.contextmanager
-def opened(args: argparse.Namespace, *, is_new_fine: bool = True) -> Generator[DagStore]:
-    """The store that the arguments name, for a visit: another process may serve it.
+def either(args: argparse.Namespace, *, is_new_fine: bool = True) -> Generator[DagStore | DagStoreClient]:
+    """The store that the arguments name, here or elsewhere, for what can be done to both."""
+    opening = (
+        api.opened(args, partial(_remedy, args)) if api.is_meant(args) else opened(args, is_new_fine=is_new_fine)
+    )
+    with opening as store:
+        yield store
+
+
+@contextlib.contextmanager
+def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: bool = False) -> Generator[DagStore]:
+    """The store on this host that the arguments name.
 
     Args:
         args: of the command.
         is_new_fine: make one where there is none; else that is an error.
+        is_served: take up what others left; else it is for a visit, and another process may serve it.
     """
     from carv2.dagstore import DagStore, FolderPieces, default_registry  # noqa: PLC0415  (the same)
 
     config = config_of(args)
-    root = os.path.expanduser(args.root or config.root_dir or os.path.join(repo.folder_of(args), "dagstore"))
-    if not is_new_fine and not _is_there(root, config):
+    root = folder_of(args, config)
+    if not is_new_fine and not is_there(root, config):
         raise CarError(f"{root}: there is no DAG store")
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=_REMOTE, pieces=pieces)
     try:
-        visited = DagStore(root, mounts=mounts, config=config, go_on=False)
+        visited = DagStore(root, mounts=mounts, config=config, go_on=is_served)
     except ImportError as error:
         why = f"a catalogue in PostgreSQL needs {error.name}: pip install 'carv2[postgres]'"
         raise CarError(why) from error
@@ -96,7 +122,7 @@ def opened(args: argparse.Namespace, *, is_new_fine: bool = True) -> Generator[D
             raise
 
 
-def _is_there(root: str, config: DagStoreConfig) -> bool:
+def is_there(root: str, config: DagStoreConfig) -> bool:
     """Whether there is a store that can be looked at."""
     if config.catalogue:
         return os.path.isdir(root)
@@ -108,7 +134,7 @@ def _remedy(args: argparse.Namespace, error: CarError) -> str:
     key = getattr(error, "key", getattr(args, "key", ""))
     if isinstance(error, ShardErroredError) or str(error).endswith("was: ShardStateErrored"):
         return f"To try it again: {line(args, 'recover-shard', key)}"
-    if isinstance(error, StateError) and str(error).endswith("was: ShardStateNew"):
+    if isinstance(error, (StateError, RpcError)) and str(error).endswith("was: ShardStateNew"):
         return f"To index it: {line(args, 'initialize-shard', key)}"
     if isinstance(error, ShardExistsError):
         return f"To register it anew, first: {line(args, 'destroy-shard', key)}"
@@ -119,7 +145,8 @@ def _remedy(args: argparse.Namespace, error: CarError) -> str:
 
 def line(args: argparse.Namespace, *words: str) -> str:
     """A command on the same store, as it is typed."""
-    flags = [(f"--{name}", getattr(args, name, None)) for name in ("root", "repo", "config", "pieces")]
+    names = ("root", "repo", "config", "pieces", "api", "token_file")
+    flags = [(f"--{name.replace('_', '-')}", getattr(args, name, None)) for name in names]
     given = [word for flag, value in flags if value is not None for word in (flag, str(value))]
     return shlex.join(["carv2", "dagstore", *given, *words])
 
@@ -127,12 +154,15 @@ def line(args: argparse.Namespace, *words: str) -> str:
 # -- tables and lines -----------------------------------------------------------------------------------------
 
 
+def plain_for_all(info: ShardInfo) -> dict[str, object]:
+    """As much of a shard as Lotus' answers have, for JSON."""
+    return {"Key": info.key, "State": info.state.go_name, "Error": info.error}
+
+
 def plain(info: ShardInfo) -> dict[str, object]:
-    """A shard for JSON; the first three as in Lotus' answers."""
+    """A shard of a store on this host for JSON."""
     return {
-        "Key": info.key,
-        "State": info.state.go_name,
-        "Error": info.error,
+        **plain_for_all(info),
         "url": info.url,
         "local_copy": info.local_copy,
         "lazy": info.is_lazy,
@@ -147,11 +177,17 @@ def plain(info: ShardInfo) -> dict[str, object]:
     }
 
 
-def print_shards(shards: Iterable[ShardInfo], *, as_json: bool) -> None:
+def print_done(args: argparse.Namespace, info: ShardInfo | None) -> None:
+    """With ``--json``, the shard that something was done to; an API does not tell how it is now."""
+    if args.json:
+        streams.print_json({"Key": args.key} if info is None else plain(info))
+
+
+def print_shards(shards: Iterable[ShardInfo], *, as_json: bool, is_remote: bool = False) -> None:
     """A table as Lotus prints it, or an object for each shard; any number of them."""
     if as_json:
         for info in shards:
-            print(json.dumps(plain(info)))
+            print(json.dumps(plain_for_all(info) if is_remote else plain(info)))
         return
     with tempfile.SpooledTemporaryFile(_MEMORY, "w+", encoding="utf-8", newline="\n") as spool:
         widths = _spool(shards, spool)

@@ -22,7 +22,18 @@ OK, BAD_ARCHIVE, USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """As shells have it."""
 
-_FLAGS_WITH_VALUES = {"-c", "--codec", "--max-section", "--max-header", "--repo", "--root", "--config", "--pieces"}
+_FLAGS_WITH_VALUES = {
+    "-c",
+    "--codec",
+    "--max-section",
+    "--max-header",
+    "--repo",
+    "--root",
+    "--config",
+    "--pieces",
+    "--api",
+    "--token-file",
+}
 """Those that may stand between the words of a command's name."""
 
 

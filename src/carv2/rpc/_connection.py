@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import time
@@ -123,7 +124,8 @@ def explained(dialogue: Dialogue) -> Generator[None]:
 
 
 def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    return text or type(error).__name__
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, dagstore, streams
+from carv2.cli import api, color, dagstore, streams
 
 if TYPE_CHECKING:
     import argparse
@@ -23,11 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args) as store:
-        is_gone = store.destroy(args.key, owner=args.owner)
+    is_gone = _destroyed(args)
     if args.json:
         streams.print_json({"Key": args.key, "destroyed": is_gone})
     else:
         what = "Destroyed shard" if is_gone else "Others still need shard"
         print(f"{what} {color.printable(args.key)}")
     return 0
+
+
+def _destroyed(args: argparse.Namespace) -> bool:
+    """Whether it is gone; an API knows no owners who could still need it."""
+    api.refuse(args, "owner")
+    if not api.is_meant(args):
+        with dagstore.opened(args) as store:
+            return store.destroy(args.key, owner=args.owner)
+    with api.opened(args) as client:
+        client.destroy(args.key)
+    return True

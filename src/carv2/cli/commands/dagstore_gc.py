@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, dagstore, streams
+from carv2.cli import api, color, dagstore, streams
 
 if TYPE_CHECKING:
     import argparse
@@ -18,16 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args, is_new_fine=False) as store:
+    is_remote = api.is_meant(args)
+    with dagstore.either(args, is_new_fine=False) as store:
         collected = store.gc()
     for one in collected:
         if args.json:
-            done = {"Key": one.key, "Success": not one.skipped, "Error": one.skipped, "freed": one.freed}
-            streams.print_json(done)
+            freed = {} if is_remote else {"freed": one.freed}  # which no API tells
+            streams.print_json({"Key": one.key, "Success": not one.skipped, "Error": one.skipped, **freed})
         elif one.skipped:
             print(f"{color.printable(one.key)} SKIPPED {color.printable(one.skipped)}")
         else:
-            print(f"{color.printable(one.key)} {color.paint('SUCCESS', 'good')} {one.freed:,} bytes")
+            size = "" if is_remote else f" {one.freed:,} bytes"
+            print(f"{color.printable(one.key)} {color.paint('SUCCESS', 'good')}{size}")
     if not collected and not args.json:
         print("no shards collected")
     return 0

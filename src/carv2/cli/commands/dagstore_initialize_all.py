@@ -31,7 +31,7 @@ def _count(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if a shard could not be indexed."""
     failed: list[str] = []
-    with dagstore.opened(args) as store:
+    with dagstore.either(args) as store:
         events = store.initialize_all(concurrency=args.concurrency, include_sealed=args.include_sealed)
         with contextlib.closing(events):
             for event in events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import dagstore, streams
+from carv2.cli import dagstore
 
 if TYPE_CHECKING:
     import argparse
@@ -19,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args) as store:
+    with dagstore.either(args) as store:
         info = store.initialize(args.key)
-        if args.json:
-            streams.print_json(dagstore.plain(info))
+        dagstore.print_done(args, info)
     return 0

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from carv2.dagstore import ShardState  # noqa: PLC0415  (not for --help)
 
     state = None if args.state is None else ShardState[args.state.upper()]
-    with dagstore.opened(args, is_new_fine=False) as store:
-        dagstore.print_shards(store.list(state=state, prefix=args.prefix), as_json=args.json)
+    with dagstore.either(args, is_new_fine=False) as store:
+        shards = store.list(state=state, prefix=args.prefix)
+        dagstore.print_shards(shards, as_json=args.json, is_remote=args.api is not None)
     return 0

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import dagstore, streams
+from carv2.cli import api, dagstore, streams
 from carv2.errors import ShardNotFoundError
 
 if TYPE_CHECKING:
@@ -27,12 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if no shard has it."""
-    with dagstore.opened(args, is_new_fine=False) as store:
-        found = list(_those_there(store, store.shards_with(args.cid)))
-        dagstore.print_shards(found, as_json=args.json)
+    found = _found(args)
+    dagstore.print_shards(found, as_json=args.json, is_remote=api.is_meant(args))
     if not found and not args.json:
         print(f"no shard has {args.cid}", file=sys.stderr)
     return 0 if found else 1
+
+
+def _found(args: argparse.Namespace) -> list[ShardInfo]:
+    if api.is_meant(args):
+        with api.opened(args) as client:
+            return client.lookup(args.cid)
+    with dagstore.opened(args, is_new_fine=False) as store:
+        return list(_those_there(store, store.shards_with(args.cid)))
 
 
 def _those_there(store: DagStore, keys: Iterable[str]) -> Iterator[ShardInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, dagstore, streams
+from carv2.cli import api, color, dagstore
 from carv2.errors import ShardExistsError
 
 if TYPE_CHECKING:
@@ -35,18 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if api.is_meant(args):
+        api.refuse(args, "url", "lazy", "local_copy", "owner")
+        with api.opened(args) as client:
+            client.register(args.key)
+        info = None
+    else:
+        info = _registered_here(args)
+    dagstore.print_done(args, info)
+    if not args.json:
+        print(f"Registered shard {color.printable(args.key)}")
+    return 0
+
+
+def _registered_here(args: argparse.Namespace) -> ShardInfo:
     url = args.url or f"piece://{args.key}"
     with dagstore.opened(args) as store:
         if "://" not in url:
             from carv2.dagstore import FileMount  # noqa: PLC0415  (not for --help)
 
             url = FileMount(os.path.abspath(url)).url
-        info = _registered(store, args, url)
-        if args.json:
-            streams.print_json(dagstore.plain(info))
-        else:
-            print(f"Registered shard {color.printable(args.key)}")
-    return 0
+        return _registered(store, args, url)
 
 
 def _registered(store: DagStore, args: argparse.Namespace, url: str) -> ShardInfo:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from carv2.cli import dagstore, streams
+from carv2.cli import api, dagstore, streams
+from carv2.errors import RpcError
 
 if TYPE_CHECKING:
     import argparse
@@ -18,9 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    counts = _counts_elsewhere(args) if api.is_meant(args) else _counts_here(args)
+    if args.json:
+        streams.print_json({name.replace(" ", "_"): value for name, value in counts.items()})
+        return 0
+    width = max(map(len, counts))
+    for name, value in counts.items():
+        print(f"{name:{width}}  {value:,}")
+    return 0
+
+
+def _counts_here(args: argparse.Namespace) -> dict[str, int]:
     with dagstore.opened(args, is_new_fine=False) as store:
         stat = store.stat()
-    counts: dict[str, object] = {
+    return {
         "shards": stat.shard_count,
         **{f"shards {name}": count for name, count in stat.by_state.items()},
         "multihashes": stat.multihash_count,
@@ -29,10 +43,16 @@ def run(args: argparse.Namespace) -> int:
         "local copies": stat.transient_count,
         "local copy bytes": stat.transient_bytes,
     }
-    if args.json:
-        streams.print_json({name.replace(" ", "_"): value for name, value in counts.items()})
-        return 0
-    width = max(map(len, counts))
-    for name, value in counts.items():
-        print(f"{name:{width}}  {value:,}")
-    return 0
+
+
+def _counts_elsewhere(args: argparse.Namespace) -> dict[str, int]:
+    """As much as the methods of an API tell."""
+    from carv2.dagstore import ShardState  # noqa: PLC0415  (not for --help)
+
+    with api.opened(args) as client:
+        states = Counter(info.state for info in client.list())
+        sizes: dict[str, int] = {}
+        with contextlib.suppress(RpcError):  # it takes the permission `admin`, and not every server has it
+            sizes["index bytes"] = client.index_size()
+    by_state = {f"shards {state.name.lower()}": states[state] for state in ShardState}
+    return {"shards": states.total(), **by_state, **sizes}

@@ -1,0 +1,146 @@
+"""Serving a DAG store: a socket, a server on it that ends when it is told to, and its access log."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from carv2.errors import CarError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from carv2.rpc import ServerLimits
+
+DEFAULT = "127.0.0.1:7878"
+_GRACE = 5
+"""Seconds that calls and streams get to end when the server is stopped."""
+_BACKLOG = 512
+
+
+class Listen(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def listen(text: str) -> Listen:
+    """``HOST:PORT``, for argparse.
+
+    >>> listen("[::1]:80"), listen("localhost:0")
+    (Listen(host='::1', port=80), Listen(host='localhost', port=0))
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/\s]+)):([0-9]{1,5})", text)
+    if found is None or int(found[3]) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, such as {DEFAULT}")
+    return Listen(found[1] or found[2], int(found[3]))
+
+
+def bound(where: Listen) -> socket.socket:
+    """A socket that listens there; CarError if that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        server = socket.socket(family, kind, protocol)
+        try:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(address)
+            server.listen(_BACKLOG)
+        except BaseException:
+            server.close()
+            raise
+    except OSError as error:
+        raise CarError(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
+    return server
+
+
+def url_of(server: socket.socket) -> str:
+    """Where it listens, as a client on this host writes it."""
+    host, port = server.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_open_to_others(server: socket.socket) -> bool:
+    """Whether other hosts can reach it."""
+    return not ipaddress.ip_address(server.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> None:
+    """Serve ``app`` until SIGTERM or Ctrl-C; a second one does not wait for calls to end."""
+    import uvicorn  # noqa: PLC0415  (optional)
+
+    class Server(uvicorn.Server):
+        """One that says when it is ready, and leaves signals to who runs it."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                when_ready()
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        ws_max_size=limits.max_body,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    asyncio.run(_serve(Server(config), server))
+
+
+async def _serve(server: Any, listening: socket.socket) -> None:
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await server.serve([listening])
+
+
+@contextlib.contextmanager
+def access_log(name: str | None) -> Generator[None]:
+    """Have a line written on each request, to the file ``name`` or, for ``-``, to standard error."""
+    calls, others = logging.getLogger("uvicorn.access"), logging.getLogger("uvicorn.error")
+    calls.propagate, calls.disabled = False, name is None
+    if name is None:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr) if name == "-" else logging.FileHandler(name, encoding="utf-8")
+    handler.setFormatter(_AccessFormatter("%(asctime)s %(message)s"))
+    handler.addFilter(lambda record: record.name == calls.name or '"WebSocket ' in str(record.msg))
+    for logger in (calls, others):
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in (calls, others):
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+        handler.close()
+
+
+class _AccessFormatter(logging.Formatter):
+    """Without what stands behind the path: some clients put their token there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        given = record.args if isinstance(record.args, tuple) else ()
+        record.args = tuple(one.partition("?")[0] if isinstance(one, str) else one for one in given)
+        return super().format(record)
