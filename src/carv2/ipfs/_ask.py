@@ -42,12 +42,21 @@ class Ask(NamedTuple):
             raise ValueError(f"scope={scope!r}, allowed: all, entity, block")
         if byte_range is not None and scope != "entity":
             raise ValueError("a byte range goes with the scope 'entity'")
+        first, last = byte_range or (0, None)
+        if last is not None and (first < 0) == (last < 0) and last < first:
+            raise ValueError(f"the byte range {first}:{last} ends before it starts")
         return cls(CID.of(root), names_of(path), scope, byte_range)
 
     @property
     def path(self) -> str:
         """The path below the root."""
         return "/".join(self.names)
+
+    @property
+    def span(self) -> tuple[int, int | None]:
+        """The byte range as a slice."""
+        first, last = self.byte_range or (0, None)
+        return first, None if last is None or last == -1 else last + 1
 
     def target(self, *, dups: bool) -> str:
         """Path and query of the URL, of a CAR.

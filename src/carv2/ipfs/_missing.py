@@ -66,7 +66,7 @@ def wanted(request: Ask, store: Store) -> Iterator[tuple[bytes, bool]]:
     Identity CIDs are no blocks. A block above the ends of a byte range may come again.
     """
     names, payload_matters = request.names, request.scope != "all" or bool(request.names)
-    walk = walk_request(bytes(request.root), names, request.scope, _span(request), once=True)
+    walk = walk_request(bytes(request.root), names, request.scope, request.span, once=True)
     for want in _wants(walk):
         cid = want.item.cid
         data = inline(cid)
@@ -166,11 +166,3 @@ def _dags(top: bytes, store: Store) -> Iterator[Ask]:
 
 def _has(store: Store, cid: bytes) -> bool:
     return inline(cid) is not None or CID.trusted(cid) in store
-
-
-def _span(request: Ask) -> tuple[int, int | None]:
-    """First and last byte as a slice."""
-    if request.byte_range is None:
-        return 0, None
-    first, last = request.byte_range
-    return first, None if last is None or last == -1 else last + 1

@@ -1,0 +1,163 @@
+"""``carv2 fetch`` from a gateway on this machine: what it writes and says, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import carv2
+from carv2.cid import CID
+from cli.running import SOURCE, run
+from ipfs.test_fetch import BIG, DAG, ROOT, check
+from ipfs.webgateway import Answer, WebGateway, cut, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CID_TEXT = str(CID(ROOT.cid))
+QUICK = ["--max-wait", "0.02", "--timeout", "5"]
+
+
+@pytest.fixture
+def gateway() -> Iterator[WebGateway]:
+    with WebGateway(DAG.blocks) as server:
+        yield server
+
+
+@pytest.mark.parametrize("front", ["", "/ipfs/", "ipfs://"])
+def test_an_archive_of_what_a_path_leads_to(gateway: WebGateway, tmp_path: Path, front: str) -> None:
+    ran = run(tmp_path, ["fetch", f"{front}{CID_TEXT}/folder/big", "--from", gateway.url, "-o", "out.car"])
+    assert (ran.err, ran.code) == ("", 0)
+    blocks = gateway.model.answer(ROOT.cid, "folder/big", dups=False)
+    size = sum(len(cid) + len(data) for cid, data in blocks)
+    assert ran.out.decode().splitlines() == [
+        f"Root: {CID_TEXT}",
+        "Path: folder/big",
+        f"Came in: {len(blocks)} blocks, {size} bytes, in 1 answer",
+    ]
+    check(tmp_path / "out.car", gateway, path="folder/big")
+
+
+@pytest.mark.parametrize("argv", [["--scope", "entity"], ["--bytes=-5000:*"], ["--scope", "block", "--v1"]])
+def test_flags_say_what_is_asked_for(gateway: WebGateway, tmp_path: Path, argv: list[str]) -> None:
+    out = tmp_path / "out.car"
+    ran = run(tmp_path, ["fetch", f"{CID_TEXT}/folder/big", "--from", gateway.url, "-o", "out.car", *argv])
+    assert (ran.err, ran.code) == ("", 0)
+    byte_range = (-5000, None) if len(argv) == 1 else None
+    scope = "entity" if byte_range else argv[1]
+    check(out, gateway, path="folder/big", scope=scope, byte_range=byte_range)
+    with carv2.open(out) as car:
+        assert car.version == (1 if "--v1" in argv else 2)
+
+
+def test_a_stream_on_standard_output(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.faults = [cut(20_000), cut(10_000)]
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "-", *QUICK])
+    assert ran.code == 0
+    assert "IncompleteRead" in ran.err
+    (tmp_path / "out.car").write_bytes(ran.out)
+    check(tmp_path / "out.car", gateway)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_failed_is_said_and_how_to_go_on(gateway: WebGateway, tmp_path: Path) -> None:
+    argv = ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car", "--retries", "0", *QUICK]
+    gateway.faults = [cut(20_000)]
+    gateway.always = lambda answer: answer if len(gateway.asked) == 1 else status(503)(answer)
+    ran = run(tmp_path, argv)
+    assert (ran.out, ran.code) == (b"", 1)
+    first, second = ran.err.splitlines()
+    assert first.startswith(f"carv2: {CID_TEXT} could not be had: {gateway.url}: ")
+    assert second == "what came in is kept in out.car.part; the same command goes on with it"
+    gateway.always = lambda answer: answer
+    ran = run(tmp_path, argv)
+    assert ran.code == 0
+    assert b"\nWas there: " in ran.out
+    check(tmp_path / "out.car", gateway)
+
+
+def test_what_a_gateway_says_does_nothing_to_a_terminal(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.always = status(404)
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    assert ran.code == 1
+    assert r"it answered 404: no\x1b[31m luck here" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_has_the_failures(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.faults = [status(503)]
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car", "--json", *QUICK])
+    found = json.loads(ran.out)
+    assert (ran.err, found["root"], found["out"], found["resumed_count"]) == ("", CID_TEXT, "out.car", 0)
+    assert [failure.split(": ")[1] for failure in found["failures"]] == ["it answered 503"]
+
+
+def test_a_part_of_another_dag(gateway: WebGateway, tmp_path: Path) -> None:
+    argv = ["--from", gateway.url, "-o", "out.car", "--retries", "0"]
+    gateway.faults = [cut(20_000), status(404)]
+    assert run(tmp_path, ["fetch", CID_TEXT, *argv]).code == 1
+    ran = run(tmp_path, ["fetch", str(CID(BIG.cid)), *argv])
+    assert ran.code == 1
+    assert "out.car.part is of another fetch: remove it, or name another file" in ran.err
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_an_interrupt_keeps_what_came(gateway: WebGateway, tmp_path: Path) -> None:
+    def hang(answer: Answer) -> Answer:
+        answer.body, answer.hang = answer.body[:30_000], True
+        return answer
+
+    gateway.faults = [hang]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carv2", "fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_take_interrupts,  # noqa: PLW1509  (whoever runs the tests may ignore them)
+    )
+    deadline = time.monotonic() + 20
+    while gateway.sent < 30_000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # it has read that
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert b"what came in is kept in out.car.part" in err
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    assert b"Was there: " in ran.out
+    check(tmp_path / "out.car", gateway)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["x", "--from", "http://a.b", "-o", "o"],
+        ["bafkqaaa", "-o", "o"],
+        ["bafkqaaa", "--from", "http://a.b"],
+        ["bafkqaaa", "--from", "a.b", "-o", "o"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--bytes", "1"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--bytes", "9:1"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--bytes", "0:1", "--scope", "block"],
+        ["bafkqaaa/..", "--from", "http://a.b", "-o", "o"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--timeout", "-1"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--timeout", "0"],
+        ["bafkqaaa", "--from", "http://a.b", "-o", "o", "--retries", "x"],
+    ],
+)
+def test_wrong_usage(tmp_path: Path, argv: list[str]) -> None:
+    ran = run(tmp_path, ["fetch", *argv])
+    assert (ran.code, ran.out) == (2, b"")
+    assert "Try 'carv2 fetch --help'" in ran.err
+    assert list(tmp_path.iterdir()) == []
