@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from carv2.errors import CarError, RpcError
 from carv2.rpc import _jsonrpc as rpc
+from carv2.rpc._work import within
 from carv2.rpc.methods import refusal_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Dispatcher:
             return self.unreadable(fault), False
         if is_batch:
             return await self.batch(requests, allow), True
-        return await self.answer(requests[0], allow), not isinstance(requests[0], rpc.Invalid)
+        fault = requests[0].error.code if isinstance(requests[0], rpc.Invalid) else 0
+        return await self.answer(requests[0], allow), fault != rpc.INVALID_REQUEST
 
     def unreadable(self, fault: RpcError) -> str:
         """The answer to a message without any calls in it."""
@@ -84,7 +86,7 @@ class Dispatcher:
             seconds = self.limits.wait_timeout if waits else self.limits.call_timeout
             with self.slot(what, most):
                 try:
-                    return await asyncio.wait_for(method.call(*params), seconds)
+                    return await within(seconds, method.call(*params))
                 except asyncio.TimeoutError:
                     text = f"{method.name}: not done within {seconds:g} s; it goes on"
                     raise RpcError(rpc.APPLICATION_ERROR, text) from None

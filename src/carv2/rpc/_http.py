@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carv2.errors import RpcError
 from carv2.rpc import _jsonrpc as rpc
 from carv2.rpc._access import Refusal
+from carv2.rpc._work import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class HttpCalls:
         allow = self._access.of(scope)
         limits = self._dispatcher.limits
         try:
-            body = await asyncio.wait_for(_body(scope, receive, limits.max_body), limits.request_timeout)
+            body = await within(limits.request_timeout, _body(scope, receive, limits.max_body))
         except asyncio.TimeoutError:
             raise Refusal(408, f"the request did not arrive within {limits.request_timeout:g} s") from None
         if body is None:

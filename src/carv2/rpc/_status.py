@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from carv2.errors import CarError
 from carv2.rpc._metrics import of_store
-from carv2.rpc._work import Shared
+from carv2.rpc._work import Shared, within
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,7 +40,7 @@ class Status:
         from starlette.responses import Response  # noqa: PLC0415  (optional)
 
         try:
-            count = await asyncio.wait_for(self._count.get(), _PATIENCE)
+            count = await within(_PATIENCE, self._count.get())
         except (CarError, OSError, asyncio.TimeoutError):
             status, told = 503, '{"status": "unavailable"}'
         else:

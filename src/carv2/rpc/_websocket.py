@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from carv2.errors import RpcError
 from carv2.rpc import _jsonrpc as rpc
 from carv2.rpc._access import Refusal
+from carv2.rpc._work import within
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from starlette.types import Receive, Scope, Send
 
@@ -102,7 +103,7 @@ class Session:
             await self._send(self._dispatcher.unreadable(fault))
             return
         if is_batch:
-            await self._start(self._answer(self._dispatcher.batch(requests, self._allow)), None)
+            await self._start(lambda: self._answer(self._dispatcher.batch(requests, self._allow)), None)
         else:
             await self._take_one(requests[0])
 
@@ -115,19 +116,19 @@ class Session:
             return
         elif self._dispatcher.is_stream(request):
             if not request.is_notification:  # else nobody learnt the number of its channel
-                await self._start(self._stream(request), request)
+                await self._start(lambda: self._stream(request), request)
         else:
-            await self._start(self._answer(self._dispatcher.answer(request, self._allow), request), request)
+            answer = self._dispatcher.answer
+            await self._start(lambda: self._answer(answer(request, self._allow), request), request)
 
     # -- calls ------------------------------------------------------------------------------------------------
 
-    async def _start(self, work: Coroutine[object, object, None], request: Request | None) -> None:
+    async def _start(self, work: Callable[[], Coroutine[Any, Any, None]], request: Request | None) -> None:
         if len(self._tasks) >= self._limits.max_calls_per_connection:
-            work.close()
             text = f"more than {self._limits.max_calls_per_connection} calls at once on this connection"
             await self._send(rpc.error(request.id if request else None, RpcError(rpc.SERVER_BUSY, text)))
             return
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(work())
         self._tasks.add(task)
         key = json.dumps(request.id) if request and not request.is_notification else ""
         self._calls[key] = task
@@ -152,7 +153,7 @@ class Session:
         """Whether the client has cancelled this call: else it is the end of the connection."""
         return asyncio.current_task() in self._cancelled
 
-    async def _answer(self, call: Coroutine[object, object, str | None], request: Request | None = None) -> None:
+    async def _answer(self, call: Coroutine[Any, Any, str | None], request: Request | None = None) -> None:
         try:
             answer = await call
         except asyncio.CancelledError:
@@ -185,7 +186,7 @@ class Session:
                 return
             try:
                 message = {"type": "websocket.send", "text": text}
-                await asyncio.wait_for(self._raw_send(message), self._limits.send_timeout)
+                await within(self._limits.send_timeout, self._raw_send(message))
             except (asyncio.TimeoutError, OSError, RuntimeError):  # nobody takes it: what ASGI servers raise then
                 self._lost.set()
 

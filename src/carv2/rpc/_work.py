@@ -12,7 +12,7 @@ from carv2.dagstore._jobs import Job, JobThreads
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Shared", "Work"]
+__all__ = ["Shared", "Work", "within"]
 
 _Result = TypeVar("_Result")
 
@@ -44,6 +44,23 @@ class Work:
         return job.wait(0)  # type: ignore[return-value]  # None is for nobody
 
 
+async def within(seconds: float, work: Awaitable[_Result]) -> _Result:
+    """What ``work`` comes to; asyncio.TimeoutError, and it is cancelled, if that takes longer.
+
+    ``asyncio.wait_for`` of Python before 3.12 forgets that it was cancelled if ``work`` ends at that moment.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
         loop.call_soon_threadsafe(done.set)
@@ -62,8 +79,9 @@ class Shared(Generic[_Result]):
 
     async def get(self) -> _Result:
         """What a run comes to that begins after this was called; raises what it fails with."""
-        if self._next is None:
+        if self._next is None or self._next.done():  # done: it was cancelled with its event loop
             self._next = asyncio.ensure_future(self._after(self._now))
+            self._next.add_done_callback(_look_at)
         return await asyncio.shield(self._next)
 
     async def _after(self, earlier: asyncio.Task[_Result] | None) -> _Result:
@@ -71,3 +89,9 @@ class Shared(Generic[_Result]):
             await asyncio.wait({earlier})
         self._now, self._next = self._next, None
         return await self._run()
+
+
+def _look_at(task: asyncio.Task[_Result]) -> None:
+    """Nobody may be left to hear of its error."""
+    if not task.cancelled():
+        task.exception()

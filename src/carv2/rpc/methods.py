@@ -127,8 +127,10 @@ class StoreMethods:
         """Whether it was new."""
         if key in self.store:
             return False
-        with _saying("parsing shard key as piece cid"):
+        try:
             CID.of(key)
+        except (CarError, ValueError) as error:
+            raise RpcError(rpc.APPLICATION_ERROR, f"parsing shard key as piece cid: {error}") from None
         try:
             with _saying("failed to register shard", unless=ShardExistsError):
                 self.store.register(key, f"piece://{key}", wait=False)
@@ -253,7 +255,7 @@ def _saying(what: str, *, unless: type[CarError] = ClosedError) -> Generator[Non
     """Put what failed before the text of why, as Go does."""
     try:
         yield
-    except (CarError, OSError, ValueError) as error:
+    except (CarError, OSError) as error:
         fault = None if isinstance(error, (unless, ClosedError)) else refusal_of(error)
         if fault is None:
             raise
