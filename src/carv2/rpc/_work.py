@@ -59,6 +59,8 @@ async def within(seconds: float, work: Awaitable[_Result]) -> _Result:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # who was cancelled at that moment does not hear of it, and asyncio need not complain
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
