@@ -60,7 +60,7 @@ def served(folder: Path, *flags: str) -> Iterator[Served]:
         yield Served(json.loads(line)["url"], process)
         if process.poll() is None:
             code, err = stop(process)
-            assert (code, err) == (0, "")
+            assert (code, err) == (0, ""), err
     finally:
         process.kill()
         process.communicate()

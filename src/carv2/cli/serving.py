@@ -99,7 +99,17 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    asyncio.run(_serve(Server(config), server))
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(_is_news)
+    try:
+        asyncio.run(_serve(Server(config), server))
+    finally:
+        log.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """All but what uvicorn says of each WebSocket that is refused as HTTP has it, as if that were wrong."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 async def _serve(server: Any, listening: socket.socket) -> None:
