@@ -10,6 +10,7 @@ import pytest
 import carv2
 from carv2 import CID
 from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore
+from carv2.codec import encode
 from carv2.errors import MountError, WaitTimeoutError
 from carv2.ipfs.gateway import GatewayLimits, create_gateway
 from carv2.unixfs import form_of, read, verify_stream
@@ -93,6 +94,26 @@ def test_the_root_of_an_archive_is_what_is_at_the_end_of_the_path(app: Any) -> N
     answer = ask(app, f"/ipfs/{CID_TEXT}/folder/big?format=car")
     with carv2.open(answer.content) as archive, ReadOnlyBlockstore(answer.content) as store:
         assert b"".join(read(store, archive.roots[0])) == b"sameothersame" * 2 + b"!otheroldinsame"
+
+
+@pytest.mark.parametrize("dups", ["y", "n"])
+def test_a_path_may_end_inside_a_block(dups: str) -> None:
+    fish = CID.of_data(b"fish")
+    data = encode("dag-cbor", {"a": {"b": [1, fish]}, "other": CID.of_data(b"other")})
+    root = CID.of_data(data, codec="dag-cbor")
+    app = create_gateway({root: data, fish: b"fish", CID.of_data(b"other"): b"other"})
+    for path, scope, expected in (
+        ("a", "all", [data, b"fish", b"other"]),  # a block is whole, and so is what it links to
+        ("a/b", "entity", [data]),
+        ("a/b/0", "block", [data]),
+        ("a/b/1", "block", [data, b"fish"]),
+    ):
+        answer = ask(app, f"/ipfs/{root}/{path}?format=car&dag-scope={scope}&car-dups={dups}")
+        assert [block for _, block in blocks_of(answer.content)] == expected
+        roots = answer.headers["x-ipfs-roots"].split(",")
+        assert roots == [str(root), str(fish)][: 2 if path == "a/b/1" else 1]
+    assert ask(app, f"/ipfs/{root}/a/c?format=car").status_code == 404
+    app.close()
 
 
 def test_a_range_implies_the_scope_entity(app: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import itertools
 import logging
@@ -151,6 +152,36 @@ def test_a_client_that_vanishes_stops_the_reading(http_server: str, caplog: pyte
     counted = app.counters()
     assert (counted["clients_gone"], counted["broken_off"], counted["answered"]) == (3, 0, 0)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_client_that_vanishes_at_any_step_of_the_event_loop_stops_the_sending(steps: int) -> None:
+    """asyncio.wait_for may swallow a cancellation that comes when its work is done."""
+    store = Store(40)
+    app = create_gateway(store)
+    sent: list[Any] = []
+
+    async def main() -> None:
+        gone = asyncio.Event()
+
+        async def receive() -> Any:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == 3:
+                gone.set()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+
+        scope = {"type": "http", "method": "GET", "path": f"/ipfs/{store.root}", "query_string": b"format=car"}
+        await app(scope, receive, send)
+
+    asyncio.run(main())
+    app.close()
+    assert 3 <= len(sent) <= 4
+    assert app.counters()["clients_gone"] == 1
 
 
 def test_a_client_that_vanishes_while_a_store_hangs_is_not_waited_for(http_server: str) -> None:
