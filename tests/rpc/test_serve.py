@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,7 @@ from carv2 import CID
 from carv2.cli import serving, tokens
 from carv2.dagstore import DagStore, FileMount, ShardState, default_registry
 from carv2.errors import RpcError, RpcTransportError, ShardErroredError
-from carv2.rpc import DagStoreClient, load_or_make_secret, read_token
+from carv2.rpc import DagStoreClient, ServerLimits, load_or_make_secret, read_token
 from cli.running import run
 from cli.test_commands import _take_interrupts, start
 from rpc.clients import BOTH, InLoop, InThread
@@ -27,7 +29,6 @@ from rpc.serving import PATIENCE, archive, make_token, served, stalling, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rpc.serving import StallingServer
 
@@ -308,6 +309,16 @@ def test_no_durations(text: str) -> None:
 def test_nowhere_to_listen(text: str) -> None:
     with pytest.raises(Exception, match="expected HOST:PORT"):
         serving.listen(text)
+
+
+def test_the_page_has_every_limit_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/serve-a-dag-store.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", page, re.MULTILINE))
+    units = {"MiB": 1 << 20, "s": 1, "h": 3600}
+    for field in dataclasses.fields(ServerLimits):
+        number, _, unit = rows.pop(field.name).partition(" ")
+        assert int(number) * units.get(unit, 1) == field.default, field.name
+    assert rows == {}
 
 
 # -- what it needs --------------------------------------------------------------------------------------------
