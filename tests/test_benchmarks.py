@@ -111,3 +111,13 @@ def test_the_gateway_is_compared_with_reading_the_same_archive(tmp_path):
     assert len(figures) == 3 * 8
     assert all(figure >= 0 for figure in figures.values())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_served_store_is_called(tmp_path):
+    printed = run_python(
+        BENCHMARKS / "rpc.py", "--requests", "40", "--connections", "4", "--shards", "3", "--data", tmp_path
+    )
+    figures = json.loads(printed.splitlines()[-1])
+    assert all(figure > 0 for each in figures.values() for figure in each.values())
+    assert {label.split(",")[0] for label in figures} == {"ListShards", "LookupPieces", "PieceIndexSize", "server"}
+    assert list(tmp_path.iterdir()) == []

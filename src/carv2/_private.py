@@ -29,11 +29,11 @@ def create_private(path: str, data: bytes) -> None:
 
 
 def read_private(path: str) -> bytes:
-    """What is in the file at ``path``, up to 4 KiB.
+    """What is in the file at ``path``, of up to 4 KiB.
 
     Raises:
         PermissionError: others may read or change it.
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, is no regular file, or too large.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
     with os.fdopen(fd, "rb") as file:
@@ -44,4 +44,6 @@ def read_private(path: str) -> bytes:
             raise PermissionError(
                 errno.EACCES, "others may read it: give it to yourself, with mode 0600, or remove it", path
             )
+        if found.st_size > _MOST_BYTES:
+            raise OSError(errno.EFBIG, f"more than {_MOST_BYTES} bytes", path)
         return file.read(_MOST_BYTES)

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,6 +22,7 @@ from carv2.testing import FaultyMounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 PATIENCE = 60.0
 SECRET = b"\x07" * 32
@@ -66,7 +66,10 @@ class Service:
 
     def websocket(self, token: str | None = "", **options: Any) -> ClientConnection:
         headers = {} if token is None else {"Authorization": f"Bearer {token or make_token(SECRET, EVERYTHING)}"}
-        return connect(f"ws://127.0.0.1:{self.port}/rpc/v0", additional_headers=headers, **options)
+        found: ClientConnection = connect(
+            f"ws://127.0.0.1:{self.port}/rpc/v0", additional_headers=headers, **options
+        )
+        return found
 
     def register(self, key: str, *texts: bytes, lazy: bool = True, **options: Any) -> str:
         """A shard of those blocks; the URL of its mount."""
@@ -86,7 +89,7 @@ class Service:
         return {line.split('"')[1]: int(line.split()[1]) for line in lines if line.startswith("carv2_rpc_open{")}
 
 
-def request(method: str, *params: Any, id: Any = 1) -> str:  # noqa: A002  (its name)
+def request(method: str, *params: Any, id: Any = 1) -> str:
     call = {"jsonrpc": "2.0", "id": id, "method": f"Filecoin.{method}", "params": list(params)}
     return json.dumps(call)
 

@@ -208,7 +208,7 @@ def test_a_token_made_by_hand_is_as_good_as_ours(idle: Service) -> None:
     ids=range(13),
 )
 def test_a_token_that_is_none_gets_no_further_even_for_reading(idle: Service, token: str) -> None:
-    headers = {"Authorization": f"Bearer {token}".encode()}
+    headers = {b"Authorization": f"Bearer {token}".encode()}
     found = httpx.post(f"{idle.url}/rpc/v0", content=LIST, headers=headers, timeout=PATIENCE)
     assert found.status_code == 401
     assert found.headers["www-authenticate"] == "Bearer"

@@ -22,11 +22,11 @@ NOTHING_OPEN = {"call": 0, "wait": 0, "connection": 0, "stream": 0}
 CANCELLED = {"jsonrpc": "2.0", "id": 7, "error": {"code": 1, "message": "context canceled"}}
 
 
-def initialize_all(concurrency: int = 0, id: object = 7, *, sealed: bool = True) -> str:  # noqa: A002
+def initialize_all(concurrency: int = 0, id: object = 7, *, sealed: bool = True) -> str:
     return request("DagstoreInitializeAll", {"MaxConcurrency": concurrency, "IncludeSealed": sealed}, id=id)
 
 
-def cancel(id: object = 7) -> str:  # noqa: A002
+def cancel(id: object = 7) -> str:
     return json.dumps({"jsonrpc": "2.0", "method": "xrpc.cancel", "params": [id]})
 
 

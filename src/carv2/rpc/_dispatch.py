@@ -50,8 +50,9 @@ class Dispatcher:
             return self.unreadable(fault), False
         if is_batch:
             return await self.batch(requests, allow), True
-        fault = requests[0].error.code if isinstance(requests[0], rpc.Invalid) else 0
-        return await self.answer(requests[0], allow), fault != rpc.INVALID_REQUEST
+        only = requests[0]
+        is_request = not isinstance(only, rpc.Invalid) or only.error.code != rpc.INVALID_REQUEST
+        return await self.answer(only, allow), is_request
 
     def unreadable(self, fault: RpcError) -> str:
         """The answer to a message without any calls in it."""

@@ -69,8 +69,10 @@ def read_token(secret: bytes, token: str) -> frozenset[str]:
 
 
 def _jwt() -> Any:
-    import jwt  # noqa: PLC0415  (optional)
-
+    try:
+        import jwt  # noqa: PLC0415  (optional)
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("tokens need PyJWT: pip install 'carv2[rpc]'", name="jwt") from None
     return jwt
 
 
