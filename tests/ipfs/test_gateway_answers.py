@@ -11,6 +11,7 @@ import carv2
 from carv2 import CID
 from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore
 from carv2.codec import encode
+from carv2.dagstore import BytesMount, DagStore
 from carv2.errors import MountError, WaitTimeoutError
 from carv2.ipfs.gateway import GatewayLimits, create_gateway
 from carv2.unixfs import form_of, read, verify_stream
@@ -23,6 +24,8 @@ from unixfs_read import gateway as model
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from carv2.unixfs._request import Scope
 
 CAR_TYPE, RAW_TYPE = "application/vnd.ipld.car", "application/vnd.ipld.raw"
 ABSENT = CID.of_data(b"nobody has this")
@@ -94,6 +97,24 @@ def test_the_root_of_an_archive_is_what_is_at_the_end_of_the_path(app: Any) -> N
     answer = ask(app, f"/ipfs/{CID_TEXT}/folder/big?format=car")
     with carv2.open(answer.content) as archive, ReadOnlyBlockstore(answer.content) as store:
         assert b"".join(read(store, archive.roots[0])) == b"sameothersame" * 2 + b"!otheroldinsame"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("dups", ["y", "n"])
+def test_a_block_that_is_linked_to_by_two_codecs_is_a_block_of_each(dups: str, order: int) -> None:
+    dag = Dag()
+    file = dag.file([dag.raw(b"a"), dag.raw(b"b")])
+    as_raw = file._replace(cid=b"\x01\x55" + file.cid[2:])
+    root = dag.directory(dict(sorted({"x": file, "y": as_raw, "z": file}.items())[::order]))
+    store = {CID(cid): data for cid, data in dag.blocks.items()}
+    app = create_gateway({**store, CID(as_raw.cid): dag.blocks[file.cid]})
+    scopes: tuple[Scope, ...] = ("all", "entity")
+    for scope in scopes:
+        answer = ask(app, f"/ipfs/{CID(root.cid)}?format=car&car-dups={dups}&dag-scope={scope}")
+        form = form_of(answer.headers["content-type"])
+        found = list(verify_stream([answer.content], root.cid, scope=scope, **form))
+        assert len(found) == {("y", "all"): 8, ("n", "all"): 5}.get((dups, scope), 1)
+    app.close()
 
 
 @pytest.mark.parametrize("dups", ["y", "n"])
@@ -519,3 +540,25 @@ def test_the_fixtures_of_gateway_conformance_are_served_whole(name: str) -> None
             answer = ask(app, f"/ipfs/{cid}", headers={"accept": RAW_TYPE})
             assert (answer.status_code, answer.content) == (200, store[cid])
         app.close()
+
+
+# -- all shards of a DAG store ----------------------------------------------------------------------------------
+
+
+def test_a_dag_store_is_served_across_its_shards(tmp_path: Path) -> None:
+    halves: list[list[tuple[bytes, bytes]]] = [[], []]
+    for at, block in enumerate(DAG.blocks.items()):
+        halves[at % 2].append(block)
+    with DagStore(tmp_path / "dagstore") as shards:
+        for at, half in enumerate(halves):
+            shards.register(f"piece-{at}", BytesMount(archives.v1([], half)))
+        with shards.blockstore() as blocks:
+            app = create_gateway(blocks)
+            for dups in ("y", "n"):
+                answer = ask(app, f"/ipfs/{CID_TEXT}?format=car&car-dups={dups}")
+                assert blocks_of(answer.content) == MODEL.answer(ROOT.cid, dups=dups == "y")
+            assert ask(app, f"/ipfs/{ABSENT}?format=raw").status_code == 404
+            shards.destroy("piece-1")
+            lost = CID(halves[1][0][0])
+            assert ask(app, f"/ipfs/{lost}?format=raw").status_code == 404
+            app.close()

@@ -44,7 +44,7 @@ class GatewayLimits:
     max_bytes: int = 1 << 40
     """Bytes of one archive: with ``dups=y`` a small DAG can be an endless answer."""
     max_remembered: int = 1 << 20
-    """Blocks that all answers together remember, so that each is sent once; some 250 bytes of memory each. An
+    """Blocks that all answers together remember, so that each is sent once; some 150 bytes of memory each. An
     answer with ``dups=y`` remembers none."""
     max_url: int = 8 << 10
     """Bytes of a path and its query."""
