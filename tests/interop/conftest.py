@@ -3,7 +3,7 @@
 ``CARV2_GO_PEER`` names the Go program around go-car, ``CARV2_FILMARKETS_8`` and ``CARV2_FILMARKETS_28`` those
 around go-fil-markets, ``CARV2_DAGSTORE_PEER`` the one around the Go dagstore, ``CARV2_JS_PEER`` the folder of
 ``peer.mjs`` with its ``node_modules``, or the script itself. Where a peer cannot be had, the tests that need it
-are skipped and say why.
+are skipped and say why. ``CARV2_KUBO`` names Kubo's ``ipfs``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from interop import kubo_node as kubo_node_module
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from interop.kubo_node import KuboNode
 
 HERE = Path(__file__).parent
 PATIENCE = 600
@@ -100,6 +104,24 @@ def go_dagstore(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     program = tmp_path_factory.mktemp("dagstore") / "peer"
     make("the Go dagstore", ["go", "build", "-o", str(program), "."], HERE / "dagstore")
     return Peer((str(program),))
+
+
+@pytest.fixture(scope="session")
+def kubo(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """Kubo's own command, `ipfs`, v0.43.0."""
+    given = os.environ.get("CARV2_KUBO")
+    if given:
+        return Peer((given,))
+    program = tmp_path_factory.mktemp("kubo") / "ipfs"
+    make("Kubo", ["go", "build", "-o", str(program), "."], HERE / "kubo")
+    return Peer((str(program),))
+
+
+@pytest.fixture(scope="session")
+def kubo_node(kubo: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
+    """A node that the tests share; what is in it at the beginning of a test is anything."""
+    with kubo_node_module.running(kubo, tmp_path_factory.mktemp("kubo-repo")) as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

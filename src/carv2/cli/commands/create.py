@@ -9,7 +9,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, progress, streams
+from carv2.cli import color, nodes, progress, streams
+from carv2.dag import export
 from carv2.unixfs.packing import pack
 from carv2.unixfs.profiles import DEFAULT_PROFILE, PROFILES, ImportProfile, profile_of
 
@@ -24,11 +25,17 @@ EXAMPLES = (
     "carv2 create -o photos.car photos",
     "carv2 create --profile kubo-legacy-v1 --no-wrap -o photos.car photos",
     "carv2 create --profile go-car --explain",
+    "carv2 create --kubo auto -o photos.car /ipfs/bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", nargs="*", help="a file or folder; several stand side by side")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="a file or folder; several stand side by side. With --kubo, a CID or /ipfs/CID/path of the node",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -56,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=streams.positive, metavar="N", help="threads to share the hashing (default: up to 4)"
     )
+    nodes.add_kubo(parser, "pack what an IPFS node holds, as the blocks that it is there")
 
 
 def _profile(name: str) -> ImportProfile:
@@ -73,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
         raise argparse.ArgumentTypeError("name a file or folder to pack")
     if not args.output:
         raise argparse.ArgumentTypeError("name the archive to write: -o OUT")
+    nodes.require(args)
+    if args.kubo is not None:
+        _pack_from_node(args)
+        return 0
     with _sink(args.output) as out, progress.bar("packing") as tick:
         report = pack(
             args.paths,
@@ -87,6 +99,20 @@ def run(args: argparse.Namespace) -> int:
         )
     _tell(report, args)
     return 0
+
+
+def _pack_from_node(args: argparse.Namespace) -> None:
+    """Write the archive of a DAG as the node has it: no profile can change that."""
+    if len(args.paths) != 1:
+        raise ValueError("with --kubo, name one CID or /ipfs/CID/path")
+    if args.profile != DEFAULT_PROFILE and args.profile != profile_of(DEFAULT_PROFILE):
+        raise ValueError("with --kubo the blocks are there already: --profile can change nothing")
+    with nodes.opened(args) as node, _sink(args.output) as out:
+        found = export(node, out, nodes.root_of(node, args.paths[0]), version=args.version)
+    if args.json:
+        streams.print_json(found, beside=args.output)
+    else:
+        print(found.root, file=sys.stderr if args.output == "-" else sys.stdout)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, imported, progress, references, repo, streams
+from carv2.cli import color, imported, nodes, progress, references, repo, streams
+from carv2.dag import export
 from carv2.errors import StateError
 from carv2.filestore import VARIANTS
 from carv2.imports._archives import REF_CAR, only_root
@@ -22,6 +23,7 @@ EXAMPLES = (
     "carv2 import data/input.bin",
     "carv2 import -q --profile unixfs-v1-2025 data/photos",
     "carv2 import --car archive.car",
+    "carv2 import --kubo auto -o archive.car bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu",
 )
 
 
@@ -31,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--car", action="store_true", help="PATH is an archive with one root: it is taken in where it is"
     )
+    nodes.add_kubo(parser, "PATH is a CID or /ipfs/CID/path of an IPFS node, copied into the archive OUT")
+    parser.add_argument("-o", "--output", metavar="OUT", help="with --kubo: the archive, which stays yours")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the root")
     parser.add_argument(
         "--profile",
@@ -59,6 +63,11 @@ def _profile(name: str) -> ImportProfile:
 
 
 def run(args: argparse.Namespace) -> int:
+    nodes.require(args)
+    if (args.kubo is None) != (args.output is None) or (args.kubo is not None and args.car):
+        raise ValueError("--kubo URL and -o OUT go together, and without --car")
+    if args.kubo is not None:
+        _copy_from_node(args)
     _look_first(args)
     with imported.opened(args, check=None) as imports:
         added, report = _add_car(imports, args) if args.car else _import(imports, args)
@@ -70,6 +79,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(added.root if args.quiet else f"Import {added.id}, Root {added.root}")
     return 0
+
+
+def _copy_from_node(args: argparse.Namespace) -> None:
+    """Write the archive of a DAG of the node, which is then taken in where it is."""
+    with nodes.opened(args) as node:
+        export(node, args.output, nodes.root_of(node, args.path))
+    args.path, args.car = args.output, True
 
 
 def _look_first(args: argparse.Namespace) -> None:

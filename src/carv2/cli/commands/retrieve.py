@@ -9,7 +9,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from carv2.cli import color, exporting, progress, repo, streams
+from carv2.cli import color, exporting, into_node, nodes, progress, repo, streams
 from carv2.errors import BudgetError, CarError, FormatError, IncompleteError
 from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, MAX_LINKS
 from carv2.imports.retrievals import Retrievals
@@ -27,6 +27,7 @@ EXAMPLES = (
     "carv2 retrieve bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu --from archive.car",
     "curl -s https://example.org/ipfs/CID?format=car | carv2 retrieve bafkqaatjmq --from - --export folder",
     "carv2 retrieve bafkqaatjmq --id 1637000000000000000 --from chunks --from rest.car",
+    "carv2 retrieve bafkqaatjmq --from archive.car --to-kubo http://127.0.0.1:5001",
 )
 
 _LISTED = 10
@@ -63,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--partial", action="store_true", help="finish it although blocks are missing")
     _add_budgets(parser)
+    nodes.add_kubo(parser, "take the DAG from this IPFS node too")
+    into_node.add_to_kubo(parser)
     streams.add_limits(parser)
 
 
@@ -91,11 +94,15 @@ def _add_budgets(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    nodes.require(args)
     _check(args)
+    if args.to_kubo is not None:
+        return into_node.run(args, _chunks_of)
     retrievals = Retrievals(repo.retrievals_folder(args), limits=streams.limits_of(args))
     with _started(args, retrievals) as retrieval:
         try:
             _receive(retrieval, args.sources)
+            _receive_from_node(args, retrieval)
             found, finished = _finish(retrieval, partial=args.partial)
         except BaseException as error:  # a full disk, Ctrl-C
             error.advice = _settled(args, retrieval)  # type: ignore[attr-defined]
@@ -118,15 +125,19 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--export needs a name; `retrievals export` can write to standard output")
     if args.export is None and (args.overwrite or args.symlinks is not None):
         raise ValueError("--overwrite and --symlinks go with --export")
-    if args.new and args.id is None and not args.sources:
+    if args.new and args.id is None and not _has_sources(args):
         raise ValueError("a new retrieval needs --from")
+
+
+def _has_sources(args: argparse.Namespace) -> bool:
+    return bool(args.sources) or args.kubo is not None
 
 
 def _started(args: argparse.Namespace, retrievals: Retrievals) -> Retrieval:
     id_ = args.id
     if id_ is None and not args.new:
         id_ = _unfinished(args, retrievals)
-    if not args.sources:  # nothing is to begin
+    if not _has_sources(args):  # nothing is to begin
         if id_ is None:
             raise ValueError("no retrieval of this root is unfinished: --from names streams to begin one")
         retrievals.info(id_)
@@ -204,6 +215,20 @@ def _receive(retrieval: Retrieval, names: Sequence[str]) -> None:
                 color.paint(f"carv2: {color.printable(where)}: ", "error") + color.printable(why),
                 file=sys.stderr,
             )
+
+
+def _receive_from_node(args: argparse.Namespace, retrieval: Retrieval) -> None:
+    """Take what the node of ``--kubo`` has of the DAG, as a stream."""
+    if args.kubo is None:
+        return
+    try:
+        with nodes.opened(args) as node, progress.bar("retrieving") as tick:
+            retrieval.receive(node.export_car(retrieval.root), on_bytes=tick)
+    except BudgetError:
+        raise
+    except CarError as error:
+        where = color.paint("carv2: the node: ", "error")
+        print(f"{where}{color.printable(str(error))}", file=sys.stderr)
 
 
 def _about_chunks(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carv2.ipfs.kubo.address import NodeAddress
+from carv2.ipfs.kubo.receiving import NodeRetrieval
 from carv2.ipfs.kubo.records import CarImport, ImportedRoot, Pin
 from carv2.ipfs.kubo.store import DEFAULT_URL, KuboBlockstore
 
@@ -18,6 +19,7 @@ __all__ = [
     "ImportedRoot",
     "KuboBlockstore",
     "NodeAddress",
+    "NodeRetrieval",
     "Pin",
 ]
 

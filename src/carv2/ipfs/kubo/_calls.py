@@ -60,6 +60,7 @@ class Calls:
     def call(
         self,
         name: str,
+        /,
         *args: str,
         about: CID | None = None,
         body: Multipart | None = None,

@@ -120,6 +120,9 @@ class AsyncKuboBlockstore(AsyncBlockstore):
         await super().close()
         self._threads.shutdown(wait=False)
 
+    async def __aenter__(self) -> AsyncKuboBlockstore:  # noqa: PYI034  (typing.Self needs Python 3.11)
+        return self
+
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 

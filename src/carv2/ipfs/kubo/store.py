@@ -328,7 +328,7 @@ class KuboBlockstore(ReadsOneByOne):
 
     # -- the rest -----------------------------------------------------------------------------------------
 
-    def _value(self, name: str, *args: str, about: CID | None = None, **options: Any) -> dict[str, Any]:
+    def _value(self, name: str, /, *args: str, about: CID | None = None, **options: Any) -> dict[str, Any]:
         """The one object that a call answers with."""
         with self._calls.call(name, *args, about=about, **options) as answer:
             found = list(answer.values())
