@@ -1,4 +1,6 @@
-"""What boxo's gateway sends, checked as it arrives; and compared with what the tests take for a response."""
+"""What boxo's gateway sends, checked as it arrives; compared with what the tests take for a response, and with
+what carv2's own gateway sends.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ import pytest
 import carv2
 from carv2 import CID
 from carv2.errors import PathNotFoundError
+from carv2.ipfs.gateway import create_gateway
 from carv2.unixfs import read, resolve, verify_stream
 from helpers import archives
 from helpers.unixfs import Dag, Made
 from interop.conftest import HERE, Peer, make
+from ipfs import gateway_server
 from unixfs_read.gateway import Gateway
 from unixfs_read.stores import store_of
 
@@ -182,3 +186,42 @@ def test_proofs_that_a_path_is_not_there(ask: Ask, path: str) -> None:
     for scope in SCOPES:
         with pytest.raises(PathNotFoundError, match="no 'nothing'"):
             list(verify_stream([ask(dag, root, path, scope, dups=True)], root.cid, path, scope=scope))  # type: ignore[arg-type]
+
+
+# -- carv2's gateway beside boxo's -------------------------------------------------------------------------------
+
+
+def ours(dag: Dag, root: Made, path: str, scope: str, *, dups: bool, span: str = "") -> list[tuple[bytes, bytes]]:
+    app = create_gateway({CID(cid): data for cid, data in dag.blocks.items()})
+    params = {"format": "car", "dag-scope": scope, "car-dups": "y" if dups else "n", "entity-bytes": span}
+    answer = gateway_server.ask(app, f"/ipfs/{CID(root.cid)}/{path}", params=params)
+    app.close()
+    assert answer.status_code == 200, answer.text
+    return sections(answer.content)
+
+
+def sections(archive: bytes) -> list[tuple[bytes, bytes]]:
+    return [(block.cid_bytes, block.data) for block in carv2.iter_blocks([archive])]
+
+
+@pytest.mark.parametrize("dups", [True, False])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_our_gateway_sends_what_boxos_sends(ask: Ask, scope: str, dups: bool) -> None:
+    dag, root = sample()
+    for path in ("", "folder", "again/one", "sharded", "sharded/name 7", "sharded/folder/big", "folder/link"):
+        assert ours(dag, root, path, scope, dups=dups) == sections(ask(dag, root, path, scope, dups=dups))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_our_gateway_sends_of_a_range_what_boxos_sends(ask: Ask, seed: int) -> None:
+    luck = random.Random(seed)
+    dag = Dag()
+    file = random_file(dag, luck)
+    root = dag.directory({"file": file})
+    for _ in range(6):
+        first, last = sorted((luck.randrange(file.size), luck.randrange(file.size)))
+        for byte_range in ((first, last), (first, None), (first - file.size, last)):
+            dups = luck.random() < 0.5
+            span = f"{byte_range[0]}:{'*' if byte_range[1] is None else byte_range[1]}"
+            sent = sections(ask(dag, root, "file", "entity", dups=dups, byte_range=byte_range))
+            assert ours(dag, root, "file", "entity", dups=dups, span=span) == sent
