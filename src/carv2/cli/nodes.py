@@ -8,7 +8,6 @@ import os
 from typing import TYPE_CHECKING
 
 from carv2.errors import BlockNotFoundError
-from carv2.ipfs.kubo.address import NodeAddress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,6 +36,8 @@ def add_token(parser: argparse.ArgumentParser) -> None:
 
 def address(text: str) -> str:
     """The address of a node, for argparse."""
+    from carv2.ipfs.kubo.address import NodeAddress  # noqa: PLC0415  (for who asks a node)
+
     try:
         if text != _AUTO:
             NodeAddress.of(text)
