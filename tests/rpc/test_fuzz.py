@@ -141,11 +141,11 @@ def test_what_is_read_of_a_message_can_be_given_back(body: bytes) -> None:
     try:
         requests, _ = rpc.parse(body, max_batch=10)
     except RpcError as fault:
-        check(json.loads(rpc.error(None, fault)))
+        check(json.loads(b"".join(rpc.error(None, fault))))
         return
     for one in requests:
-        check(json.loads(rpc.result(one.id, "null")))
-        assert json.loads(rpc.result(one.id, "[1]"))["id"] == one.id
+        check(json.loads(b"".join(rpc.result(one.id, b"null"))))
+        assert json.loads(b"".join(rpc.result(one.id, b"[1]")))["id"] == one.id
 
 
 @settings(max_examples=60, suppress_health_check=[*HealthCheck])

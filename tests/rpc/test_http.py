@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -321,6 +322,36 @@ def test_a_client_that_is_gone_is_waited_for_no_longer(api: Service) -> None:
     assert threading.active_count() <= threads + 16 + 3
     api.mounts[url].release()
     eventually(lambda: api.call("DagstoreListShards")[0]["State"] == "ShardStateAvailable")
+
+
+def with_many(api: Service, count: int = 3000) -> None:
+    api.store.register_many((f"{number:05}" + "x" * 900, "bytes:///YQ==") for number in range(count))
+
+
+def test_a_large_answer_comes_whole_to_all_who_ask(api: Service) -> None:
+    with_many(api)
+    answers: list[Any] = []
+    threads = [in_thread(lambda: answers.append(api.call("DagstoreListShards"))) for _ in range(4)]
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert [[shard["Key"][:5] for shard in answer] for answer in answers] == [[f"{i:05}" for i in range(3000)]] * 4
+
+
+def test_who_does_not_read_a_large_answer_is_let_go_of(tmp_path: Path) -> None:
+    with service(tmp_path, ServerLimits(send_timeout=0.2)) as api:
+        with_many(api, 12_000)  # more than the system takes in before it is read
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.settimeout(PATIENCE)
+            peer.connect(("127.0.0.1", api.port))
+            body = LIST.encode()
+            peer.sendall(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            time.sleep(1.0)
+            size = 0
+            with contextlib.suppress(ConnectionError):
+                while chunk := peer.recv(1 << 20):
+                    size += len(chunk)
+            assert 0 < size < 12_000 * 900
 
 
 def test_what_nobody_expected_is_logged_and_the_client_told_only_that(

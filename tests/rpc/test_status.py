@@ -152,6 +152,7 @@ def test_work_that_nobody_wants_any_more_is_not_begun() -> None:
         third = asyncio.ensure_future(work.run(lambda: done.append(3)))
         await asyncio.sleep(0.05)
         second.cancel()
+        await asyncio.sleep(0)  # it hears of that
         go_on.set()
         await first
         await third

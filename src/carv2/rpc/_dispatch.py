@@ -16,7 +16,7 @@ from carv2.rpc.methods import refusal_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
-    from carv2.rpc._jsonrpc import Invalid, Request
+    from carv2.rpc._jsonrpc import Answer, Invalid, Request
     from carv2.rpc._metrics import Metrics
     from carv2.rpc.limits import ServerLimits
     from carv2.rpc.methods import Method
@@ -42,7 +42,7 @@ class Dispatcher:
         self.limits, self.metrics = limits, metrics
         self._methods = methods
 
-    async def message(self, data: bytes | str, allow: frozenset[str]) -> tuple[str | None, bool]:
+    async def message(self, data: bytes | str, allow: frozenset[str]) -> tuple[Answer | None, bool]:
         """The answer to a message without streams, None if it wants none; and whether it could be read at all."""
         try:
             requests, is_batch = rpc.parse(data, max_batch=self.limits.max_batch)
@@ -54,18 +54,18 @@ class Dispatcher:
         is_request = not isinstance(only, rpc.Invalid) or only.error.code != rpc.INVALID_REQUEST
         return await self.answer(only, allow), is_request
 
-    def unreadable(self, fault: RpcError) -> str:
+    def unreadable(self, fault: RpcError) -> Answer:
         """The answer to a message without any calls in it."""
         self.metrics.called("", "invalid", 0.0)
         return rpc.error(None, fault)
 
-    async def batch(self, requests: Sequence[Request | Invalid], allow: frozenset[str]) -> str | None:
+    async def batch(self, requests: Sequence[Request | Invalid], allow: frozenset[str]) -> Answer | None:
         """The answers to ``requests``, which are worked on at once; None if they are notifications only."""
         answers = await asyncio.gather(*(self.answer(one, allow) for one in requests))
         wanted = [answer for answer in answers if answer is not None]
         return rpc.batch(wanted) if wanted else None
 
-    async def answer(self, request: Request | Invalid, allow: frozenset[str]) -> str | None:
+    async def answer(self, request: Request | Invalid, allow: frozenset[str]) -> Answer | None:
         """The answer to ``request``; None to a notification."""
         if isinstance(request, rpc.Invalid):
             self.metrics.called("", "invalid", 0.0)
@@ -76,7 +76,7 @@ class Dispatcher:
             answer = rpc.error(request.id, fault)
         return None if request.is_notification else answer
 
-    async def _called(self, request: Request, allow: frozenset[str]) -> str:
+    async def _called(self, request: Request, allow: frozenset[str]) -> bytes:
         with self._counted(request):
             method, params = self._found(request, allow)
             if method.kind == "stream":
@@ -93,7 +93,7 @@ class Dispatcher:
                     raise RpcError(rpc.APPLICATION_ERROR, text) from None
 
     @contextlib.asynccontextmanager
-    async def stream(self, request: Request, allow: frozenset[str]) -> AsyncGenerator[AsyncGenerator[str]]:
+    async def stream(self, request: Request, allow: frozenset[str]) -> AsyncGenerator[AsyncGenerator[bytes]]:
         """The values of a stream, in JSON; they end with the context. RpcError where there is none to be had."""
         with self._counted(request), self.slot("stream", self.limits.max_streams):
             method, params = self._found(request, allow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from carv2.errors import RpcError
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
     from carv2.rpc._access import Access
     from carv2.rpc._dispatch import Dispatcher
+    from carv2.rpc._jsonrpc import Answer
 
-__all__ = ["HttpCalls", "respond"]
+__all__ = ["HttpCalls"]
 
+_JSON = "application/json"
+_CHUNK = 1 << 16  # bytes of an answer at a time
 _SOON = 0.1  # seconds; whether the client is there still is looked at from then on
 
 
@@ -41,9 +45,16 @@ class HttpCalls:
         except _GoneError:
             return
         else:
-            await respond(send, status, "application/json", (answer or "").encode())
+            await self._respond(send, status, answer or ())
 
-    async def _answered(self, scope: Scope, receive: Receive) -> tuple[int, str | None]:
+    async def _respond(self, send: Send, status: int, answer: Sequence[bytes]) -> None:
+        if sum(map(len, answer)) <= _CHUNK:
+            await _respond_at_once(send, status, _JSON, b"".join(answer))
+            return
+        with contextlib.suppress(asyncio.TimeoutError):  # an answer that ends too early says so itself
+            await _respond_slowly(send, status, _JSON, answer, self._dispatcher.limits.send_timeout)
+
+    async def _answered(self, scope: Scope, receive: Receive) -> tuple[int, Answer | None]:
         if scope["method"] != "POST":
             raise Refusal(405, "calls are POSTed; GET is for WebSockets")
         allow = self._access.of(scope)
@@ -79,9 +90,9 @@ async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
             return b"".join(parts)
 
 
-async def _while_there(call: Any, receive: Receive) -> tuple[str | None, bool]:
+async def _while_there(call: Any, receive: Receive) -> tuple[Answer | None, bool]:
     """What ``call`` comes to, which is given up when the client is gone."""
-    task: asyncio.Task[tuple[str | None, bool]] = asyncio.ensure_future(call)
+    task: asyncio.Task[tuple[Answer | None, bool]] = asyncio.ensure_future(call)
     leaving: asyncio.Task[Any] | None = None
     try:
         await asyncio.wait({task}, timeout=_SOON)
@@ -99,16 +110,33 @@ async def _while_there(call: Any, receive: Receive) -> tuple[str | None, bool]:
 
 async def _refuse(send: Send, refusal: Refusal) -> None:
     extra = {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"POST")], 408: [(b"connection", b"close")]}
-    await respond(
+    await _respond_at_once(
         send, refusal.status, "text/plain; charset=utf-8", str(refusal).encode(), extra.get(refusal.status, ())
     )
 
 
-async def respond(
+async def _respond_at_once(
     send: Send, status: int, kind: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send a whole response."""
-    size = [(b"content-length", b"%d" % len(body)), (b"content-type", kind.encode())] if status != 204 else []
-    fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "http.response.start", "status": status, "headers": [*size, *fixed, *headers]})
+    await send(_start(status, kind, len(body), headers))
     await send({"type": "http.response.body", "body": body})
+
+
+async def _respond_slowly(send: Send, status: int, kind: str, body: Sequence[bytes], timeout: float) -> None:
+    """Send a large response little by little: a client that is slow costs no more than a fast one.
+
+    One that takes nothing for ``timeout`` seconds is let go of.
+    """
+    await send(_start(status, kind, sum(map(len, body))))
+    for part in body:
+        for start in range(0, len(part), _CHUNK):
+            chunk = {"type": "http.response.body", "body": part[start : start + _CHUNK], "more_body": True}
+            await within(timeout, send(chunk))
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _start(status: int, kind: str, size: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, object]:
+    about = [(b"content-length", b"%d" % size), (b"content-type", kind.encode())] if status != 204 else []
+    fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+    return {"type": "http.response.start", "status": status, "headers": [*about, *fixed, *headers]}

@@ -24,6 +24,7 @@ __all__ = [
     "METHOD_NOT_FOUND",
     "PARSE_ERROR",
     "SERVER_BUSY",
+    "Answer",
     "Invalid",
     "Request",
     "batch",
@@ -124,37 +125,41 @@ def _invalid(why: str, id_: Id = None) -> Invalid:
     return Invalid(RpcError(INVALID_REQUEST, f"Invalid request: {why}"), id_)
 
 
-# -- answers; a value in JSON goes in as it is --------------------------------------------------------------------
+# -- answers, in pieces: a value in JSON goes in as it is, so that many clients may be sent the same one ----------
+
+Answer: TypeAlias = "tuple[bytes, ...]"
 
 
-def result(id_: Id, value: str) -> str:
+def result(id_: Id, value: bytes) -> Answer:
     """The answer of a call that succeeded with ``value``, in JSON.
 
-    >>> result(1, "null")
-    '{"jsonrpc":"2.0","id":1,"result":null}'
+    >>> b"".join(result(1, b"null"))
+    b'{"jsonrpc":"2.0","id":1,"result":null}'
     """
-    return f'{{"jsonrpc":"2.0","id":{json.dumps(id_)},"result":{value}}}'
+    return f'{{"jsonrpc":"2.0","id":{json.dumps(id_)},"result":'.encode(), value, b"}"
 
 
-def error(id_: Id, fault: RpcError) -> str:
+def error(id_: Id, fault: RpcError) -> Answer:
     """The answer of a call that failed.
 
     >>> error(None, RpcError(PARSE_ERROR, "Parse error"))
-    '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}'
+    (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}',)
     """
     text = json.dumps(fault.message)
-    return f'{{"jsonrpc":"2.0","id":{json.dumps(id_)},"error":{{"code":{fault.code},"message":{text}}}}}'
+    return (
+        f'{{"jsonrpc":"2.0","id":{json.dumps(id_)},"error":{{"code":{fault.code},"message":{text}}}}}'.encode(),
+    )
 
 
-def notification(method: str, params: str) -> str:
+def notification(method: str, params: bytes) -> Answer:
     """A message that nobody answers, with ``params`` in JSON.
 
-    >>> notification("xrpc.ch.close", "[1]")
-    '{"jsonrpc":"2.0","method":"xrpc.ch.close","params":[1]}'
+    >>> b"".join(notification("xrpc.ch.close", b"[1]"))
+    b'{"jsonrpc":"2.0","method":"xrpc.ch.close","params":[1]}'
     """
-    return f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":{params}}}'
+    return f'{{"jsonrpc":"2.0","method":{json.dumps(method)},"params":'.encode(), params, b"}"
 
 
-def batch(answers: Sequence[str]) -> str:
+def batch(answers: Sequence[Answer]) -> Answer:
     """Answers to a batch."""
-    return f"[{','.join(answers)}]"
+    return b"[", b",".join(map(b"".join, answers)), b"]"

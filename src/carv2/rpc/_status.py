@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Status"]
 
-_PATIENCE = 5.0  # seconds that the store may take to say how many shards it has
+_PATIENCE = 5.0  # seconds that the store may take to say what it has
 _STAT_SECONDS = 2.0  # so long a count of the store is told again: it reads the whole catalogue
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,8 +52,8 @@ class Status:
         from starlette.responses import Response  # noqa: PLC0415  (optional)
 
         try:
-            stat = await self._stat.get()
-        except (CarError, OSError):
+            stat = await within(_PATIENCE, self._stat.get())
+        except (CarError, OSError, asyncio.TimeoutError):
             return Response("the store does not answer\n", 503, media_type=_METRICS_TYPE)
         lines = itertools.chain(of_store(stat, self._store.counters()), self._metrics.lines())
         return Response("\n".join(lines) + "\n", media_type=_METRICS_TYPE)

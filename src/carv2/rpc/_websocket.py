@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from carv2.rpc._access import Access
     from carv2.rpc._dispatch import Dispatcher
-    from carv2.rpc._jsonrpc import Invalid, Request
+    from carv2.rpc._jsonrpc import Answer, Invalid, Request
 
 __all__ = ["WebSocketCalls"]
 
@@ -153,7 +153,7 @@ class Session:
         """Whether the client has cancelled this call: else it is the end of the connection."""
         return asyncio.current_task() in self._cancelled
 
-    async def _answer(self, call: Coroutine[Any, Any, str | None], request: Request | None = None) -> None:
+    async def _answer(self, call: Coroutine[Any, Any, Answer | None], request: Request | None = None) -> None:
         try:
             answer = await call
         except asyncio.CancelledError:
@@ -168,9 +168,9 @@ class Session:
         try:
             async with self._dispatcher.stream(request, self._allow) as values:
                 channel = next(self._channels)
-                await self._send(rpc.result(request.id, str(channel)))
+                await self._send(rpc.result(request.id, b"%d" % channel))
                 async for value in values:
-                    await self._send(rpc.notification("xrpc.ch.val", f"[{channel},{value}]"))
+                    await self._send(rpc.notification("xrpc.ch.val", b"[%d,%b]" % (channel, value)))
         except asyncio.CancelledError:
             if not self._was_cancelled():
                 raise
@@ -178,14 +178,14 @@ class Session:
             if not channel:
                 await self._send(rpc.error(request.id, fault))
                 return
-        await self._send(rpc.notification("xrpc.ch.close", f"[{channel}]"))
+        await self._send(rpc.notification("xrpc.ch.close", b"[%d]" % channel))
 
-    async def _send(self, text: str) -> None:
+    async def _send(self, answer: Answer) -> None:
         async with self._sending:
             if self._lost.is_set():
                 return
             try:
-                message = {"type": "websocket.send", "text": text}
+                message = {"type": "websocket.send", "text": b"".join(answer).decode()}
                 await within(self._limits.send_timeout, self._raw_send(message))
             except (asyncio.TimeoutError, OSError, RuntimeError):  # nobody takes it: what ASGI servers raise then
                 self._lost.set()

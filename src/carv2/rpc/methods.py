@@ -80,18 +80,18 @@ class StoreMethods:
 
     # -- looking ----------------------------------------------------------------------------------------------
 
-    async def list_shards(self) -> str:
+    async def list_shards(self) -> bytes:
         """All shards, by key."""
         return await self._list.get()
 
-    def _listed(self) -> str:
+    def _listed(self) -> bytes:
         return _array(map(_shard, self.store.list()))
 
-    async def lookup_pieces(self, cid: CID) -> str:
+    async def lookup_pieces(self, cid: CID) -> bytes:
         """The shards with a block of that multihash; an error if there is none, as in Lotus."""
         return await self.work.run(lambda: self._looked_up(cid))
 
-    def _looked_up(self, cid: CID) -> str:
+    def _looked_up(self, cid: CID) -> bytes:
         found = list[str]()
         for key in self.store.shards_with(cid):
             with contextlib.suppress(ShardNotFoundError):  # destroyed meanwhile
@@ -101,27 +101,27 @@ class StoreMethods:
             raise RpcError(rpc.APPLICATION_ERROR, text)
         return _array(found)
 
-    async def index_size(self) -> str:
+    async def index_size(self) -> bytes:
         """Bytes of all index files."""
-        return str((await self.work.run(self.store.stat)).index_bytes)
+        return b"%d" % (await self.work.run(self.store.stat)).index_bytes
 
     # -- changing ---------------------------------------------------------------------------------------------
 
-    async def initialize_shard(self, key: str) -> str:
+    async def initialize_shard(self, key: str) -> bytes:
         """Index a new shard and wait for it."""
         await self._begun(lambda: self.store.initialize(key, wait=False))
         return await self._until_indexed(key, "failed to acquire shard")
 
-    async def recover_shard(self, key: str) -> str:
+    async def recover_shard(self, key: str) -> bytes:
         """Index an errored shard anew and wait for it."""
         await self._begun(lambda: self.store.recover(key, wait=False))
         return await self._until_indexed(key, "failed to recover shard")
 
-    async def register_shard(self, key: str) -> str:
+    async def register_shard(self, key: str) -> bytes:
         """Register a piece as a shard, and wait until it is indexed; nothing if it is known, in any state."""
         if await self.work.run(lambda: self._registered(key)):
             await self._until_indexed(key, "failed to register shard")
-        return "null"
+        return b"null"
 
     def _registered(self, key: str) -> bool:
         """Whether it was new."""
@@ -144,7 +144,7 @@ class StoreMethods:
         except ShardNotFoundError:
             raise RpcError(rpc.APPLICATION_ERROR, "failed to get shard info: shard not found") from None
 
-    async def _until_indexed(self, key: str, prefix: str) -> str:
+    async def _until_indexed(self, key: str, prefix: str) -> bytes:
         """Wait for it by looking now and then: any number may, none holds a thread, and each can be given up."""
         pause = _FIRST_LOOK
         with _saying(prefix):
@@ -155,20 +155,20 @@ class StoreMethods:
             raise RpcError(rpc.APPLICATION_ERROR, f"{prefix}: {info.error}")
         if info.state is ShardState.NEW:
             raise RpcError(rpc.APPLICATION_ERROR, f"{prefix}: it was broken off; the shard is new as before")
-        return "null"
+        return b"null"
 
-    async def destroy_shard(self, key: str) -> str:
+    async def destroy_shard(self, key: str) -> bytes:
         """Remove a shard."""
         with _saying("failed to destroy shard"):
             await self.work.run(lambda: self.store.destroy(key))
-        return "null"
+        return b"null"
 
-    async def collect(self) -> str:
+    async def collect(self) -> bytes:
         """Remove the local copies that nobody uses."""
         with _saying("failed to gc"):
             return _array(map(_collected, await self.work.run(self.store.gc)))
 
-    async def initialize_all(self, params: tuple[int, bool]) -> AsyncGenerator[str]:
+    async def initialize_all(self, params: tuple[int, bool]) -> AsyncGenerator[bytes]:
         """Index all new shards; the events of it. To close the generator is to begin no more."""
         concurrency, include_sealed = params
         events = self._streams.initialize_all(concurrency=concurrency, include_sealed=include_sealed)
@@ -207,8 +207,8 @@ def _initialize_params(value: Any) -> tuple[int, bool]:
 # -- results ------------------------------------------------------------------------------------------------------
 
 
-def _array(items: Iterable[str]) -> str:
-    return f"[{','.join(items)}]"
+def _array(items: Iterable[str]) -> bytes:
+    return f"[{','.join(items)}]".encode()
 
 
 def _shard(info: ShardInfo) -> str:
@@ -221,7 +221,7 @@ def _collected(found: Collected) -> str:
     return json.dumps({"Key": found.key, "Success": not found.skipped, "Error": found.skipped})
 
 
-def _event(event: InitializeEvent) -> str:
+def _event(event: InitializeEvent) -> bytes:
     """Source: Lotus' ``DagstoreInitializeAllEvent``."""
     fields = {
         "Key": event.key,
@@ -231,7 +231,7 @@ def _event(event: InitializeEvent) -> str:
         "Total": event.total,
         "Current": event.current,
     }
-    return json.dumps(fields)
+    return json.dumps(fields).encode()
 
 
 # -- errors -------------------------------------------------------------------------------------------------------
