@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,14 @@ def store(tmp_path: Path) -> Path:
 def slow_shards(folder: Path, web: StallingServer, count: int) -> None:
     with DagStore(folder / "store", mounts=default_registry(fsspec=["http"])) as opened:
         opened.register_many((f"slow-{number}", web.url(f"{number}.car")) for number in range(count))
+
+
+def is_reached(url: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+    except OSError:
+        return False
+    return True
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -180,6 +189,31 @@ def test_a_server_that_is_stopped_ends_streams_and_gives_shards_back(store: Path
     with DagStore(store / "store", go_on=False) as opened:
         assert opened.stat().by_state["initializing"] == 0
         assert opened.destroy("slow-0")
+
+
+def test_a_server_that_is_stopped_does_not_wait_for_ever(store: Path) -> None:
+    with stalling((store / "sea.car").read_bytes()) as web:
+        slow_shards(store, web, 1)
+        token = make_token(store)
+        said: list[str] = []
+
+        def wait(url: str) -> None:
+            with DagStoreClient(url, token=token) as client, pytest.raises(RpcTransportError) as caught:
+                client.initialize("slow-0")
+            said.append(str(caught.value))
+
+        with served(store) as (url, server):
+            thread = threading.Thread(target=wait, args=[url])
+            thread.start()
+            assert web.asked.wait(PATIENCE)
+            server.send_signal(signal.SIGINT)
+            until(lambda: not is_reached(url))
+            assert stop(server, signal.SIGINT) == (0, "")  # a second one ends calls at once
+            thread.join(PATIENCE)
+    assert len(said) == 1
+    assert "HTTP 503" in said[0] or "broke" in said[0]
+    with DagStore(store / "store", go_on=False) as opened:
+        assert opened.info("slow-0").state is ShardState.NEW
 
 
 def test_a_client_notices_that_the_server_was_killed(store: Path) -> None:

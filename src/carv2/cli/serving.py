@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from carv2.errors import CarError
 
@@ -24,6 +24,7 @@ DEFAULT = "127.0.0.1:7878"
 _GRACE = 5
 """Seconds that calls and streams get to end when the server is stopped."""
 _BACKLOG = 512
+_CLOSING = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
 
 
 class Listen(NamedTuple):
@@ -75,8 +76,43 @@ def is_open_to_others(server: socket.socket) -> bool:
     return not ipaddress.ip_address(server.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> None:
-    """Serve ``app`` until SIGTERM or Ctrl-C; a second one does not wait for calls to end."""
+class Calls:
+    """An ASGI application whose calls can be ended, all of them at once."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._is_over = app, False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        has_begun = False
+
+        async def watched(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._tasks.add(task)
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if not self._is_over:
+                raise
+            if scope["type"] == "http" and not has_begun:  # else the connection is closed amidst it
+                await send({"type": "http.response.start", "status": 503, "headers": _CLOSING})
+                await send({"type": "http.response.body", "body": b"the server is being stopped\n"})
+        finally:
+            self._tasks.discard(task)
+
+    def end(self) -> None:
+        """End those that there are."""
+        self._is_over = True
+        for task in self._tasks:
+            task.cancel()
+
+
+def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> bool:
+    """Serve ``app`` until SIGTERM or Ctrl-C; a second one ends calls at once. Whether there was a second one."""
     import uvicorn  # noqa: PLC0415  (optional)
 
     class Server(uvicorn.Server):
@@ -91,36 +127,44 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
         def capture_signals(self) -> Generator[None, None, None]:
             yield
 
+    calls = Calls(app)
     config = uvicorn.Config(
-        app,
+        calls,
+        lifespan="off",
         log_config=None,
         ws_max_size=limits.max_body,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=2 * _GRACE,  # by then there are none
     )
     log = logging.getLogger("uvicorn.error")
     log.addFilter(_is_news)
     try:
-        asyncio.run(_serve(Server(config), server))
+        return asyncio.run(_serve(Server(config), server, calls))
     finally:
         log.removeFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """All but what uvicorn says of each WebSocket that is refused as HTTP has it, as if that were wrong."""
-    return record.msg != "ASGI callable returned without completing handshake."
+    """All but what uvicorn says of WebSockets that are refused with a status, and of responses broken off."""
+    return not str(record.msg).startswith("ASGI callable returned without completing ")
 
 
-async def _serve(server: Any, listening: socket.socket) -> None:
-    def stop() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
+async def _serve(server: Any, listening: socket.socket, calls: Calls) -> bool:
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True
+            calls.end()
+        else:
+            server.should_exit = True
+            loop.call_later(_GRACE, calls.end)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     await server.serve([listening])
+    return bool(server.force_exit)
 
 
 @contextlib.contextmanager

@@ -162,9 +162,12 @@ class Answer:
 
     def failure(self, error: Exception) -> CarError:
         """An error of httpx as ours."""
-        if self.timeout is not None and isinstance(error, httpx_of().ReadTimeout):
+        httpx = httpx_of()
+        if self.timeout is not None and isinstance(error, httpx.ReadTimeout):
             return WaitTimeoutError(self.what, seconds=self.timeout)
-        return self.dialogue.trouble(f"cannot be reached: {_words(error)}")
+        is_there = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+        what = "the connection broke" if is_there else "cannot be reached"
+        return self.dialogue.trouble(f"{what}: {_words(error)}")
 
     @property
     def body(self) -> bytes:

@@ -95,6 +95,8 @@ def meaning_of(status: int) -> str:
         return f"the token is not accepted (HTTP {status})"
     if status == 404:
         return "there is no API at this path (HTTP 404)"
+    if status == 503:
+        return "it is busy, or being stopped (HTTP 503)"
     if 300 <= status < 400:
         return f"the API is somewhere else, which is not followed with a token (HTTP {status})"
     return f"no answer, but HTTP {status}"

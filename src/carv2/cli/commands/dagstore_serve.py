@@ -22,6 +22,9 @@ EXAMPLES = (
     "carv2 dagstore serve --listen 127.0.0.1:2345 --no-gateway --access-log -",
 )
 
+_HURRY = 1.0
+"""Seconds that indexing gets to end, if who stopped the server did it twice."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_local_store(parser)
@@ -65,7 +68,9 @@ def _serve(args: argparse.Namespace) -> None:
         stack.enter_context(serving.access_log(args.access_log))
         _warn(args, listening)
         app = create_app(store, secret=secret, limits=limits, gateway=gateway)
-        serving.run(app, listening, limits, lambda: _say_ready(args, serving.url_of(listening)))
+        url = serving.url_of(listening)
+        if serving.run(app, listening, limits, lambda: _say_ready(args, url)):
+            store.close(timeout=_HURRY)
 
 
 def _gateway(store: DagStore, stack: contextlib.ExitStack) -> Any:
