@@ -114,6 +114,10 @@ def test_a_token_comes_out_of_a_file_and_the_address_out_of_the_repo(
     ran = run(tmp_path, words, environment={"IPFS_PATH": str(tmp_path / "ipfs")})
     assert ran.code == 0, ran.err
     assert {headers["Authorization"] for headers in node.headers} == {"Bearer open-sesame"}
+    (tmp_path / "token").write_text("\nopen-sesame")
+    ran = run(tmp_path, words, environment={"IPFS_PATH": str(tmp_path / "ipfs")})
+    assert (ran.code, "first line is empty" in ran.err) == (2, True)
+    (tmp_path / "token").write_text("open-sesame")
     ran = run(tmp_path, words, environment={"IPFS_PATH": str(tmp_path / "no-node")})
     assert ran.code == 1
     assert "no-node/api" in ran.err

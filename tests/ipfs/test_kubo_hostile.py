@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import carv2
 from carv2.dag import export
@@ -447,9 +450,76 @@ def test_everything_hostile_is_an_error_of_ours(node: Node, store: KuboBlockstor
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_walk_is_over_when_its_time_is(node: Node) -> None:
-    begun = time.monotonic()
-    node.instead["dag/export"] = lambda _: time.sleep(1)
-    with KuboBlockstore(node.url, slow_timeout=0.2) as store, pytest.raises(KuboError, match="no answer in time"):
-        list(store.export_car(FISH))
-    assert time.monotonic() > begun
+def test_what_may_take_long_and_what_may_not(node: Node) -> None:
+    def slowly(handler: Handler) -> None:
+        time.sleep(0.4)
+        handler.refuse("at last")
+
+    node.instead["dag/import"] = node.instead["dag/export"] = slowly
+    with KuboBlockstore(node.url, timeout=0.1) as store:
+        with pytest.raises(KuboError, match="at last"):
+            store.import_car([b"x"])
+        with pytest.raises(KuboError, match="no answer in time"):
+            list(store.export_car(FISH))
+    with KuboBlockstore(node.url, slow_timeout=0.1) as store, pytest.raises(KuboError, match="no answer in time"):
+        store.import_car([b"x"])
+
+
+# -- any bytes at all -----------------------------------------------------------------------------------------
+
+
+class OneAnswer:
+    """A server that answers each request with the same bytes, and hangs up."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            connection, _ = self.socket.accept()
+            with connection:
+                if not (asked := connection.recv(65_536)):
+                    return
+                if b"/block/get?" in asked:
+                    connection.sendall(self.data)
+
+    def close(self) -> None:
+        socket.create_connection(self.socket.getsockname()).close()
+        self.thread.join()
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def one_answer() -> Iterator[OneAnswer]:
+    server = OneAnswer()
+    yield server
+    server.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=200), max_size=20), st.booleans())
+def test_a_body_in_chunks_of_any_size(one_answer: OneAnswer, pieces: list[bytes], is_extended: bool) -> None:
+    data, extension = b"".join(pieces), b"; name=value" if is_extended else b""
+    chunks = b"".join(b"%X%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    one_answer.data = CHUNKED + chunks + b"0\r\n\r\n"
+    with KuboBlockstore(one_answer.url, timeout=10) as store:
+        assert store[carv2.CID.of_data(data)] == data
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(
+        [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n", CHUNKED, CHUNKED + b"4\r\nfish\r\n"]
+    ),
+    st.one_of(st.binary(max_size=60), st.text("0123456789abcdef\r\n:; X", max_size=60).map(str.encode)),
+)
+def test_whatever_is_answered_is_the_block_or_an_error_of_ours(
+    one_answer: OneAnswer, head: bytes, rest: bytes
+) -> None:
+    one_answer.data = head + rest
+    with KuboBlockstore(one_answer.url, timeout=10, retries=0) as store, contextlib.suppress(CarError):
+        assert store[FISH] == b"fish"

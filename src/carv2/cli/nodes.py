@@ -61,6 +61,13 @@ def _first_line(path: str) -> str:
         return file.readline(_LONGEST_LINE).strip()
 
 
+def _token_in(path: str) -> str:
+    token = _first_line(path)
+    if not token:
+        raise ValueError(f"{path}: its first line is empty, and should be the token")
+    return token
+
+
 def require(args: argparse.Namespace) -> None:
     """Raise ValueError for flags that need ``--kubo`` without it."""
     if args.kubo is None and args.online:
@@ -72,7 +79,7 @@ def opened(args: argparse.Namespace, url: str | None = None) -> Generator[KuboBl
     """The node of ``--kubo``, or the one at ``url``."""
     from carv2.ipfs.kubo import KuboBlockstore  # noqa: PLC0415  (for who asks a node)
 
-    token = None if args.kubo_token_file is None else _first_line(args.kubo_token_file)
+    token = None if args.kubo_token_file is None else _token_in(args.kubo_token_file)
     where = url or str(args.kubo)
     with KuboBlockstore(
         _of_repo() if where == _AUTO else where, online=url is None and args.online, token=token

@@ -13,9 +13,12 @@ from carv2.ipfs.kubo._connections import Connections, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Literal, TypeAlias
 
     from carv2.cid import CID
     from carv2.ipfs.kubo.address import NodeAddress
+
+    Wait: TypeAlias = Literal["short", "stream", "slow"]
 
 _BUSY = frozenset({429, 502, 503, 504})
 _PAUSE = 0.1  # seconds before a second try; twice that before the third
@@ -64,7 +67,7 @@ class Calls:
         *args: str,
         about: CID | None = None,
         body: Multipart | None = None,
-        slow: bool = False,
+        wait: Wait = "short",
         **options: str | bool | int,
     ) -> Answer:
         """Make a call, again if it fails on its way and can be repeated; an answer of status 200.
@@ -74,7 +77,8 @@ class Calls:
             args: its arguments.
             about: the block that it asks for, and that is missing if the node finds none.
             body: what is sent along.
-            slow: the answer may take as long as it likes, and its first byte too.
+            wait: ``short`` for an answer that comes at once; a ``stream`` may take as long as it likes, as long as
+                bytes come; a ``slow`` one may take long before the first byte as well.
             options: its options; ``_`` stands for ``-``.
 
         Raises:
@@ -88,7 +92,7 @@ class Calls:
         tries = 1 if once else 1 + self._retries
         for left in range(tries - 1, -1, -1):
             try:
-                answer = self._once(name, query, about, body, slow=slow, fresh=once or left < tries - 1)
+                answer = self._once(name, query, about, body, wait=wait, fresh=once or left < tries - 1)
             except (OSError, _http_exception()) as error:
                 self._connections.check_open()
                 if body is not None and isinstance(body.content, Upload) and body.content.error is error:
@@ -105,7 +109,7 @@ class Calls:
         raise AssertionError  # the last try returns or raises
 
     def _once(
-        self, name: str, query: str, about: CID | None, body: Multipart | None, *, slow: bool, fresh: bool
+        self, name: str, query: str, about: CID | None, body: Multipart | None, *, wait: Wait, fresh: bool
     ) -> Answer:
         connections = self._connections
         connection = connections.take(fresh=fresh)
@@ -116,12 +120,12 @@ class Calls:
                 f"{name}?{query}",
                 b"" if body is None else body.content,
                 headers,
-                self._slow_timeout if slow else self._timeout,
+                self._slow_timeout if wait == "slow" else self._timeout,
             )
         except BaseException:
             connections.drop(connection)
             raise
-        seconds = None if slow else _PATIENCE * self._timeout
+        seconds = _PATIENCE * self._timeout if wait == "short" else None
         return Answer(connections, connection, response, call=name, about=about, seconds=seconds)
 
     def close(self) -> None:

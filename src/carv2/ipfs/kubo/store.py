@@ -44,7 +44,7 @@ class KuboBlockstore(ReadsOneByOne):
             pin. ``cid in store`` is always about what it holds, as in Lotus.
         token: secret of an entry of ``API.Authorizations`` of the node, sent as ``Authorization: Bearer``.
         timeout: seconds that the node may say nothing.
-        slow_timeout: the same for imports and exports of archives, where the node may have to go through a DAG.
+        slow_timeout: the same for imports and lists of pins, where the node may have to go through DAGs first.
         retries: how often a call that failed on its way is made again. An import never is.
         connections: requests that :meth:`get_many` and :meth:`put_many` make at once.
         allow_big_blocks: put blocks of more than 2 MiB too (1 MiB with older nodes), which nodes do not send each
@@ -172,7 +172,7 @@ class KuboBlockstore(ReadsOneByOne):
         return self._cids()
 
     def _cids(self) -> Generator[CID]:
-        with self._calls.call("refs/local", slow=True) as answer:
+        with self._calls.call("refs/local", wait="stream") as answer:
             for value in answer.values():
                 if value.get("Err"):
                     raise KuboError(f"refs/local: {value['Err']}", url=self.url)
@@ -218,7 +218,7 @@ class KuboBlockstore(ReadsOneByOne):
             options["allow_big_block"] = True
         with pieces_of(archive) as pieces:
             body = Multipart.of_stream(pieces)
-            with self._calls.call("dag/import", body=body, slow=True, **options) as answer:
+            with self._calls.call("dag/import", body=body, wait="slow", **options) as answer:
                 done = self._import_of(answer.values())
         failed = [root for root in done.roots if root.pin_error]
         if failed:
@@ -262,7 +262,7 @@ class KuboBlockstore(ReadsOneByOne):
         return self._exported(CID.of(root), options)
 
     def _exported(self, root: CID, options: dict[str, Any]) -> Generator[bytes]:
-        with self._calls.call("dag/export", str(root), slow=True, **options) as answer:
+        with self._calls.call("dag/export", str(root), wait="stream", **options) as answer:
             yield from answer.pieces()
 
     # -- pins ---------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ class KuboBlockstore(ReadsOneByOne):
         if name:
             options["name"] = name
         wanted, pinned = CID.of(root), False
-        with self._calls.call("pin/add", str(wanted), slow=True, **options) as answer:
+        with self._calls.call("pin/add", str(wanted), wait="stream", **options) as answer:
             for value in answer.values():
                 pinned = pinned or str(wanted) in (value.get("Pins") or ())
                 if on_progress is not None and isinstance(value.get("Progress"), int):
@@ -321,7 +321,7 @@ class KuboBlockstore(ReadsOneByOne):
         return self._pins(kind)
 
     def _pins(self, kind: str) -> Generator[Pin]:
-        with self._calls.call("pin/ls", slow=True, type=kind, stream=True, names=True) as answer:
+        with self._calls.call("pin/ls", wait="slow", type=kind, stream=True, names=True) as answer:
             for value in answer.values():
                 cid = self._cid_of(value.get("Cid"), "pin/ls")
                 yield Pin(cid=cid, kind=str(value.get("Type") or ""), name=str(value.get("Name") or ""))
