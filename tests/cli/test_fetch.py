@@ -62,7 +62,7 @@ def test_a_stream_on_standard_output(gateway: WebGateway, tmp_path: Path) -> Non
     gateway.faults = [cut(20_000), cut(10_000)]
     ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "-", *QUICK])
     assert ran.code == 0
-    assert "IncompleteRead" in ran.err
+    assert "its answer breaks off" in ran.err
     (tmp_path / "out.car").write_bytes(ran.out)
     check(tmp_path / "out.car", gateway)
     assert not list(tmp_path.glob("*.part"))

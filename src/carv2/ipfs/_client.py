@@ -258,6 +258,10 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _words_of(error: Exception) -> str:
-    text = str(error)[:_SHOWN]
-    kind = type(error).__name__
+    """What went wrong with a connection, in few words."""
+    text, kind = str(error)[:_SHOWN], type(error).__name__
+    if kind == "IncompleteRead":
+        return "its answer breaks off"
+    if isinstance(error, TimeoutError) and text in {"", "timed out", "The read operation timed out"}:
+        return "nothing came for too long"
     return text if isinstance(error, OSError) and text else f"{kind}: {text}" if text else kind
