@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -270,3 +271,47 @@ def test_the_number_of_a_channel_is_the_connections_own(api: Service) -> None:
             websocket.send(initialize_all())
             assert receive(websocket)["result"] == 1
             assert values(websocket, 1) == []
+
+
+@pytest.mark.parametrize(
+    "at", ["websocket.accept", "websocket.send", "websocket.close", "websocket.http.response.start"]
+)
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_a_client_that_is_gone_at_any_moment_is_no_error(idle: Service, at: str, error: type[Exception]) -> None:
+    sent = list[str]()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == at:
+            raise error("the client is gone")
+
+    async def main() -> None:
+        inbox: asyncio.Queue[Any] = asyncio.Queue()
+        inbox.put_nowait({"type": "websocket.connect"})
+        inbox.put_nowait({"type": "websocket.receive", "text": request("DagstoreListShards")})
+        if at == "websocket.close":
+            inbox.put_nowait({"type": "websocket.receive", "text": "[" + " " * (1 << 20) + "]"})
+        scope = {
+            "type": "websocket",
+            "path": "/rpc/v0",
+            "headers": [],
+            "extensions": {"websocket.http.response": {}},
+        }
+        if at.endswith("start"):
+            scope["headers"] = [(b"authorization", b"Bearer fish")]
+        await asyncio.wait_for(idle.app(scope, inbox.get, send), PATIENCE)
+
+    asyncio.run(main())
+    assert at in sent
+    assert idle.open_now() == NOTHING_OPEN
+
+
+def test_a_client_that_is_gone_before_it_was_let_in_gets_no_word(idle: Service) -> None:
+    async def receive() -> Any:
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "websocket", "path": "/rpc/v0", "headers": []}
+    asyncio.run(asyncio.wait_for(idle.app(scope, receive, send), PATIENCE))

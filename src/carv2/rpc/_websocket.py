@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketCalls"]
 
 _NOT_ALLOWED, _TOO_BIG, _TRY_LATER = 1008, 1009, 1013  # codes of closing, RFC 6455
+_GONE = (OSError, RuntimeError)  # what ASGI servers raise when nobody takes a message
 _OF_CLIENTS = {"xrpc.ch.val", "xrpc.ch.close"}  # there are no channels from clients
 
 
@@ -39,15 +40,23 @@ class WebSocketCalls:
         self._dispatcher, self._access = dispatcher, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
         try:
             with self._slot():
-                await receive()  # it wants to connect
-                allow = self._access.of(scope)
-                offered = scope.get("subprotocols") or [None]
-                await send({"type": "websocket.accept", "subprotocol": offered[0]})
-                await Session(self._dispatcher, allow, receive, send).run()
+                await self._served(scope, receive, send)
         except Refusal as refusal:
-            await _deny(scope, send, refusal)
+            with contextlib.suppress(*_GONE):
+                await _deny(scope, send, refusal)
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
+        allow = self._access.of(scope)
+        offered = scope.get("subprotocols") or [None]
+        try:
+            await send({"type": "websocket.accept", "subprotocol": offered[0]})
+        except _GONE:
+            return
+        await Session(self._dispatcher, allow, receive, send).run()
 
     @contextlib.contextmanager
     def _slot(self) -> Generator[None]:
@@ -92,7 +101,8 @@ class Session:
         while (message := await self._receive())["type"] != "websocket.disconnect":
             data: str | bytes = message.get("text") or message.get("bytes") or b""
             if len(data if isinstance(data, bytes) else data.encode()) > self._limits.max_body:
-                await self._raw_send({"type": "websocket.close", "code": _TOO_BIG})
+                with contextlib.suppress(*_GONE):
+                    await self._raw_send({"type": "websocket.close", "code": _TOO_BIG})
                 return
             await self._take(data)
 
@@ -187,7 +197,7 @@ class Session:
             try:
                 message = {"type": "websocket.send", "text": b"".join(answer).decode()}
                 await within(self._limits.send_timeout, self._raw_send(message))
-            except (asyncio.TimeoutError, OSError, RuntimeError):  # nobody takes it: what ASGI servers raise then
+            except (asyncio.TimeoutError, *_GONE):
                 self._lost.set()
 
 
