@@ -38,6 +38,8 @@ class Node:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = 0
+        self.discards = False
+        """Forget what is sent as it comes."""
         self.instead: dict[str, Callable[[Handler], None]] = {}
         self.url = ""
 
@@ -108,7 +110,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = b""
         while size := int(self.rfile.readline() or b"0", 16):
-            body += self.rfile.read(size)
+            piece = self.rfile.read(size)
+            body += b"" if self.node.discards else piece
             self.rfile.readline()
         self.rfile.readline()
         return body

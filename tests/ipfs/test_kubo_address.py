@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import carv2
 from carv2.ipfs.kubo import NodeAddress
 
 RIGHT = {
@@ -53,3 +58,15 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
         except ValueError:
             continue
         assert address.url
+
+
+def test_the_stores_are_in_the_package_and_loaded_when_they_are_used() -> None:
+    code = (
+        "import sys, carv2.ipfs as i; assert 'carv2.ipfs.kubo' not in sys.modules;"
+        "import carv2.ipfs.kubo as k; assert i.KuboBlockstore is k.KuboBlockstore;"
+        "assert not {'asyncio', 'http.client', 'httpx'} & set(sys.modules);"
+        "assert i.AsyncKuboBlockstore is k.AsyncKuboBlockstore"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(carv2.__file__).parents[1])}
+    )

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FISH, LOBSTER = (carv2.CID.of_data(data) for data in (b"fish", b"lobster"))
 _TOP, _NODE = archives.node(bytes(FISH), bytes(LOBSTER))
 TOP, NODE = carv2.CID(_TOP), _NODE
+STATS = {"BlockCount": 1, "BlockBytesCount": 1}
 
 
 @pytest.fixture
@@ -463,6 +465,30 @@ def test_what_may_take_long_and_what_may_not(node: Node) -> None:
             list(store.export_car(FISH))
     with KuboBlockstore(node.url, slow_timeout=0.1) as store, pytest.raises(KuboError, match="no answer in time"):
         store.import_car([b"x"])
+
+
+# -- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_archives_of_any_size_take_little_memory(node: Node, store: KuboBlockstore) -> None:
+    size, piece = 64 << 20, bytes(128 << 10)
+
+    def export_(handler: Handler) -> None:
+        handler.begin()
+        for _ in range(size // len(piece)):
+            handler.chunk(piece)
+        handler.end()
+
+    node.discards = True
+    node.instead["dag/import"] = lambda handler: handler._answer(iter([{"Stats": STATS}]))
+    node.instead["dag/export"] = export_
+    tracemalloc.start()
+    try:
+        assert store.import_car(piece for _ in range(size // len(piece))).block_count == 1
+        assert sum(map(len, store.export_car(FISH))) == size
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # -- any bytes at all -----------------------------------------------------------------------------------------

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from carv2.ipfs._fetch_options import Fetched, FetchOptions
     from carv2.ipfs.fetching import fetch, fetch_into
+    from carv2.ipfs.kubo import AsyncKuboBlockstore, KuboBlockstore
 
-__all__ = ["FetchOptions", "Fetched", "fetch", "fetch_into"]
+__all__ = ["AsyncKuboBlockstore", "FetchOptions", "Fetched", "KuboBlockstore", "fetch", "fetch_into"]
 
 _MODULES = {
+    "AsyncKuboBlockstore": "kubo",
     "FetchOptions": "_fetch_options",
     "Fetched": "_fetch_options",
+    "KuboBlockstore": "kubo",
     "fetch": "fetching",
     "fetch_into": "fetching",
 }
