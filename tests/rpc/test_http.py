@@ -265,8 +265,8 @@ def test_a_body_that_is_too_long_is_refused_whether_it_says_so_or_not(tmp_path: 
         found = api.post(LIST.encode().ljust(1001))
         assert found.status_code == 413
         assert found.json()["error"] == {"code": PARSE, "message": "request bigger than maximum 1000 allowed"}
-        claimed = raw(api, HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n{")
-        assert claimed.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))
+        for claimed in (b"1001", b"9" * 19):  # which is not waited for
+            assert raw(api, HEAD + b"Content-Length: " + claimed + b"\r\n\r\n{").startswith(b"HTTP/1.1 413")
         chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
         assert raw(api, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk).startswith(b"HTTP/1.1 413")
 

@@ -291,7 +291,7 @@ def test_a_client_that_is_gone_at_any_moment_is_no_error(idle: Service, at: str,
         inbox.put_nowait({"type": "websocket.receive", "text": request("DagstoreListShards")})
         if at == "websocket.close":
             inbox.put_nowait({"type": "websocket.receive", "text": "[" + " " * (1 << 20) + "]"})
-        scope = {
+        scope: dict[str, Any] = {
             "type": "websocket",
             "path": "/rpc/v0",
             "headers": [],
