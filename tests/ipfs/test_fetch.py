@@ -168,6 +168,13 @@ def test_many_questions_go_over_one_connection(gateway: WebGateway, tmp_path: Pa
     assert gateway.connections <= 2
 
 
+def test_a_connection_that_was_closed_meanwhile_is_no_failure(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.cars, gateway.hangs_up = False, True
+    found = fetch(ROOT.cid, tmp_path / "out.car", gateway.url, options=replace(QUICK, retries=0))
+    check(tmp_path / "out.car", gateway)
+    assert [error.status for error in found.failures] == [406]
+
+
 def test_what_a_gateway_lacks_comes_from_the_next(gateway: WebGateway, other: WebGateway, tmp_path: Path) -> None:
     out = tmp_path / "out.car"
     gateway.always = cut(20_000)

@@ -171,6 +171,23 @@ def test_what_the_answer_says_of_itself_counts(liar: WebGateway, tmp_path: Path,
     check(tmp_path / "out.car", liar)
 
 
+def test_an_answer_that_takes_too_much_memory_is_had_in_several(liar: WebGateway, tmp_path: Path) -> None:
+    found = fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=replace(QUICK, max_held=9000))
+    assert found.failures
+    assert all("too much memory" in str(error) for error in found.failures)
+    check(tmp_path / "out.car", liar)
+
+
+def test_an_answer_with_children_first_is_no_use(liar: WebGateway, tmp_path: Path) -> None:
+    liar.form = ""
+    liar.always = among(lambda blocks: blocks[::-1])
+    with pytest.raises(FetchError, match="too much memory"):
+        fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=replace(QUICK, max_held=9000))
+    assert len(liar.asked) == 1
+    fetch(ROOT.cid, tmp_path / "out.car", liar.url)
+    check(tmp_path / "out.car", liar)
+
+
 STALLS: dict[str, Callable[[Answer], Answer]] = {
     "nothing behind the headers": lambda answer: replace(answer, body=b"", hang=True),
     "nothing behind a while": lambda answer: replace(answer, body=answer.body[:20_000], hang=True),

@@ -65,6 +65,8 @@ class WebGateway:
         self.asked: list[str] = []
         self.accepts: list[str] = []
         self.connections = 0
+        self.hangs_up = False
+        """Close connections behind answers without saying so."""
         self.sent = 0
         self._over = threading.Event()
 
@@ -155,9 +157,11 @@ class WebGateway:
             time.sleep(answer.pause)
         if answer.hang:
             self._over.wait(20)
-        if not whole or answer.hang:
+        if not whole or answer.hang or self.hangs_up:
             request.close_connection = True
-        elif chunked:
+        if not whole or answer.hang:
+            return
+        if chunked:
             request.wfile.write(b"0\r\n\r\n")
 
     def _write(self, request: BaseHTTPRequestHandler, data: bytes, *, chunked: bool) -> None:

@@ -44,6 +44,7 @@ class GatewaySource:
         self._client, self._options, self._on_bytes = Client(url), options, on_bytes
         self._checker = BlockChecker()
         self.speaks_cars = True
+        self._gave = False  # a block of the answer that is under way
 
     @property
     def url(self) -> str:
@@ -68,7 +69,7 @@ class GatewaySource:
             yield ask.root.raw, self._block(ask.root)
 
     def _car(self, ask: Ask) -> Iterator[tuple[bytes, bytes]]:
-        dups, is_whole = self._options.dups, False
+        dups, is_whole, self._gave = self._options.dups, False, False
         meter = self._meter()
         try:
             with self._client.get(ask.target(dups=dups), car_accept(dups=dups), meter) as answer:
@@ -78,6 +79,7 @@ class GatewaySource:
                     with self._blamed():
                         found = verifier.feed(piece)
                     for block in found:
+                        self._gave = True
                         meter.gain(len(block.cid_bytes) + len(block.data))
                         yield block.cid_bytes, block.data
                     if verifier.is_whole and not is_whole:
@@ -153,6 +155,6 @@ class GatewaySource:
         except BudgetError as error:
             if "held back" not in error.budget:
                 raise
-            raise GatewayError(
-                f"its answer is in no usable order: {error}", url=self.url, is_final=True
-            ) from error
+            # what was remembered of a long answer is forgotten, and what is missing of it asked for
+            why = f"its answer takes too much memory: {error}"
+            raise GatewayError(why, url=self.url, is_final=not self._gave) from error
