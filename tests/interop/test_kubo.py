@@ -272,6 +272,8 @@ def test_a_node_that_wants_a_token(kubo: Peer, tmp_path: Path) -> None:
                     store.version()
                 assert caught.value.code == 403
                 assert "lobster" not in str(caught.value)
+                with pytest.raises(KuboError, match="Access Denied"):  # before all of it is sent
+                    store.import_car(bytes(100_000) for _ in range(300))
         with KuboBlockstore(node.url, token="open-sesame") as store:
             assert store.put(carv2.CID.of_data(b"fish"), b"fish")
         with KuboBlockstore(f"http://carv2:fish@127.0.0.1:{port}") as store:

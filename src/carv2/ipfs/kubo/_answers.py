@@ -108,7 +108,7 @@ class Answer:
     def close(self) -> None:
         """Let go of the connection."""
         self._response.close()
-        if self._body.ended:
+        if self._body.ended and not self._response.will_close:
             self._connections.give_back(self._connection)
         else:
             self._connections.drop(self._connection)

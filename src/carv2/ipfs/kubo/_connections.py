@@ -101,7 +101,7 @@ class Connections:
         with self._lock:
             self.check_open()
             self._busy[connection] = sock  # so that closing ends it
-        sock.settimeout(self._timeout)
+        sock.settimeout(timeout)
         everything = {**self._headers, **headers}
         if isinstance(body, Upload):
             everything["Transfer-Encoding"] = "chunked"
@@ -115,13 +115,14 @@ class Connections:
             if not isinstance(body, Upload) or body.error is not None:
                 raise
             broken = error  # a node that refuses an upload says why before it hangs up
-        sock.settimeout(timeout)
         try:
-            return connection.getresponse()
+            response = connection.getresponse()
         except Exception:
             if broken is not None:
                 raise broken from None
             raise
+        response.will_close = response.will_close or broken is not None
+        return response
 
     def close(self) -> None:
         """End all connections; who waits for an answer gets an error."""
