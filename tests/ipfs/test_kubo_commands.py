@@ -130,6 +130,7 @@ def test_a_token_comes_out_of_a_file_and_the_address_out_of_the_repo(
         "get-dag --kubo URL whole.car ROOT out.car",
         "get-dag --kubo URL text out.car",
         "get-dag --online whole.car out.car",
+        "create --kubo-token-file token -o out.car files",
         "create --kubo URL -o out.car ROOT ROOT",
         "create --kubo URL --profile lotus -o out.car ROOT",
         "create --kubo URL -o out.car text",

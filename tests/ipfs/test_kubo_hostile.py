@@ -150,6 +150,7 @@ BROKEN = {
     "before the last line": CHUNKED + b"4\r\nfish\r\n0\r\n",
     "in a trailer": CHUNKED + b"4\r\nfish\r\n0\r\nX-Stream-Err",
     "a chunk too long": CHUNKED + b"3\r\nfish\r\n0\r\n\r\n",
+    "a chunk with other bytes behind it": CHUNKED + b"4\r\nfish__0\r\n\r\n",
     "a negative chunk": CHUNKED + b"-4\r\nfish\r\n0\r\n\r\n",
     "a chunk of nothing known": CHUNKED + b"0x4\r\nfish\r\n0\r\n\r\n",
     "trailers without end": CHUNKED + b"4\r\nfish\r\n0\r\n" + b"A: b\r\n" * 40 + b"\r\n",

@@ -72,6 +72,8 @@ def require(args: argparse.Namespace) -> None:
     """Raise ValueError for flags that need ``--kubo`` without it."""
     if args.kubo is None and args.online:
         raise ValueError("--online goes with --kubo")
+    if args.kubo_token_file is not None and args.kubo is None and getattr(args, "to_kubo", None) is None:
+        raise ValueError("--kubo-token-file goes with --kubo")
 
 
 @contextlib.contextmanager
