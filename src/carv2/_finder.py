@@ -99,9 +99,15 @@ class BlockFinder:
         data = front[start:stop] if stop <= len(front) else None
         if data is None and window is not None:
             data = window.has(position + start, position + stop)
-        if data is None and stop <= _MAX_GUESS:
-            self.guess = max(stop, _FIRST_GUESS)
+        self._learn(stop)
         return Found(cid, position, position + start, stop - start, data)
+
+    def _learn(self, size: int) -> None:
+        """Guess the next section by one of ``size`` bytes; what is much too much is not read for nothing."""
+        if size > _MAX_GUESS:  # its data are read by themselves, and once
+            self.guess = _FIRST_GUESS
+        elif size > self.guess or self.guess > 4 * size:
+            self.guess = max(size, _FIRST_GUESS)
 
     def find(self, index: Index, wanted: CID, *, whole: bool = False) -> Found | None:
         """The first section that ``index`` has for the multihash of ``wanted`` (for the CID itself, if ``whole``).
@@ -143,9 +149,17 @@ class BlockFinder:
         """The block of the CID ``raw`` at ``offset`` if all is as it usually is; None tells nothing."""
         front = self._front(offset)
         span = self._span(front, raw)
-        if span is None or self._payload + offset + span[1] > self._end:
+        position = self._payload + offset
+        if span is None or position + span[1] > self._end:
             return None
-        data = front[span[0] : span[1]]
+        start, stop = span
+        self._learn(stop)
+        if stop <= len(front):
+            data = front[start:stop]
+        else:
+            data = self._source.read_at(position + start, stop - start)
+            if len(data) < stop - start:
+                return None
         make = self._checker.constructors.get(raw[:-32])
         return data if not verify or (make is not None and make(data).digest() == raw[-32:]) else None
 
@@ -154,16 +168,21 @@ class BlockFinder:
         return self._source.read_at(position, self.guess) if position >= self._first else b""
 
     def _span(self, front: bytes, raw: bytes) -> tuple[int, int] | None:
-        """Where in ``front`` the data are, in the usual case: a short length, the CID ``raw``, all in one read."""
-        if len(front) < 2:
+        """Where the data are in the usual case, a length of up to three bytes and the CID ``raw``.
+
+        They may go on behind ``front``.
+        """
+        if len(front) < 3:
             return None
         size, at = front[0], 1
         if size > 127:
-            if not 0 < front[1] < 128:
+            size, at = size & 127 | (front[1] & 127) << 7, 2
+            if front[1] > 127:
+                size, at = size | (front[2] & 127) << 14, 3
+            if not 0 < front[at - 1] < 128:
                 return None
-            size, at = size & 127 | front[1] << 7, 2
         start, stop = at + len(raw), at + size
-        if front[at:start] != raw or not start <= stop <= len(front) or size > self._limits.section:
+        if front[at:start] != raw or stop < start or size > self._limits.section:
             return None
         return start, stop
 
@@ -175,7 +194,9 @@ class BlockFinder:
         if span is None or position + span[1] > self._end:
             return None
         start, stop = span
-        return Found(raw, position, position + start, stop - start, front[start:stop])
+        self._learn(stop)
+        data = front[start:stop] if stop <= len(front) else None
+        return Found(raw, position, position + start, stop - start, data)
 
     def data_of(self, found: Found, *, verify: bool) -> bytes:
         """The block of a section, checked against its hash."""
