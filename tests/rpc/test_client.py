@@ -209,6 +209,7 @@ NO_ANSWERS: dict[str, bytes] = {
     "an error without a code": response(error({"message": "it failed"})),
     "cut off": response(result([])[:-4], size=100),
     "compressed": response(gzip.compress(result([])), headers="Content-Encoding: gzip\r\n"),
+    "compressed, it says": response(result([]), headers="Content-Encoding: br\r\n"),
     "elsewhere": response(b"", status="307 Temporary Redirect", headers="Location: http://127.0.0.1:9/\r\n"),
     "no such path": response(b"not found", status="404 Not Found"),
     "a wrong token": response(b"no", status="401 Unauthorized"),

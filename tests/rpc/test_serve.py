@@ -170,6 +170,22 @@ def test_ctrl_c_ends_a_stream_and_begins_no_more(store: Path) -> None:
                 assert [info.key for info in client.list(state=ShardState.NEW)] == ["slow-1", "slow-2"]
 
 
+def test_what_mends_it_is_said_with_the_api_in_it(store: Path) -> None:
+    make_token(store)
+    (store / "new.car").write_bytes(b"junk")
+    with served(store) as (url, _):
+        flags = ["--api", url, "--token-file", "token"]
+        ran = run(store, ["dagstore", "initialize-all", "--concurrency", "1", *flags])
+        assert ran.code == 1
+        again = f"carv2 dagstore {' '.join(flags)} recover-shard"
+        assert ran.err == f"1 failed; to try one again: {again} new\n"
+        ran = run(store, ["dagstore", *flags, "initialize-shard", "errored"])
+        assert (ran.code, ran.err.splitlines()[1]) == (1, f"To try it again: {again} errored")
+        ran = run(store, [*again.split()[1:], "new"])
+        assert ran.code == 1
+        assert ran.err.startswith("carv2: failed to recover shard: ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_stopped_ends_streams_and_gives_shards_back(store: Path, number: signal.Signals) -> None:
     with stalling((store / "sea.car").read_bytes()) as web:
