@@ -171,6 +171,24 @@ def test_what_the_answer_says_of_itself_counts(liar: WebGateway, tmp_path: Path,
     check(tmp_path / "out.car", liar)
 
 
+def test_what_does_not_say_that_it_is_an_archive_is_none(liar: WebGateway, tmp_path: Path) -> None:
+    liar.always = lambda answer: replace(answer, headers={"Content-Type": answer.headers["Content-Type"][:23]})
+    found = fetch(FOLDER.cid, tmp_path / "out.car", liar.url, options=ONCE)
+    assert [error.other_form for error in found.failures] == [True]
+    assert all("format=raw" in asked for asked in liar.asked[1:])
+    check(tmp_path / "out.car", liar, FOLDER.cid)
+
+
+def test_a_block_without_end(liar: WebGateway, tmp_path: Path) -> None:
+    liar.cars = False
+    liar.always = lambda answer: (
+        replace(answer, sized=False, endless=bytes(1 << 16)) if answer.status == 200 else answer
+    )
+    options = replace(ONCE, limits=carv2.Limits(section=1 << 20))
+    with pytest.raises(FetchError, match="more than a block may have"):
+        fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=options)
+
+
 def test_an_answer_that_takes_too_much_memory_is_had_in_several(liar: WebGateway, tmp_path: Path) -> None:
     found = fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=replace(QUICK, max_held=9000))
     assert found.failures
