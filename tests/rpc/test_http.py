@@ -22,6 +22,7 @@ from rpc.inprocess import (
     FISH,
     PATIENCE,
     PIECE,
+    PLAIN,
     SECRET,
     Service,
     eventually,
@@ -166,7 +167,7 @@ def test_a_batch_of_notifications_is_not_answered_and_a_long_one_refused(idle: S
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
 def test_only_posts_are_calls(idle: Service, method: str) -> None:
-    found = httpx.request(method, f"{idle.url}/rpc/v0", timeout=PATIENCE)
+    found = httpx.request(method, f"{idle.url}/rpc/v0", timeout=PATIENCE, verify=PLAIN)
     assert (found.status_code, found.headers["allow"]) == (405, "POST")
 
 
@@ -210,7 +211,7 @@ def test_a_token_made_by_hand_is_as_good_as_ours(idle: Service) -> None:
 )
 def test_a_token_that_is_none_gets_no_further_even_for_reading(idle: Service, token: str) -> None:
     headers = {b"Authorization": f"Bearer {token}".encode()}
-    found = httpx.post(f"{idle.url}/rpc/v0", content=LIST, headers=headers, timeout=PATIENCE)
+    found = httpx.post(f"{idle.url}/rpc/v0", content=LIST, headers=headers, timeout=PATIENCE, verify=PLAIN)
     assert found.status_code == 401
     assert found.headers["www-authenticate"] == "Bearer"
     assert "Traceback" not in found.text
@@ -223,7 +224,9 @@ def test_an_authorization_that_is_no_bearer_token_is_refused(idle: Service, head
 
 def test_a_token_may_stand_in_the_url(idle: Service) -> None:
     token = make_token(SECRET, ["admin"])
-    found = httpx.post(f"{idle.url}/rpc/v0?token={token}", content=request("DagstoreGC"), timeout=PATIENCE)
+    found = httpx.post(
+        f"{idle.url}/rpc/v0?token={token}", content=request("DagstoreGC"), timeout=PATIENCE, verify=PLAIN
+    )
     assert outcome(found.json()) == []
 
 

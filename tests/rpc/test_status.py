@@ -16,7 +16,7 @@ from carv2.dagstore import COUNTERS
 from carv2.rpc import ServerLimits, create_app
 from carv2.rpc._metrics import Metrics
 from carv2.rpc._work import Shared, Work, within
-from rpc.inprocess import PATIENCE, Service, request, service
+from rpc.inprocess import PATIENCE, PLAIN, Service, request, service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ LINE = re.compile(r'[a-z_0-9]+(\{[a-z]+="(\\.|[^"\\])*"(,[a-z]+="(\\.|[^"\\])*")
 
 
 def get(api: Service, path: str) -> httpx.Response:
-    return httpx.get(f"{api.url}{path}", timeout=PATIENCE)
+    return httpx.get(f"{api.url}{path}", timeout=PATIENCE, verify=PLAIN)
 
 
 def metrics(api: Service) -> dict[str, float]:
