@@ -231,6 +231,7 @@ BEFORE = {
         "carv2 imports load --repo repo imports.jsonl",
     ),
     "imports relocate": "carv2 import --repo repo text",
+    "dagstore token": f"{REGISTER} two two.car",
     "ref create": "carv2 create --no-wrap -o dense.car text",
     "imports export": "carv2 import --repo repo --car dag.car",
     **dict.fromkeys(
@@ -238,8 +239,7 @@ BEFORE = {
         f"carv2 retrieve --repo repo --id sea {DAG} --from dag.car",
     ),
     **dict.fromkeys(
-        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard", "dagstore token"),
-        f"{REGISTER} two two.car",
+        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard"), f"{REGISTER} two two.car"
     ),
     **dict.fromkeys(("dagstore initialize-shard", "dagstore initialize-all"), f"{REGISTER} --lazy two two.car"),
     "dagstore recover-shard": f"{REGISTER} two new.car 2>log; cp two.car new.car",
