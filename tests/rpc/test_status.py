@@ -179,14 +179,32 @@ def test_who_asks_while_a_run_goes_on_gets_the_next_and_all_of_them_one() -> Non
         first = asyncio.ensure_future(shared.get())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        others = [asyncio.ensure_future(shared.get()) for _ in range(9)]
-        await asyncio.sleep(0)
+        others = list[asyncio.Future[int]]()
+        for _ in range(9):
+            others.append(asyncio.ensure_future(shared.get()))
+            for _ in range(5):
+                await asyncio.sleep(0)
         others[0].cancel()  # costs the others nothing
         go_on.set()
         return [await first, *[await other for other in others[1:]]]
 
     assert asyncio.run(main()) == [0] + [1] * 8
     assert runs == [0, 1]
+
+
+def test_a_shared_run_that_ended_with_its_event_loop_is_nobodys() -> None:
+    async def run() -> str:
+        return "fish"
+
+    shared = Shared(run)
+
+    async def leave() -> None:
+        asking = asyncio.ensure_future(shared.get())
+        await asyncio.sleep(0)  # it has asked, and the run has not begun
+        assert not asking.done()
+
+    asyncio.run(leave())
+    assert asyncio.run(shared.get()) == "fish"
 
 
 def test_a_shared_run_that_fails_fails_for_all_and_the_next_may_work() -> None:
