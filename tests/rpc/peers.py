@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from websockets.sync.server import ServerConnection
@@ -35,22 +36,23 @@ def response(body: bytes, *, status: str = "200 OK", headers: str = "", size: in
 
 
 @contextlib.contextmanager
-def http_server(answer: Callable[[socket.socket], object], *, times: int = 1) -> Iterator[tuple[str, list[bytes]]]:
+def http_server(
+    answer: Callable[[socket.socket], object], *, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[bytes]]]:
     """A server that reads a request and does ``answer`` with the connection; its URL and what it was sent."""
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            for _ in range(times):
-                with contextlib.suppress(OSError):
-                    connection, _ = server.accept()
-                    with connection:
-                        requests.append(read_request(connection))
-                        answer(connection)
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection if tls is None else tls.wrap_socket(connection, server_side=True) as opened:
+                    requests.append(read_request(opened))
+                    answer(opened)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", requests
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.getsockname()[1]}", requests
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
     thread.join(30)

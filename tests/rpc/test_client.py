@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,7 @@ from rpc.peers import http_server, response, websocket_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from websockets.sync.server import ServerConnection
 
@@ -462,6 +466,42 @@ def test_a_websocket_that_is_refused_or_elsewhere(client: Client, status: str) -
         assert SECRET not in str(caught.value)
         assert asked == []
         socket.create_connection(("127.0.0.1", parse_address(elsewhere).port)).close()
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of this host that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    made, key = (tmp_path_factory.mktemp("tls") / name for name in ("certificate", "key"))
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(made), "-keyout", str(key)]
+    subprocess.run(words, check=True, capture_output=True)
+    return made, key
+
+
+@both
+def test_a_server_is_what_its_certificate_says_before_it_gets_a_token(
+    client: Client, certificate: tuple[Path, Path]
+) -> None:
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(*certificate)
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    for call in ("list", "initialize_all"):
+        with http_server(sending(response(result([]))), tls=ours) as (url, requests):
+            with pytest.raises(RpcTransportError, match=r"(?i)certificate"):
+                client(url, token=SECRET).events() if call == "initialize_all" else client(url, token=SECRET)(call)
+            assert requests == []
+    with http_server(sending(response(result([]))), tls=ours) as (url, requests):
+        assert client(url, token=SECRET, tls=trusting)("list") == []
+        assert SECRET.encode() in requests[0]
+    with http_server(sending(response(b"", status="401 Unauthorized")), tls=ours) as (url, requests):
+        with pytest.raises(RpcTransportError, match="401"):
+            client(url, token=SECRET, tls=trusting).events()
+        assert requests[0].startswith(b"GET /rpc/v0 ")
 
 
 # -- what it needs --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class AsyncHttpConnections:
         httpx = self._httpx = httpx_of()
         self._route = route
         self._client: Any = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(**transport_options(route.tls)),
+            transport=httpx.AsyncHTTPTransport(**transport_options(route)),
             trust_env=False,
             follow_redirects=False,
         )

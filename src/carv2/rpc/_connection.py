@@ -80,9 +80,16 @@ def _keepalive_options() -> list[tuple[int, int, int]]:
     return options
 
 
-def transport_options(tls: ssl.SSLContext | None) -> dict[str, Any]:
+def transport_options(route: Route) -> dict[str, Any]:
     """Of httpx: how to check the server, and how to notice that it is gone. No proxy, and nothing tried twice."""
-    return {"verify": True if tls is None else tls, "socket_options": _keepalive_options(), "trust_env": False}
+    return {"verify": _tls_of(route), "socket_options": _keepalive_options(), "trust_env": False}
+
+
+def _tls_of(route: Route) -> ssl.SSLContext:
+    """How to check the server; by what this system trusts, which takes a while to load, unless it is said."""
+    if route.tls is not None or not route.address.is_secure:
+        return route.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return ssl.create_default_context()
 
 
 def stream_options(route: Route) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def stream_options(route: Route) -> dict[str, Any]:
         "close_timeout": _CLOSING,
     }
     if route.address.is_secure:
-        options |= {"ssl": route.tls or ssl.create_default_context(), "server_hostname": route.address.host}
+        options |= {"ssl": _tls_of(route), "server_hostname": route.address.host}
     return options
 
 

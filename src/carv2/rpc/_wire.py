@@ -25,7 +25,7 @@ class HttpConnections:
         httpx = self._httpx = httpx_of()
         self._route = route
         self._client: Any = httpx.Client(
-            transport=httpx.HTTPTransport(**transport_options(route.tls)), trust_env=False, follow_redirects=False
+            transport=httpx.HTTPTransport(**transport_options(route)), trust_env=False, follow_redirects=False
         )
 
     def post(self, text: str, answer: Answer) -> int:
