@@ -349,7 +349,9 @@ def test_who_does_not_read_a_large_answer_is_let_go_of(tmp_path: Path) -> None:
             peer.connect(("127.0.0.1", api.port))
             body = LIST.encode()
             peer.sendall(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-            time.sleep(1.0)
+            counted = 'requests_total{method="DagstoreListShards",outcome="ok"} 1'
+            eventually(lambda: counted in httpx.get(f"{api.url}/metrics", verify=PLAIN, timeout=PATIENCE).text)
+            time.sleep(1.0)  # from then on it is being sent
             size = 0
             with contextlib.suppress(ConnectionError):
                 while chunk := peer.recv(1 << 20):

@@ -118,6 +118,14 @@ def test_a_block_that_no_piece_has_is_an_error_as_in_lotus(idle: Service) -> Non
     assert idle.call("DagstoreLookupPieces", {"/": str(FISH)}) == (1, text)
 
 
+def test_a_shard_that_goes_while_it_is_looked_up_is_left_out(
+    api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.register("a", b"fish", lazy=False)
+    monkeypatch.setattr(api.store, "shards_with", lambda _: ["gone", "a"])
+    assert [shard["Key"] for shard in api.call("DagstoreLookupPieces", {"/": str(FISH)})] == ["a"]
+
+
 def test_the_size_of_the_indexes(api: Service) -> None:
     assert api.call("DagstorePieceIndexSize") == 0
     api.register("a", lazy=False)

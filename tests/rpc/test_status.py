@@ -193,15 +193,19 @@ def test_who_asks_while_a_run_goes_on_gets_the_next_and_all_of_them_one() -> Non
 
 
 def test_a_shared_run_that_ended_with_its_event_loop_is_nobodys() -> None:
+    pauses = iter([PATIENCE, 0.0])
+
     async def run() -> str:
+        await asyncio.sleep(next(pauses))
         return "fish"
 
     shared = Shared(run)
 
     async def leave() -> None:
-        asking = asyncio.ensure_future(shared.get())
-        await asyncio.sleep(0)  # it has asked, and the run has not begun
-        assert not asking.done()
+        asking = [asyncio.ensure_future(shared.get()), asyncio.ensure_future(shared.get())]
+        await asyncio.wait(asking, timeout=0.05)
+        asking.append(asyncio.ensure_future(shared.get()))  # this one's run waits for theirs
+        await asyncio.wait(asking, timeout=0.05)
 
     asyncio.run(leave())
     assert asyncio.run(shared.get()) == "fish"
