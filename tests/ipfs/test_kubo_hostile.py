@@ -297,6 +297,17 @@ def test_connections_are_kept(node: Node, store: KuboBlockstore) -> None:
     assert node.connections == 1
 
 
+def test_a_connection_that_was_left_in_the_middle_is_not_used_again(node: Node) -> None:
+    large = bytes(3_000_000)
+    node.blocks = {cid.multihash: data for cid, data in ((FISH, b"fish"), (carv2.CID.of_data(large), large))}
+    with KuboBlockstore(node.url, retries=0) as store:
+        assert store[FISH] == b"fish"
+        for chunks in [store.export_car(carv2.CID.of_data(large)) for _ in range(3)]:
+            assert next(chunks)
+            del chunks
+        assert store[FISH] == b"fish"
+
+
 def test_an_import_is_made_once(node: Node, store: KuboBlockstore) -> None:
     node.instead["dag/import"] = lambda handler: raw(handler, b"")
     with pytest.raises(KuboError):

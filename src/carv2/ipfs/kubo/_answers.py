@@ -149,7 +149,7 @@ def trouble(error: Exception, url: str, call: str) -> CarError:
         return error
     if isinstance(error, TimeoutError):
         return KuboError(f"{call}: no answer in time", url=url)
-    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    why = getattr(error, "strerror", None) or " ".join(str(error).split())[:_SHOWN] or type(error).__name__
     return KuboError(f"{call}: the node cannot be asked: {why}", url=url)
 
 
