@@ -144,6 +144,14 @@ def test_a_break_costs_what_was_under_way(gateway: WebGateway, tmp_path: Path, n
         assert gateway.sent < 1.5 * sent_once + shared + 8000
 
 
+def test_what_is_missing_of_a_whole_file_is_had_in_few_questions(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.faults = [cut(4500)]
+    found = fetch(BIG.cid, tmp_path / "out.car", gateway.url, scope="entity", options=QUICK)
+    check(tmp_path / "out.car", gateway, BIG.cid, scope="entity")
+    assert found.block_count == 25
+    assert found.question_count < 15  # the leaves of one node, and the nodes beside it with all that is below them
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     cuts=st.lists(st.integers(60, 70_000), max_size=6),
@@ -173,6 +181,13 @@ def test_a_connection_that_was_closed_meanwhile_is_no_failure(gateway: WebGatewa
     found = fetch(ROOT.cid, tmp_path / "out.car", gateway.url, options=replace(QUICK, retries=0))
     check(tmp_path / "out.car", gateway)
     assert [error.status for error in found.failures] == [406]
+
+
+def test_a_gateway_that_gives_something_each_time_is_not_given_up(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.always = cut(9000)
+    found = fetch(BIG.cid, tmp_path / "out.car", gateway.url, options=replace(QUICK, retries=1))
+    check(tmp_path / "out.car", gateway, BIG.cid)
+    assert len(found.failures) >= 2
 
 
 def test_what_a_gateway_lacks_comes_from_the_next(gateway: WebGateway, other: WebGateway, tmp_path: Path) -> None:

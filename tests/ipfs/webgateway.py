@@ -106,7 +106,11 @@ class WebGateway:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.asked.append(request.path)
         self.accepts.append(request.headers.get("Accept", ""))
-        found = self.always(self._honest(request.path))
+        try:
+            found = self._honest(request.path)
+        except (KeyError, ValueError):
+            found = status(400)(Answer())
+        found = self.always(found)
         if self.faults:
             found = self.faults.pop(0)(found)
         self._send(request, found)
