@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import carv2
+from carv2.errors import ShardExistsError
 from carv2.rpc import make_token
 from rpc.inprocess import EVERYTHING, FISH, PIECE, SECRET, Service, archive_of
 
@@ -87,6 +88,16 @@ def test_what_is_no_piece_cid_is_not_registered_unless_it_is_known(api: Service)
     api.register("fish")
     assert api.call("DagstoreRegisterShard", "fish") is None
     assert states(api) == {"fish": "ShardStateNew"}
+
+
+def test_a_piece_that_somebody_else_registers_at_that_moment_is_no_error(
+    api: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def register(key: str, *_: object, **__: object) -> None:
+        raise ShardExistsError(key)
+
+    monkeypatch.setattr(api.store, "register", register)
+    assert api.call("DagstoreRegisterShard", PIECE) is None
 
 
 def test_a_piece_that_nobody_has_stays_registered_and_errored(api: Service) -> None:
