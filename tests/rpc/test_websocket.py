@@ -77,6 +77,13 @@ def test_all_new_shards_are_initialized_and_told_of(api: Service) -> None:
         assert values(websocket, 2) == []
 
 
+def test_less_than_none_at_once_is_as_many_as_there_are(api: Service) -> None:
+    api.register("a")
+    with api.websocket() as websocket:
+        websocket.send(initialize_all(concurrency=-1))
+        assert [event["Event"] for event in values(websocket, receive(websocket)["result"])] == ["start", "end"]
+
+
 def test_sealed_shards_are_left_alone_unless_they_are_asked_for(api: Service) -> None:
     sealed = api.register("sealed")
     api.mounts[sealed].ready = False
