@@ -324,7 +324,7 @@ class Core:
         """Remove a row with its multihashes: those in its index, and if that cannot be read, those found."""
         with contextlib.suppress(FileNotFoundError, FormatError, IntegrityError, ChangedError, ValueError):
             with self.indices.open(row.key, facts_of(row)) as opened:
-                self.catalogue.remove(row.key, multihashes_of(opened.index))
+                self.catalogue.remove(row.key, multihashes_of(opened.index, identity=False))
             return
         self.catalogue.remove(row.key, None)
 

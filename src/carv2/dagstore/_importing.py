@@ -138,7 +138,7 @@ class Importer:
             return Operation.BREAK_OFF
         try:
             with core.indices.open_draft(draft) as taken:
-                core.catalogue.add_multihashes(key, multihashes_of(taken.index), holder=holder)
+                core.catalogue.add_multihashes(key, multihashes_of(taken.index, identity=False), holder=holder)
                 core.leases.confirm(key, holder)
                 core.indices.publish(key, draft)
         finally:

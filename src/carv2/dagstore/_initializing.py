@@ -174,13 +174,13 @@ class Initializer:
         catalogue, key = self._catalogue, row.key
         with self._leases.checking():
             if row.generation and facts.digest != row.index_digest:
-                old = None if before is None else multihashes_of(before.index)
+                old = None if before is None else multihashes_of(before.index, identity=False)
                 catalogue.remove_multihashes(key, old, holder=holder)
-            count = sum(1 for _ in multihashes_of(made.index))
-            catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
+            count = sum(1 for _ in multihashes_of(made.index, identity=False))
+            catalogue.add_multihashes(key, multihashes_of(made.index, identity=False), holder=holder)
             if catalogue.entry_count(key) != count:  # an attempt on other bytes ended half-way
                 catalogue.remove_multihashes(key, None, holder=holder)
-                catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
+                catalogue.add_multihashes(key, multihashes_of(made.index, identity=False), holder=holder)
 
     def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
         """The index that is about to be replaced, which stays readable while it is held."""

@@ -18,6 +18,7 @@ from carv2.dagstore.catalogue.records import IndexFacts
 from carv2.dagstore.keys import file_name, key_of
 from carv2.errors import IndexFormatError, StateError
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index
+from carv2.multihash import IDENTITY
 from carv2.multihash import encode as encode_multihash
 
 if TYPE_CHECKING:
@@ -257,8 +258,12 @@ class IndexFolder:
         return found
 
 
-def multihashes_of(index: Index) -> Iterator[bytes]:
+def multihashes_of(index: Index, *, identity: bool = True) -> Iterator[bytes]:
     """The multihashes in an index of format 0x0401, in its order; of copies of a block that lie together, one.
+
+    Args:
+        index: of a shard.
+        identity: those of identity CIDs as well. The inverted index has none: such a CID is its block, of any size.
 
     Raises:
         ValueError: format 0x0400, which does not keep hash functions.
@@ -273,6 +278,8 @@ def multihashes_of(index: Index) -> Iterator[bytes]:
     if index.codec != CAR_MULTIHASH_INDEX_SORTED:
         raise ValueError("an index of format 0x0400 does not keep hash functions: make one of format 0x0401")
     for code, bucket in index.buckets():
+        if code == IDENTITY and not identity:
+            continue
         size = bucket.digest_size
         head = encode_multihash(code or 0, bytes(size))[: -size or None]
         last = None

@@ -272,7 +272,10 @@ class DagStore:
     # -- by content -----------------------------------------------------------------------------------------
 
     def shards_with(self, cid: CIDLike) -> Keys:
-        """Keys of the shards that have a block of the multihash of ``cid``, or that is it; empty if none has."""
+        """Keys of the shards that have a block of the multihash of ``cid``, or that is it; empty if none has.
+
+        Identity CIDs are led to no shard: they hold their block.
+        """
         return self._core.catalogue.shards_with(_multihash_of(cid))
 
     def shards_with_many(self, cids: Iterable[CIDLike]) -> dict[bytes, Keys]:
