@@ -263,7 +263,7 @@ def multihashes_of(index: Index, *, identity: bool = True) -> Iterator[bytes]:
 
     Args:
         index: of a shard.
-        identity: those of identity CIDs as well. The inverted index has none: such a CID is its block, of any size.
+        identity: those of identity CIDs as well, which the inverted index has not: they hold their blocks.
 
     Raises:
         ValueError: format 0x0400, which does not keep hash functions.

@@ -148,7 +148,7 @@ def chunks(multihashes: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
 
 
 def stored(multihash: bytes) -> bytes:
-    """What stands for a multihash in the database; for a very long one what no multihash begins with, and a hash.
+    r"""What stands for a multihash in the database; of a long one a hash, behind what no multihash begins with.
 
     >>> stored(b"\x12\x04fish").hex(), len(stored(b"\x18" + bytes(3000)))
     ('120466697368', 34)
