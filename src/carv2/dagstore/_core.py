@@ -95,6 +95,7 @@ class Core:
             catalogue=self.catalogue,
             transients=self.transients,
             indices=self.indices,
+            ownership=self.ownership,
             throttles=self.throttles,
             opener=self.opener,
             leases=self.leases,
@@ -316,7 +317,7 @@ class Core:
         self.recovery.forget(row.key)
         self.counters.add("destroyed")
         with contextlib.suppress(OSError):  # else the next start, or the doctor, sees to it
-            if row.generation or self.ownership.is_ours():  # else the file of its name may be another store's
+            if self.ownership.may_replace(row.key, facts_of(row) if row.generation else None):
                 self.indices.drop(row.key)
         self._drop_copy(row.key)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from carv2.dagstore._leases import LeaseKeeper
     from carv2.dagstore._opening import Opener
+    from carv2.dagstore._ownership import IndexOwnership
     from carv2.dagstore.catalogue import Catalogue, IndexFacts, ShardRow
     from carv2.dagstore.counters import Counters
     from carv2.dagstore.indexing import IndexResult
@@ -49,6 +50,7 @@ class Initializer:
         catalogue: Catalogue,
         transients: Transients,
         indices: IndexFolder,
+        ownership: IndexOwnership,
         throttles: Throttles,
         opener: Opener,
         leases: LeaseKeeper,
@@ -56,7 +58,8 @@ class Initializer:
         closing: Event,
         executor: Executor | None,
     ) -> None:
-        self._catalogue, self._transients, self._indices = catalogue, transients, indices
+        self._catalogue, self._transients = catalogue, transients
+        self._indices, self._ownership = indices, ownership
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
         self._closing, self._executor = closing, executor
 
@@ -120,6 +123,7 @@ class Initializer:
     def _index(self, row: ShardRow, holder: str, *, recover: bool) -> None:
         if not recover and self._enter_again(row, holder):
             return
+        self._ownership.check(row.key, facts_of(row) if row.generation else None)
         with contextlib.ExitStack() as held:
             before = self._index_of_before(row, held)
             if recover:

@@ -138,6 +138,7 @@ class DagStore:
             ShardExistsError: the key is known, whatever became of the shard.
             ShardErroredError: it could not be indexed; it stays registered, to be recovered or destroyed.
             UnknownMountError: a mount of a kind that the store does not know; nothing was registered.
+            StateError: its index file would take the place of another store's; nothing was registered.
             FileNotFoundError: there is no ``local_copy``.
             WaitTimeoutError: it is not indexed yet; that goes on.
         """
@@ -146,7 +147,8 @@ class DagStore:
         if copy and not os.path.isfile(copy):
             raise FileNotFoundError(f"{copy}: no such file for the shard {key}")
         core = self._core
-        with core.live.entered(check_key(key)) as shard:
+        core.ownership.check_new(check_key(key))
+        with core.live.entered(key) as shard:
             row = shard.register(lambda: core.catalogue.add(key, url, lazy=lazy, local_copy=copy, owner=owner))
             core.counters.add("registered")
             if lazy:
@@ -157,11 +159,17 @@ class DagStore:
         return self.info(key)
 
     def register_many(self, shards: Iterable[tuple[str, Mount | str]]) -> int:
-        """Register ``shards``, pairs of key and mount, lazily; how many were new. Known ones stay as they are."""
+        """Register ``shards``, pairs of key and mount, lazily; how many were new. Known ones stay as they are.
+
+        Raises as :meth:`register` does; a few thousand are registered at a time, those before stay.
+        """
         core = self._core
+        is_ours = core.ownership.is_ours()
 
         def checked() -> Iterator[tuple[str, str]]:
             for key, mount in shards:
+                if not is_ours:
+                    core.ownership.check_new(check_key(key))
                 yield check_key(key), core.url_of(mount)
 
         count = core.catalogue.add_many(checked(), lazy=True)
