@@ -102,6 +102,7 @@ class Core:
             counters=self.counters,
             closing=self.closing,
             executor=executor,
+            trust_own_index=self.config.trust_own_index,
         )
 
     # -- at the start and at the end ------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from carv2.dagstore._executors import ExecutorError, run_on
 from carv2.dagstore._leases import LeaseLostError
@@ -57,11 +57,12 @@ class Initializer:
         counters: Counters,
         closing: Event,
         executor: Executor | None,
+        trust_own_index: bool,
     ) -> None:
         self._catalogue, self._transients = catalogue, transients
         self._indices, self._ownership = indices, ownership
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
-        self._closing, self._executor = closing, executor
+        self._closing, self._executor, self._trusts_all = closing, executor, trust_own_index
 
     def run(self, row: ShardRow, *, recover: bool) -> ShardRow:
         """Make the shard available; its row as it is then.
@@ -206,16 +207,17 @@ class Initializer:
         folder = self._indices.folder
         if has_local_copy(row):
             tag = copy_tag(row.local_copy)  # of before it is read: if it changes now, it is no copy any more
-            yield IndexTask(row.key, folder, path=row.local_copy, source_tag=tag)
+            yield IndexTask(row.key, folder, path=row.local_copy, source_tag=tag, own_index="spot")
             return
+        own: Literal["spot", "never"] = "spot" if self._trusts_all else "never"  # strangers wrote it
         mount = self._opener.mount_of(row.url)
         stat = self._opener.stat(mount)
         with self._throttles.of(mount).fetching(ready=stat.ready):
             if self._opener.has_random_access(mount):
-                yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready))
+                yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready), own_index=own)
                 return
             path = self._opener.fetch(row, mount, stat)
         try:
-            yield IndexTask(row.key, folder, path=path, source_tag=stat.tag)
+            yield IndexTask(row.key, folder, path=path, source_tag=stat.tag, own_index=own)
         finally:
             self._transients.unpin(row.key)

@@ -129,7 +129,8 @@ class DagStore:
             mount: a mount of one of the store's kinds, or the URL of one.
             lazy: index it when it is first acquired.
             local_copy: a file with its bytes, or with a CARv2 around the same CARv1, whose own index is adopted if
-                it is sound. It is read instead of the mount as long as it is there, and stays the caller's.
+                it passes spot checks: write it yourself, or index it anew with :func:`carv2.reindex`. It is read
+                instead of the mount as long as it is there, and stays the caller's.
             owner: who needs it, such as a deal; see :meth:`add_owner` and :meth:`destroy`.
             wait: until it is indexed.
             timeout: seconds to wait.
