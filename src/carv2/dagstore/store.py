@@ -355,6 +355,7 @@ class DagStore:
         Raises:
             ShardInUseError: somebody reads it or indexes it; nothing was changed.
             ShardNotFoundError: there is no such shard.
+            StateError: this process stood still for so long that others may have taken over; see what is there.
         """
         core = self._core
         core.release_abandoned()
@@ -365,10 +366,10 @@ class DagStore:
             core.keepers.let_go(key)
             with shard.lock:
                 shard.check_unused(force=force)
-            with core.leases.holding_at_once(key):
+            with core.leases.holding_at_once(key) as holder:
                 shard.doom(force=force)
                 try:
-                    core.discard(shard, core.catalogue.find(key))
+                    core.discard(shard, core.catalogue.find(key), holder)
                 except BaseException:
                     shard.pardon()
                     raise

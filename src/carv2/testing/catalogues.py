@@ -377,6 +377,8 @@ class CatalogueTests(IndexStoreTests):
             lambda: catalogue.set_error("baga1", "OSError", "gone", holder="you"),
             lambda: catalogue.add_multihashes("baga1", OTHERS, holder="you"),
             lambda: catalogue.remove_multihashes("baga1", None, holder="you"),
+            lambda: catalogue.remove("baga1", None, holder="you"),
+            lambda: catalogue.remove("baga1", OTHERS, holder="you"),
         ]
         for use in uses:
             with pytest.raises(StateError):
@@ -387,6 +389,8 @@ class CatalogueTests(IndexStoreTests):
         catalogue.remove_multihashes("baga1", OTHERS[:1], holder="me")
         assert catalogue.entry_count("baga1") == len(OTHERS) - 1
         assert self._set_available(catalogue, "baga1", holder="me") == 1
+        assert catalogue.remove("baga1", OTHERS, holder="me")
+        assert catalogue.get("baga1") is None
 
     @pytest.mark.parametrize("what", ["add", "remove"])
     def test_a_lease_that_ends_between_two_chunks_is_noticed(self, what: str) -> None:
