@@ -11,6 +11,7 @@ from carv2.dagstore._opening import copy_tag, facts_of, has_local_copy, is_copy_
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
+from carv2.dagstore.mounts._calling import SequentialOnlyError
 from carv2.dagstore.mounts._patient import as_ready
 from carv2.errors import (
     CarError,
@@ -196,13 +197,19 @@ class Initializer:
         return None
 
     def _built(self, row: ShardRow) -> IndexResult:
-        with self._task_for(row) as task, self._throttles.of(task.mount).indexing:
+        result = self._indexed(row, is_copied=False)
+        if result.error_type == SequentialOnlyError.__name__:  # its mount promised more
+            return self._indexed(row, is_copied=True)
+        return result
+
+    def _indexed(self, row: ShardRow, *, is_copied: bool) -> IndexResult:
+        with self._task_for(row, is_copied=is_copied) as task, self._throttles.of(task.mount).indexing:
             if self._executor is None:
                 return run_index_task(task)
             return run_on(self._executor, task, self._closing)
 
     @contextlib.contextmanager
-    def _task_for(self, row: ShardRow) -> Generator[IndexTask]:
+    def _task_for(self, row: ShardRow, *, is_copied: bool) -> Generator[IndexTask]:
         """What to index: a file of the caller's, the mount where it can be read anywhere, or its local copy."""
         folder = self._indices.folder
         if has_local_copy(row):
@@ -213,7 +220,7 @@ class Initializer:
         mount = self._opener.mount_of(row.url)
         stat = self._opener.stat(mount)
         with self._throttles.of(mount).fetching(ready=stat.ready):
-            if self._opener.has_random_access(mount):
+            if not is_copied and self._opener.has_random_access(mount):
                 yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready), own_index=own)
                 return
             path = self._opener.fetch(row, mount, stat)
