@@ -106,7 +106,7 @@ class LateProcesses:
         store._core.indices.verify("key", facts_of(store._core.catalogue.find("key")))
         check_new(store)
 
-    @pytest.mark.parametrize("where", [CATALOGUE + "remove", CATALOGUE + "remove_multihashes"])
+    @pytest.mark.parametrize("where", [FOLDER + "open", CATALOGUE + "remove", CATALOGUE + "remove_multihashes"])
     def test_a_shard_of_the_same_key_whole(self, place: Place, store: DagStore, where: str) -> None:
         assert destroyed_late(place, store, where) == REFUSED
         assert store.shards_with(next(iter(blocks_of("new")))) == ["key"]
