@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from carv2.blockstore.asynchronous import AsyncBlockstore
 from carv2.dagstore._jobs import Job, JobThreads
+from carv2.errors import StateError
 
 if TYPE_CHECKING:
     import os
@@ -138,11 +140,13 @@ class AsyncDagStore:
         self, *, concurrency: int = 0, include_sealed: bool = False
     ) -> AsyncGenerator[InitializeEvent]:
         """As :meth:`DagStore.initialize_all`; close it (``aclosing``) to begin no more."""
-        events = self.store.initialize_all(concurrency=concurrency, include_sealed=include_sealed)
+        stop = threading.Event()
+        events = self.store.initialize_all(concurrency=concurrency, include_sealed=include_sealed, stop=stop)
         try:
             while event := await self._call(lambda: next(events, None), unwanted=lambda _: events.close()):
                 yield event
         finally:
+            stop.set()
             with contextlib.suppress(ValueError):  # it waits for an event still, and is closed after that
                 events.close()
 
@@ -181,7 +185,11 @@ class AsyncDagStore:
     async def close(self, *, timeout: float = 10.0) -> None:
         """As :meth:`DagStore.close`; calls that wait end with ClosedError."""
         await asyncio.shield(asyncio.to_thread(self.store.close, timeout=timeout))
-        self._threads.close()
+        with contextlib.suppress(
+            StateError
+        ):  # a child of a fork has none of the threads, and locks that they held
+            _ = self.store.round
+            self._threads.close()
 
     async def __aenter__(self) -> AsyncDagStore:  # noqa: PYI034  (typing.Self needs Python 3.11)
         return self

@@ -40,26 +40,27 @@ class InitializeEvent:
 
 
 def initialize_all(
-    core: Core, *, concurrency: int, include_sealed: bool
+    core: Core, *, concurrency: int, include_sealed: bool, stop: threading.Event | None = None
 ) -> Generator[InitializeEvent, None, None]:
     """Index all shards that are new; two events for each.
 
     Closing the generator begins no more; what was begun goes on in the store's threads, and nobody waits for it.
+    Setting ``stop`` begins no more either, and the events end with what was begun.
     """
     keys = [row.key for row in core.catalogue.rows(state=DurableState.NEW)]
-    cancelled = threading.Event()
+    stop = threading.Event() if stop is None else stop
     try:
         if not include_sealed:
-            keys = _ready_ones(core, keys, concurrency, cancelled)
-        yield from _initialize_each(core, keys, concurrency, cancelled)
+            keys = _ready_ones(core, keys, concurrency, stop)
+        yield from _initialize_each(core, keys, concurrency, stop)
     finally:
-        cancelled.set()
+        stop.set()
 
 
 def _initialize_each(
-    core: Core, keys: Sequence[str], concurrency: int, cancelled: threading.Event
+    core: Core, keys: Sequence[str], concurrency: int, stop: threading.Event
 ) -> Generator[InitializeEvent, None, None]:
-    events: queue.SimpleQueue[InitializeEvent] = queue.SimpleQueue()
+    events: queue.SimpleQueue[InitializeEvent | None] = queue.SimpleQueue()
     total = len(keys)
 
     def work(number: int, key: str) -> None:
@@ -71,9 +72,8 @@ def _initialize_each(
             error = str(failure) or type(failure).__name__
         events.put(InitializeEvent(key, "end", success=not error, error=error, total=total, current=number))
 
-    _in_threads(keys, work, concurrency, cancelled)
-    for _ in range(2 * total):
-        yield events.get()
+    _in_threads(keys, work, concurrency, stop, at_end=lambda: events.put(None))
+    yield from iter(events.get, None)
 
 
 def _initialize(core: Core, key: str) -> None:
@@ -90,9 +90,9 @@ def _initialize(core: Core, key: str) -> None:
         core.wait(job, Deadline(None))
 
 
-def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, cancelled: threading.Event) -> list[str]:
+def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, stop: threading.Event) -> list[str]:
     """Those whose bytes can be had at once; many mounts are asked at a time, as each may take a while."""
-    answers: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple[int, bool] | None] = queue.SimpleQueue()
 
     def ask(number: int, key: str) -> None:
         is_ready = False
@@ -100,8 +100,8 @@ def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, cancelled: th
             is_ready = core.is_ready(core.catalogue.find(key))
         answers.put((number, is_ready))
 
-    _in_threads(keys, ask, concurrency, cancelled)
-    ready = {number for number, is_ready in (answers.get() for _ in keys) if is_ready}
+    _in_threads(keys, ask, concurrency, stop, at_end=lambda: answers.put(None))
+    ready = {number for number, is_ready in iter(answers.get, None) if is_ready}
     return [key for number, key in enumerate(keys, 1) if number in ready]
 
 
@@ -109,13 +109,19 @@ def _in_threads(
     items: Sequence[_Item],
     work: Callable[[int, _Item], None],
     concurrency: int,
-    cancelled: threading.Event,
+    stop: threading.Event,
+    *,
+    at_end: Callable[[], None],
 ) -> None:
-    """Begin to do ``work`` on each item with its number from 1, in order, in so many threads (0: one for each)."""
+    """Begin to do ``work`` on each item with its number from 1, in order, in so many threads (0: one for each).
+
+    ``at_end`` is called once, when all is done, or what was begun before ``stop`` was set.
+    """
     todo, lock = iter(enumerate(items, 1)), threading.Lock()
+    count = left = min(concurrency or len(items), len(items), _MOST_THREADS)
 
     def take() -> Iterable[tuple[int, _Item]]:
-        while not cancelled.is_set():
+        while not stop.is_set():
             with lock:
                 found = next(todo, None)
             if found is None:
@@ -123,8 +129,16 @@ def _in_threads(
             yield found
 
     def run() -> None:
+        nonlocal left
         for number, item in take():
             work(number, item)
+        with lock:
+            left -= 1
+            is_last = not left
+        if is_last:
+            at_end()
 
-    for _ in range(min(concurrency or len(items), len(items), _MOST_THREADS)):
+    if not count:
+        at_end()
+    for _ in range(count):
         threading.Thread(target=run, name="carv2-initialize", daemon=True).start()

@@ -26,6 +26,7 @@ from carv2.dagstore.states import Operation, ShardState, visible_state
 from carv2.errors import ShardErroredError, StateError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Executor
     from types import TracebackType
@@ -376,7 +377,7 @@ class DagStore:
         return True
 
     def initialize_all(
-        self, *, concurrency: int = 0, include_sealed: bool = False
+        self, *, concurrency: int = 0, include_sealed: bool = False, stop: threading.Event | None = None
     ) -> Generator[InitializeEvent, None, None]:
         """Index all shards that are new, so many at once (0: all); two events for each, as it begins and ends.
 
@@ -384,10 +385,11 @@ class DagStore:
             concurrency: shards at once, within the limits of the configuration.
             include_sealed: also those whose bytes are not ready at their origin, which has to work first. Those
                 whose mount cannot be asked are left out without it.
+            stop: set it, in any thread, to begin no more; the events end with what was begun. It is set at last.
 
-        Close the generator to begin no more.
+        Close the generator to begin no more, and wait for nothing.
         """
-        return initialize_all(self._core, concurrency=concurrency, include_sealed=include_sealed)
+        return initialize_all(self._core, concurrency=concurrency, include_sealed=include_sealed, stop=stop)
 
     def gc(self, *, max_idle: float = 0.0) -> Collection:
         """Remove the local copies that nobody uses, and did not for ``max_idle`` seconds; what became of each."""

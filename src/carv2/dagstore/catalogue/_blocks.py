@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from carv2.dagstore.catalogue._shards import Shards
-from carv2.dagstore.catalogue._sql import checked, chunks, stored
+from carv2.dagstore.catalogue._sql import KEY_OF, checked, chunks, stored
 from carv2.errors import ShardNotFoundError
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class InvertedIndex(Shards):
         return True
 
     def shards_with(self, multihash: bytes) -> list[str]:
-        find = "SELECT s.key FROM blocks b JOIN shards s ON s.id = b.shard WHERE b.mh = ?"
-        return sorted(key for (key,) in self._database.query(find, (stored(multihash),)))
+        found = self._database.query(f"SELECT {KEY_OF} FROM blocks b WHERE b.mh = ?", (stored(multihash),))  # noqa: S608
+        return sorted(key for (key,) in found if key is not None)
 
     def shards_with_many(self, multihashes: Iterable[bytes]) -> dict[bytes, list[str]]:
         found: dict[bytes, list[str]] = {}

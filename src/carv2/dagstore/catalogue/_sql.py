@@ -20,6 +20,13 @@ PATIENCE = 30.0
 MAX_MULTIHASH = 1 << 10
 """Bytes of a multihash that are stored as they are: a row of an index of PostgreSQL has 2.7 kB at most."""
 
+KEY_OF = "(SELECT s.key FROM shards s WHERE s.id = b.shard)"
+"""Of an entry; none if it is a removed shard's.
+
+Not a join: PostgreSQL, until it has statistics of a new table, takes a multihash for one that many shards have,
+and reads all shards for each look-up.
+"""
+
 MAX_TEXT = 1 << 16
 """Characters of an error that are kept."""
 
