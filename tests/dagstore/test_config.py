@@ -112,6 +112,7 @@ CONFIGS = st.builds(
     gc_interval=SECONDS | st.integers(0, 10**9),
     transient_max_idle=SECONDS,
     transient_quota=COUNT,
+    mount_timeout=SECONDS,
     catalogue=st.text(),
     recover_on_start=st.sampled_from(["no", "on-acquire", "now"]),
     max_recover_attempts=COUNT,
