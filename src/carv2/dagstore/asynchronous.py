@@ -185,10 +185,8 @@ class AsyncDagStore:
     async def close(self, *, timeout: float = 10.0) -> None:
         """As :meth:`DagStore.close`; calls that wait end with ClosedError."""
         await asyncio.shield(asyncio.to_thread(self.store.close, timeout=timeout))
-        with contextlib.suppress(
-            StateError
-        ):  # a child of a fork has none of the threads, and locks that they held
-            _ = self.store.round
+        with contextlib.suppress(StateError):
+            _ = self.store.round  # none in a child of a fork, where threads that are not there may hold locks
             self._threads.close()
 
     async def __aenter__(self) -> AsyncDagStore:  # noqa: PYI034  (typing.Self needs Python 3.11)
