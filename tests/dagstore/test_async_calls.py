@@ -7,6 +7,8 @@ import contextlib
 import gc
 import inspect
 import os
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,7 @@ from dagstore.shards import PATIENCE, Place, blocks_of, check_serves, eventually
 from dagstore.test_leaks import check_nothing_held, descriptors, our_threads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
     from pathlib import Path
 
     from carv2.testing import Faults
@@ -404,6 +406,30 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
 CALLED = public(DagStore).keys() - {"close", "blockstore"}
 
 
+def in_time(main: Coroutine[Any, Any, None]) -> None:
+    """Run it in a child, which a signal ends if it hangs."""
+    signal.alarm(10)
+    asyncio.run(main)
+    signal.alarm(0)
+
+
+@contextlib.contextmanager
+def held_by_a_thread(lock: threading.Condition) -> Generator[None]:
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(PATIENCE)
+    yield
+    over.set()
+    thread.join()
+
+
 def begun(answer: object) -> None:
     """A generator does nothing before it is asked."""
     if inspect.isgenerator(answer):
@@ -450,8 +476,8 @@ def test_the_facade_in_a_child_of_a_fork_says_so_whatever_its_threads_were_at(pl
                 pass
         await store.close()
 
-    with store._threads._changed:  # a thread that the child does not have holds it for ever there
-        assert in_a_child(lambda: asyncio.run(asyncio.wait_for(main(), 5))) == 0
+    with held_by_a_thread(store._threads._changed):  # which the child does not have, so for ever there
+        assert in_a_child(lambda: in_time(main())) == 0
 
     async def go_on() -> None:
         async with store, store.acquire("key") as shard:

@@ -400,6 +400,24 @@ def test_closing_the_generator_begins_no_more(place: Place) -> None:
         assert sum(event.event == "end" for event in store.initialize_all()) == 20 - begun
 
 
+def test_another_thread_has_no_more_begun_and_the_events_end_with_what_was(place: Place) -> None:
+    with place.store() as store:
+        mounts = {key: place.mount(key) for key in keys(20)}
+        store.register_many(mounts.items())
+        first, stop, calls = place.faults[mounts["shard-000"].url], threading.Event(), Calls()
+        first.hold()
+        calls(lambda: [*store.initialize_all(concurrency=1, include_sealed=True, stop=stop)])
+        first.wait_until_held()
+        stop.set()
+        first.release()
+        ((start, end),) = calls.wait()
+        assert (start.key, start.event, end.key, end.event, end.success) == (
+            "shard-000", "start", "shard-000", "end", True,
+        )  # fmt: skip
+        assert store.stat().by_state["new"] == 19
+        assert [*store.initialize_all(stop=stop)] == []  # it was set before
+
+
 def test_a_generator_that_is_never_begun_does_nothing(place: Place) -> None:
     with place.store() as store:
         store.register("a", place.mount("a"), lazy=True)
