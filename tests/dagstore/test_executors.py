@@ -258,7 +258,7 @@ def test_work_that_is_thrown_away_changes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("lost"), TimeoutError("too long"), OSError(28, "no space"), ValueError()]
+    "error", [RuntimeError("lost"), TimeoutError("too long"), OSError(5, "no answer"), ValueError()]
 )
 def test_what_an_executor_says_of_a_shard_is_its_error(folder: Path, error: Exception) -> None:
     with open_store(folder, Failing(error)) as store:

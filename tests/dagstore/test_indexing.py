@@ -315,7 +315,7 @@ class UnpicklableError(Exception):
         ({"size": 5}, "MountChangedError"),
         ({"fail_at": 3000, "error": UnpicklableError}, "UnpicklableError"),
         ({"fail_at": 3000, "error": lambda: OSError(5, "Input/output error")}, "OSError"),
-        ({"random_access": False}, "MountError"),
+        ({"random_access": False}, "SequentialOnlyError"),
     ],
 )
 def test_a_mount_that_fails_is_an_error_in_the_result_and_the_old_index_stays(

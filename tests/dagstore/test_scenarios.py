@@ -726,7 +726,7 @@ def test_a_destroy_that_fails_leaves_the_shard(
 ) -> None:
     store.register("key", place.mount("key"))
 
-    def fail(key: str, multihashes: object) -> bool:
+    def fail(key: str, multihashes: object, *, holder: str) -> bool:
         raise OSError(28, "disk full")
 
     with monkeypatch.context() as patch:

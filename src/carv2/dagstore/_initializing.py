@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Literal
 
+from carv2._downloads import is_out_of_room
 from carv2.dagstore._executors import ExecutorError, run_on
 from carv2.dagstore._leases import LeaseLostError
 from carv2.dagstore._opening import copy_tag, facts_of, has_local_copy, is_copy_tag, version_of
@@ -77,6 +79,7 @@ class Initializer:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
             QuotaError: there is no room for a local copy now; the catalogue says what it said before.
+            OSError: a disk is full; the same.
             StateError: the executor takes no work; the same.
             ClosedError: the store was closed meanwhile; the same.
         """
@@ -96,6 +99,8 @@ class Initializer:
         except (ShardNotFoundError, LeaseLostError, ExecutorError, QuotaError):  # none of them its fault
             raise
         except Exception as error:
+            if isinstance(error, OSError) and is_out_of_room(error):  # of this host; nor is that
+                raise
             raise self._failed(row.key, holder, error) from error
         return self._catalogue.find(row.key)
 
@@ -133,7 +138,7 @@ class Initializer:
                     self._transients.drop(row.key)
             result = self._built(row)
             if result.facts is None:
-                raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
+                raise _error_of(result)
             held.callback(self._indices.drop_draft, result.draft)
             made = held.enter_context(self._indices.open_draft(result.draft))
             self._enter_multihashes(row, before, made, result.facts, holder)
@@ -228,3 +233,11 @@ class Initializer:
             yield IndexTask(row.key, folder, path=path, source_tag=stat.tag, own_index=own)
         finally:
             self._transients.unpin(row.key)
+
+
+def _error_of(result: IndexResult) -> Exception:
+    """What a task failed with."""
+    if result.no_room is not None:
+        number, path = result.no_room
+        return OSError(number, os.strerror(number), path)
+    return ShardErroredError(result.key, cause=result.error, error_type=result.error_type)

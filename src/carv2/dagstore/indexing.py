@@ -20,6 +20,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from carv2._downloads import is_out_of_room
 from carv2._source import FileSource, Source
 from carv2.dagstore._own_index import fault_of
 from carv2.dagstore.indices import IndexFacts, IndexFolder
@@ -78,6 +79,8 @@ class IndexResult:
     error_type: str = ""
     """Name of the class of the error; empty if there was none."""
     error: str = ""
+    no_room: tuple[int, str] | None = None
+    """``errno`` and name of the file, if the disk that the index goes to is full."""
 
     @property
     def ok(self) -> bool:
@@ -96,6 +99,9 @@ def run_index_task(task: IndexTask) -> IndexResult:
     """
     try:
         return _index(task)
+    except OSError as error:
+        no_room = (error.errno or 0, str(error.filename or "")) if is_out_of_room(error) else None
+        return IndexResult(task.key, error_type=type(error).__name__, error=str(error), no_room=no_room)
     except Exception as error:  # noqa: BLE001  (nothing says that what a mount raises can be pickled)
         return IndexResult(task.key, error_type=type(error).__name__, error=str(error))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from carv2 import index as indexes
 from carv2._atomic import drafting, replace, replacing, unlink
-from carv2._downloads import lock_draft, remove_abandoned_drafts
+from carv2._downloads import is_out_of_room, lock_draft, remove_abandoned_drafts
 from carv2._source import FileSource, SliceView
 from carv2.dagstore.catalogue.records import IndexFacts
 from carv2.dagstore.keys import file_name, key_of
@@ -136,14 +136,19 @@ class IndexFolder:
         See :meth:`publish`, :meth:`open_draft` and :meth:`drop_draft`. One that nobody has open is removed as
         that of a killed process after a minute. Raises as :meth:`write` does, and then leaves nothing.
         """
-        digest = hashlib.sha256()
-        with drafting(self.folder) as (file, path):
-            lock_draft(file.fileno())
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            return os.path.basename(path), _facts(file, digest.digest())
+        digest, path = hashlib.sha256(), self.folder
+        try:
+            with drafting(self.folder) as (file, path):
+                lock_draft(file.fileno())
+                for chunk in chunks:
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                return os.path.basename(path), _facts(file, digest.digest())
+        except OSError as error:  # without a name: of a write, maybe one when the file was closed
+            if error.filename is None and is_out_of_room(error):
+                raise OSError(error.errno, error.strerror, path) from error
+            raise
 
     def open_draft(self, name: str) -> OpenIndex:
         """Open a draft for reading; it stays at least until it is closed."""

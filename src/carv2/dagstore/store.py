@@ -142,6 +142,7 @@ class DagStore:
             UnknownMountError: a mount of a kind that the store does not know; nothing was registered.
             StateError: its index file would take the place of another store's; nothing was registered.
             FileNotFoundError: there is no ``local_copy``.
+            OSError: a disk is full; it stays registered, and is tried again when it is asked for.
             WaitTimeoutError: it is not indexed yet; that goes on.
         """
         url = self._core.url_of(mount)
@@ -200,6 +201,7 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             ShardErroredError: it failed, now or before.
             MountError: its bytes cannot be had now; the next call tries again.
+            OSError: a disk is full; the same.
             WaitTimeoutError: it took too long.
         """
         deadline = Deadline(timeout)
