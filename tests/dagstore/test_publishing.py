@@ -16,7 +16,7 @@ import carv2
 from carv2.dagstore import Problem, ShardState, indices
 from carv2.dagstore._opening import facts_of
 from carv2.errors import IndexFormatError, MountChangedError, ShardErroredError, ShardNotFoundError
-from dagstore.publisher_to_stop import LEASE, REFUSED
+from dagstore.publisher_to_stop import REFUSED
 from dagstore.shards import PATIENCE, Place, archive_of, blocks_of, check_serves, eventually, with_tests
 from helpers.postgres import PostgresServer
 
@@ -56,7 +56,7 @@ def catalogue() -> str:
 
 @pytest.fixture
 def store(place: Place, catalogue: str) -> Iterator[DagStore]:
-    with place.store(lease_seconds=LEASE, recover_on_start="no", catalogue=catalogue) as store:
+    with place.store(lease_seconds=PATIENCE, recover_on_start="no", catalogue=catalogue) as store:
         yield store
 
 

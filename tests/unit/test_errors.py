@@ -76,6 +76,7 @@ GALLERY: list[tuple[errors.CarError, str]] = [
     (errors.ShardInUseError("baga", references=3), "baga: shard in use, active references: 3"),
     (errors.ShardErroredError("baga", cause="gone"), "baga: shard is in errored state; err: gone"),
     (errors.MountError("it is gone", url="file:///x.car"), "it is gone (file:///x.car)"),
+    (errors.MountChangedError("it changed", url="file:///x.car"), "it changed (file:///x.car)"),
     (errors.UnknownMountError("gopher"), "unrecognized mount scheme: gopher"),
     (
         errors.QuotaError(wanted=9, quota=8),
