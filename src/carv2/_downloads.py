@@ -107,7 +107,10 @@ class Part:
 
     def sync(self) -> None:
         """Make everything that was written durable."""
-        os.fsync(self._fd)
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.path) from error
 
     def finish(self) -> HeldCopy:
         """Make the part the copy, durably, and hold that."""
@@ -325,8 +328,13 @@ def remove_abandoned_drafts(folder: str) -> list[str]:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether it failed for want of room."""
+    """Whether it failed for want of room, which may be made."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def is_out_of_room(error: OSError) -> bool:
+    """The same, or because a file may not be so large."""
+    return is_disk_full(error) or error.errno == errno.EFBIG
 
 
 def _contents(path: str, most: int) -> bytes | None:

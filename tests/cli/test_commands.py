@@ -239,13 +239,21 @@ BEFORE = {
         f"carv2 retrieve --repo repo --id sea {DAG} --from dag.car",
     ),
     **dict.fromkeys(
-        ("dagstore list-shards", "dagstore lookup-pieces", "dagstore destroy-shard"), f"{REGISTER} two two.car"
+        (
+            "dagstore list-shards",
+            "dagstore lookup-pieces",
+            "dagstore destroy-shard",
+            "dagstore gc",
+            "dagstore stat",
+            "dagstore export-go",
+        ),
+        f"{REGISTER} two two.car",
     ),
     **dict.fromkeys(("dagstore initialize-shard", "dagstore initialize-all"), f"{REGISTER} --lazy two two.car"),
     "dagstore recover-shard": f"{REGISTER} two new.car 2>log; cp two.car new.car",
     "dagstore doctor": f"{REGISTER} --lazy two gone.car",
     "dagstore migrate": """echo '{"PieceCID": "bafkqaaa", "State": "StorageDealError"}' >deals.jsonl""",
-    "dagstore import-go": "carv2 dagstore export-go --root copy go",
+    "dagstore import-go": f"{REGISTER} two two.car; carv2 dagstore export-go --root store go",
 }
 
 
@@ -260,7 +268,6 @@ def lay_out_for(name: str, folder: Path) -> None:
 
 def make_local_copy(store: Path) -> None:
     """A transient of a shard whose mount cannot be read anywhere."""
-    store.mkdir()
     with Transients(store / "transients") as transients:
         transients.fetch("two", SequentialMount(TWO))
         transients.unpin("two")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -109,6 +110,46 @@ def test_what_is_in_an_error_cannot_break_the_table(
         "Key      State    Error                   ",
         "errored  Errored  a\\tb\\nc\\x1b[31m\\u2028d  ",
     ]
+
+
+# -- stores that are there, and others --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list-shards"],
+        ["lookup-pieces", FISH_CID],
+        ["stat"],
+        ["doctor"],
+        ["doctor", "--repair"],
+        ["gc"],
+        ["export-go", "go"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("there", ["nothing", "a folder"])
+def test_what_only_looks_makes_no_store(words: list[str], there: str, tmp_path: Path) -> None:
+    if there == "a folder":
+        (tmp_path / "store").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    ran = run(tmp_path, ["dagstore", "--root", "store", *words])
+    assert (ran.out, ran.err, ran.code) == (b"", "carv2: store: there is no DAG store\n", 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_shards_are_counted_by_state_as_another_process_has_them(store: Path) -> None:
+    def counted() -> dict[str, int]:
+        counts = json.loads("".join(lines_of(store.parent, "stat", "--root", "store", "--json")))
+        return {name: count for name, count in counts.items() if name.startswith("shards_") and count}
+
+    assert counted() == {"shards_available": 1, "shards_errored": 1, "shards_new": 1}
+    with contextlib.closing(open_catalogue(store / "catalogue.sqlite")) as catalogue:
+        for key in ("new", "errored"):
+            assert catalogue.try_lease(key, "another", 60)
+        assert counted() == {"shards_available": 1, "shards_recovering": 1, "shards_initializing": 1}
+        table = dict(line.split("  ", 1) for line in lines_of(store.parent, "stat", "--root", "store"))
+        assert table["shards recovering"].strip() == "1"
 
 
 # -- many shards ------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHARDS = 6
 BLOCKS = 40
-LEASE = 0.5
+LEASE = PATIENCE  # whoever is killed holds nobody up, and nobody is so late as to lose one
 
 
 def mount(place: Place, key: str, *, is_junk: bool = False) -> Any:
@@ -138,7 +138,7 @@ def compete(folder: str, seconds: str) -> None:
     mounts = {key: mount(place, key) for key in keys(SHARDS)}
     end = time.monotonic() + float(seconds)
     with place.store(lease_seconds=LEASE) as store:
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(said) <= SHARDS:
             calls = Calls()
             for key, of in mounts.items():
                 with contextlib.suppress(CarError):

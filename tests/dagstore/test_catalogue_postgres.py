@@ -278,3 +278,26 @@ def test_no_password_is_in_a_message(server: PostgresServer) -> None:
     with pytest.raises(OSError, match="missing") as caught:
         open_catalogue(url, patience=0.1)
     assert "hunter2" not in str(caught.value)
+
+
+def test_looking_up_reads_no_table_whole_before_the_database_has_counted(catalogue: SqlCatalogue) -> None:
+    """Without statistics it takes a multihash for one that many shards have, and a join would read all shards."""
+    catalogue.add_many((f"{at}", "file:///x") for at in range(20_000))
+    mine = multihashes("7", 20_000)
+    catalogue.add_multihashes("7", mine)
+    asked: list[tuple[str, Any]] = []
+    query = catalogue._database.query
+
+    def noted(sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        asked.append((sql, parameters))
+        return query(sql, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue._database, "query", noted)
+        assert catalogue.shards_with(mine[0]) == ["7"]
+        assert catalogue.shards_with_many(mine[:3]) == {one: ["7"] for one in mine[:3]}
+    assert len(asked) == 2
+    for sql, parameters in asked:
+        plan = "\n".join(line for (line,) in query(f"EXPLAIN {sql}", parameters))
+        assert "Seq Scan on shards" not in plan, plan
+        assert "Seq Scan on blocks" not in plan, plan

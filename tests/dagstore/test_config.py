@@ -50,6 +50,8 @@ def test_a_file_says_what_it_says_and_no_more(tmp_path: Path) -> None:
         ("[DAGStore]\nMaxIndexes = 2\n", "unknown option MaxIndexes; known are: RootDir, "),
         ('[DAGStore]\nMaxConcurrentIndex = "many"\n', "MaxConcurrentIndex of 'many'"),
         ("[DAGStore]\nMaxConcurrentIndex = true\n", "MaxConcurrentIndex of True"),
+        ("[DAGStore]\nTrustOwnIndex = 1\n", "TrustOwnIndex of 1"),
+        ('[DAGStore]\nTrustOwnIndex = "false"\n', "TrustOwnIndex of 'false'"),
         ("[DAGStore]\nMaxConcurrentIndex = -1\n", "MaxConcurrentIndex of -1"),
         ('[DAGStore]\nGCInterval = "soon"\n', "'soon' is no duration"),
         ('[DAGStore]\nTransientQuota = "10 apples"\n', "'10 apples' is no size"),
@@ -110,6 +112,7 @@ CONFIGS = st.builds(
     gc_interval=SECONDS | st.integers(0, 10**9),
     transient_max_idle=SECONDS,
     transient_quota=COUNT,
+    mount_timeout=SECONDS,
     catalogue=st.text(),
     recover_on_start=st.sampled_from(["no", "on-acquire", "now"]),
     max_recover_attempts=COUNT,
@@ -117,6 +120,7 @@ CONFIGS = st.builds(
     lease_seconds=st.floats(0, 1e9, exclude_min=True),
     max_open_shards=COUNT,
     max_jobs=st.integers(1, 2**63 - 1),
+    trust_own_index=st.booleans(),
 )
 
 

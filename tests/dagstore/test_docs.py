@@ -36,3 +36,16 @@ def test_each_defect_of_the_go_dagstore_has_an_answer() -> None:
 @pytest.mark.parametrize("name", sorted({*dagstore.__all__, *testing.__all__}))
 def test_each_name_is_on_the_reference_page(name: str) -> None:
     assert re.search(rf"`(\w+\.)*{name}\b", REFERENCE)
+
+
+def test_the_figures_of_scale_were_measured() -> None:
+    scale = (DOCS / "explanation" / "dag-store-scale.md").read_text(encoding="utf-8")
+    figures = scale.partition("## Figures")[2].partition("\n## ")[0]
+    assert re.findall(r"`python ([\w/.]+)", figures) == [
+        "benchmarks/dagstore_catalogue.py",
+        "benchmarks/dagstore.py",
+    ]
+    rows = [row for row in re.findall(r"^\| (.+) \|$", figures, re.MULTILINE) if not row.startswith(("|", "---"))]
+    assert rows
+    assert not [row for row in rows if not re.search(r"\d", row.partition(" | ")[2])]
+    assert "TODO" not in scale

@@ -258,7 +258,7 @@ def test_work_that_is_thrown_away_changes_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("lost"), TimeoutError("too long"), OSError(28, "no space"), ValueError()]
+    "error", [RuntimeError("lost"), TimeoutError("too long"), OSError(5, "no answer"), ValueError()]
 )
 def test_what_an_executor_says_of_a_shard_is_its_error(folder: Path, error: Exception) -> None:
     with open_store(folder, Failing(error)) as store:
@@ -398,6 +398,23 @@ def test_closing_the_generator_begins_no_more(place: Place) -> None:
         begun = sum(info.state is ShardState.AVAILABLE for info in store.list())
         assert 2 <= begun < 20
         assert sum(event.event == "end" for event in store.initialize_all()) == 20 - begun
+
+
+def test_another_thread_has_no_more_begun_and_the_events_end_while_that_goes_on(place: Place) -> None:
+    with place.store() as store:
+        mounts = {key: place.mount(key) for key in keys(20)}
+        store.register_many(mounts.items())
+        first, stop, calls = place.faults[mounts["shard-000"].url], threading.Event(), Calls()
+        first.hold()
+        calls(lambda: [*store.initialize_all(concurrency=1, include_sealed=True, stop=stop)])
+        first.wait_until_held()
+        stop.set()
+        ((start,),) = calls.wait()
+        assert (start.key, start.event) == ("shard-000", "start")
+        first.release()
+        eventually(lambda: store.info("shard-000").state is ShardState.AVAILABLE)
+        assert store.stat().by_state["new"] == 19
+        assert [*store.initialize_all(stop=stop)] == []  # it was set before
 
 
 def test_a_generator_that_is_never_begun_does_nothing(place: Place) -> None:

@@ -48,8 +48,8 @@ def check_sound(place: Place, store: DagStore, there: Iterable[str]) -> None:
     opened = time.monotonic()
     for key in there:
         check_serves(store, key, key, BLOCKS)
-    catalogue = store._core.catalogue
-    eventually(lambda: not any(catalogue.lease_of(info.key) for info in store.list()), "a lease is held for ever")
+    leases = store._core.leases
+    eventually(lambda: not any(leases.is_held(info.key) for info in store.list()), "a lease is held for ever")
     assert time.monotonic() - opened < PATIENCE
     assert all(info.state is ShardState.AVAILABLE for info in store.list() if info.key in there)
     list(store.doctor(repair=True, thorough=True))

@@ -9,6 +9,7 @@ import pytest
 
 from carv2.dagstore import Problem
 from carv2.dagstore.indices import IndexFolder
+from carv2.errors import ShardErroredError, ShardExistsError, StateError
 from carv2.index import IndexBuilder
 from carv2.testing import FaultyMounts
 from dagstore.shards import Place, check_serves
@@ -58,14 +59,59 @@ def test_indexes_of_a_go_dagstore_stay(place: Place, tmp_path: Path, is_link: bo
     assert indexes(place) == {"baga1", "baga2", "key"}
 
 
-def test_a_destroyed_shard_takes_what_was_indexed_here_and_no_more(place: Place) -> None:
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_index_of_another_store_is_not_written_over(place: Place, *, lazy: bool) -> None:
     foreign(place.root / "index", "baga1", "baga2")
+    theirs = place.root / "index" / "baga1.full.idx"
+    with place.store() as store:
+        with pytest.raises(StateError, match=r"baga1\.full\.idx is an index of another store"):
+            store.register("baga1", place.mount("key"), lazy=lazy)
+        with pytest.raises(StateError, match="import_go, or remove it"):
+            store.register_many([("new", place.mount("new")), ("baga1", place.mount("key"))])
+        assert not list(store.list())
+        store._core.catalogue.add("baga1", place.mount("key").url, lazy=True)  # as a store of before did
+        with pytest.raises(ShardExistsError):
+            store.register("baga1", place.mount("key"))
+        with pytest.raises(ShardErroredError, match="is an index of another store"):
+            store.acquire("baga1")
+        assert theirs.read_bytes() == EMPTY
+        theirs.unlink()
+        store.recover("baga1")
+        check_serves(store, "baga1", "key")
+        ours = theirs.read_bytes()
+        theirs.write_bytes(EMPTY)  # they came back
+        store._core.live.close_unused()
+        with pytest.raises(ShardErroredError, match="is an index of another store"):
+            store.acquire("baga1")
+        assert theirs.read_bytes() == EMPTY
+        store.destroy("baga1")
+    assert theirs.read_bytes() == EMPTY != ours
+
+
+def test_a_destroyed_shard_takes_what_was_indexed_here_and_no_more(place: Place) -> None:
+    foreign(place.root / "index", "baga2")
     with place.store() as store:
         store.register("baga1", place.mount("key"))
-        store.register("baga2", place.mount("key"), lazy=True)
+        assert indexes(place) == {"baga1", "baga2"}
+        store._core.catalogue.add("baga2", place.mount("key").url, lazy=True)
         store.destroy("baga1")
         store.destroy("baga2")
     assert indexes(place) == {"baga2"}
+
+
+def test_what_is_taken_over_stays_where_it_is(place: Place) -> None:
+    with place.store() as store:
+        store.register("key", place.mount("key"))
+        store.export_go(place.folder / "go")
+    index = next((place.folder / "go").rglob("key.full.idx"))
+    made = index.read_bytes()
+    here = Place(place.folder / "here", place.faults)
+    here.root.mkdir(parents=True)
+    (here.root / "index").symlink_to(index.parent)
+    with here.store() as store:
+        assert store.import_go(place.folder / "go").index_count == 1
+        check_serves(store, "key", "key")
+    assert index.read_bytes() == made
 
 
 def test_indexes_beside_a_catalogue_that_is_not_theirs_stay(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 
 import carv2
 from carv2.dagstore import Problem, ShardState, indices
-from carv2.errors import IndexFormatError, MountChangedError, ShardErroredError
-from dagstore.publisher_to_stop import LEASE
+from carv2.dagstore._opening import facts_of
+from carv2.errors import IndexFormatError, MountChangedError, ShardErroredError, ShardNotFoundError
+from dagstore.publisher_to_stop import REFUSED
 from dagstore.shards import PATIENCE, Place, archive_of, blocks_of, check_serves, eventually, with_tests
+from helpers.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER = "carv2.dagstore.indices:IndexFolder:"
 CATALOGUE = "carv2.dagstore.catalogue.sql:SqlCatalogue:"
+LEASES = "carv2.dagstore._leases:LeaseKeeper:"
 
 
 @pytest.fixture
@@ -37,15 +41,29 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indices, "_CHECKED_WHOLE", 0)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def store(place: Place) -> Iterator[DagStore]:
-    with place.store(lease_seconds=LEASE, recover_on_start="no") as store:
+def catalogue() -> str:
+    """Where the store keeps its catalogue: in its folder."""
+    return ""
+
+
+@pytest.fixture
+def store(place: Place, catalogue: str) -> Iterator[DagStore]:
+    with place.store(lease_seconds=PATIENCE, recover_on_start="no", catalogue=catalogue) as store:
         yield store
 
 
-def stopped(place: Place, *arguments: str) -> subprocess.Popen[bytes]:
-    """A process that has indexed "old" and stands still since."""
-    command = [sys.executable, "-m", "dagstore.publisher_to_stop", str(place.folder), *arguments]
+def stopped(place: Place, store: DagStore, *arguments: str) -> subprocess.Popen[bytes]:
+    """A process that has begun to work on the shard, and stands still since."""
+    catalogue = store._core.config.catalogue
+    command = [sys.executable, "-m", "dagstore.publisher_to_stop", str(place.folder), catalogue, *arguments]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": with_tests()})
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), status
@@ -58,7 +76,7 @@ def overtaken(place: Place, store: DagStore, *arguments: str) -> int:
     place.mount("first", archive_of("old").ljust(1 << 12, b"\0"))
     with pytest.raises(ShardErroredError):
         store.acquire("key")
-    process = stopped(place, *arguments)
+    process = stopped(place, store, *arguments)
     try:
         place.mount("first", archive_of("new").ljust(1 << 12, b"\0"))
         store.recover("key", timeout=PATIENCE)
@@ -75,16 +93,54 @@ def check_new(store: DagStore) -> None:
     assert not [name for name in os.listdir(store._core.indices.folder) if name.endswith(".part")]
 
 
-@pytest.mark.parametrize(
-    "where",
-    [FOLDER + "open_draft", FOLDER + "publish", CATALOGUE + "add_multihashes", CATALOGUE + "remove_multihashes",
-     CATALOGUE + "set_available"],
-)  # fmt: skip
-def test_a_process_that_goes_on_after_its_lease_leaves_nothing_of_what_is_old(
-    place: Place, store: DagStore, where: str
-) -> None:
-    assert overtaken(place, store, where) == 0
-    check_new(store)
+class LateProcesses:
+    """What processes leave that go on after their leases."""
+
+    @pytest.mark.parametrize(
+        "where",
+        [FOLDER + "draft", FOLDER + "open_draft", FOLDER + "publish", CATALOGUE + "add_multihashes",
+         CATALOGUE + "remove_multihashes", CATALOGUE + "set_available", LEASES + "confirm"],
+    )  # fmt: skip
+    def test_nothing_of_an_old_index(self, place: Place, store: DagStore, where: str) -> None:
+        assert overtaken(place, store, where) == 0
+        store._core.indices.verify("key", facts_of(store._core.catalogue.find("key")))
+        check_new(store)
+
+    @pytest.mark.parametrize("where", [FOLDER + "open", CATALOGUE + "remove", CATALOGUE + "remove_multihashes"])
+    def test_a_shard_of_the_same_key_whole(self, place: Place, store: DagStore, where: str) -> None:
+        assert destroyed_late(place, store, where) == REFUSED
+        assert store.shards_with(next(iter(blocks_of("new")))) == ["key"]
+        check_new(store)
+
+    def test_no_less_than_an_index_that_is_made_anew(self, place: Place, store: DagStore) -> None:
+        assert destroyed_late(place, store, FOLDER + "drop") == 0
+        check_new(store)
+
+
+def destroyed_late(place: Place, store: DagStore, where: str) -> int:
+    """A process is stopped while it destroys a shard; another of its key comes; it goes on. How it ended."""
+    store.register("key", place.mount("old"))
+    process = stopped(place, store, where, "destroy")
+    try:
+        eventually(lambda: not store._core.leases.is_held("key"))
+        with contextlib.suppress(ShardNotFoundError):
+            store.destroy("key")
+        store.register("key", place.mount("new"), timeout=PATIENCE)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    return process.wait(PATIENCE)
+
+
+class TestOnSQLite(LateProcesses):
+    """In the store's folder."""
+
+
+class TestOnPostgreSQL(LateProcesses):
+    """On a server that does not stand still."""
+
+    @pytest.fixture
+    def catalogue(self, server: PostgresServer) -> str:
+        return server.new_schema()
 
 
 @pytest.mark.usefixtures("large")
@@ -169,6 +225,29 @@ def test_a_block_that_is_not_there_costs_one_look_at_the_whole_index(
                 shard[absent]
     assert looks == [1]
     assert store.info("key").state is ShardState.AVAILABLE
+
+
+@pytest.mark.parametrize("size", [0, 100, 300, 1 << 12, 1 << 13])
+def test_a_shard_whose_archive_is_written_over_or_cut_while_it_is_read_gives_right_blocks_or_none(
+    place: Place, store: DagStore, size: int
+) -> None:
+    for key in ("old", "rest"):
+        store.register(key, place.mount(key))
+    right, errors = blocks_of("old"), list[Exception]()
+    with store.acquire("old") as shard, store.acquire("rest") as rest, store.blockstore() as blocks:
+        assert blocks[next(iter(right))] == shard[next(iter(right))]
+        place.mount("old", archive_of("old" if size < 1 << 12 else "new").ljust(size, b"\0")[:size])
+        for read in (shard.__getitem__, blocks.__getitem__, lambda cid: next(shard.get_many([cid])).data):
+            for cid, data in right.items():
+                try:
+                    assert read(cid) == data
+                except ShardErroredError as error:
+                    errors.append(error)
+        assert {cid: rest[cid] for cid in blocks_of("rest")} == blocks_of("rest")
+        assert {cid: blocks[cid] for cid in blocks_of("rest")} == blocks_of("rest")
+    assert errors
+    assert store.info("old").state is ShardState.ERRORED
+    assert store.info("rest").state is ShardState.AVAILABLE
 
 
 def test_an_archive_that_is_written_over_under_an_open_shard_makes_it_errored(

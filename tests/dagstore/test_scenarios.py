@@ -71,8 +71,11 @@ def test_register_carv1(place: Place, store: DagStore) -> None:
 def test_register_carv2_whose_own_index_is_adopted(place: Place, store: DagStore, tmp_path: Path) -> None:
     (tmp_path / "v1.car").write_bytes(archive_of("v2"))
     carv2.wrap(str(tmp_path / "v1.car"), str(tmp_path / "v2.car"))
-    store.register("v2", place.mount("v2", (tmp_path / "v2.car").read_bytes()))
+    store.register("v2", place.mount("v1"), local_copy=tmp_path / "v2.car")
     check_serves(store, "v2", "v2")
+    assert store.counters()["adopted"] == 1
+    store.register("strangers", place.mount("v2", (tmp_path / "v2.car").read_bytes()))
+    check_serves(store, "strangers", "v2")
     assert store.counters()["adopted"] == 1
 
 
@@ -723,7 +726,7 @@ def test_a_destroy_that_fails_leaves_the_shard(
 ) -> None:
     store.register("key", place.mount("key"))
 
-    def fail(key: str, multihashes: object) -> bool:
+    def fail(key: str, multihashes: object, *, holder: str) -> bool:
         raise OSError(28, "disk full")
 
     with monkeypatch.context() as patch:

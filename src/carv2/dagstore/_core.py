@@ -95,12 +95,14 @@ class Core:
             catalogue=self.catalogue,
             transients=self.transients,
             indices=self.indices,
+            ownership=self.ownership,
             throttles=self.throttles,
             opener=self.opener,
             leases=self.leases,
             counters=self.counters,
             closing=self.closing,
             executor=executor,
+            trust_own_index=self.config.trust_own_index,
         )
 
     # -- at the start and at the end ------------------------------------------------------------------------
@@ -304,9 +306,13 @@ class Core:
                 return
             self.release(shard, opened)
 
-    def discard(self, shard: LiveShard, row: ShardRow) -> None:
-        """Remove all that the store has of a doomed shard; the row first: what a crash leaves is nobody's."""
-        self._remove(row)
+    def discard(self, shard: LiveShard, row: ShardRow, holder: str) -> None:
+        """Remove all that the store has of a doomed shard; the row first: what a crash leaves is nobody's.
+
+        Raises LeaseLostError if ``holder`` has no lease any more: the key may be another shard's by now.
+        """
+        with self.leases.checking():
+            self._remove(row, holder)
         with shard.lock:
             shard.tell(Operation.DESTROY)
             opened = shard.opened
@@ -315,18 +321,19 @@ class Core:
         self.live.forget(shard)
         self.recovery.forget(row.key)
         self.counters.add("destroyed")
-        with contextlib.suppress(OSError):  # else the next start, or the doctor, sees to it
-            if row.generation or self.ownership.is_ours():  # else the file of its name may be another store's
+        with contextlib.suppress(CarError, OSError):  # else the next start, or the doctor, sees to it
+            self.leases.confirm(row.key, holder)
+            if self.ownership.may_replace(row.key, facts_of(row) if row.generation else None):
                 self.indices.drop(row.key)
         self._drop_copy(row.key)
 
-    def _remove(self, row: ShardRow) -> None:
+    def _remove(self, row: ShardRow, holder: str) -> None:
         """Remove a row with its multihashes: those in its index, and if that cannot be read, those found."""
         with contextlib.suppress(FileNotFoundError, FormatError, IntegrityError, ChangedError, ValueError):
             with self.indices.open(row.key, facts_of(row)) as opened:
-                self.catalogue.remove(row.key, multihashes_of(opened.index))
+                self.catalogue.remove(row.key, multihashes_of(opened.index, identity=False), holder=holder)
             return
-        self.catalogue.remove(row.key, None)
+        self.catalogue.remove(row.key, None, holder=holder)
 
     def _drop_copy(self, key: str) -> None:
         """Remove the local copy of a shard that is gone, unless somebody reads it still."""

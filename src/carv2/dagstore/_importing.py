@@ -137,8 +137,10 @@ class Importer:
         except (CarError, ValueError):
             return Operation.BREAK_OFF
         try:
+            if not core.ownership.may_replace(key, facts):
+                return Operation.BREAK_OFF
             with core.indices.open_draft(draft) as taken:
-                core.catalogue.add_multihashes(key, multihashes_of(taken.index), holder=holder)
+                core.catalogue.add_multihashes(key, multihashes_of(taken.index, identity=False), holder=holder)
                 core.leases.confirm(key, holder)
                 core.indices.publish(key, draft)
         finally:

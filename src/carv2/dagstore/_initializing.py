@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Literal
 
+from carv2._downloads import is_out_of_room
 from carv2.dagstore._executors import ExecutorError, run_on
 from carv2.dagstore._leases import LeaseLostError
 from carv2.dagstore._opening import copy_tag, facts_of, has_local_copy, is_copy_tag, version_of
 from carv2.dagstore.catalogue import DurableState
 from carv2.dagstore.indexing import IndexTask, run_index_task
 from carv2.dagstore.indices import multihashes_of
+from carv2.dagstore.mounts._calling import SequentialOnlyError
 from carv2.dagstore.mounts._patient import as_ready
 from carv2.errors import (
     CarError,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from carv2.dagstore._leases import LeaseKeeper
     from carv2.dagstore._opening import Opener
+    from carv2.dagstore._ownership import IndexOwnership
     from carv2.dagstore.catalogue import Catalogue, IndexFacts, ShardRow
     from carv2.dagstore.counters import Counters
     from carv2.dagstore.indexing import IndexResult
@@ -49,16 +53,19 @@ class Initializer:
         catalogue: Catalogue,
         transients: Transients,
         indices: IndexFolder,
+        ownership: IndexOwnership,
         throttles: Throttles,
         opener: Opener,
         leases: LeaseKeeper,
         counters: Counters,
         closing: Event,
         executor: Executor | None,
+        trust_own_index: bool,
     ) -> None:
-        self._catalogue, self._transients, self._indices = catalogue, transients, indices
+        self._catalogue, self._transients = catalogue, transients
+        self._indices, self._ownership = indices, ownership
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
-        self._closing, self._executor = closing, executor
+        self._closing, self._executor, self._trusts_all = closing, executor, trust_own_index
 
     def run(self, row: ShardRow, *, recover: bool) -> ShardRow:
         """Make the shard available; its row as it is then.
@@ -72,6 +79,7 @@ class Initializer:
             ShardErroredError: it failed; the catalogue knows why.
             ShardNotFoundError: it was destroyed meanwhile.
             QuotaError: there is no room for a local copy now; the catalogue says what it said before.
+            OSError: a disk is full; the same.
             StateError: the executor takes no work; the same.
             ClosedError: the store was closed meanwhile; the same.
         """
@@ -91,6 +99,8 @@ class Initializer:
         except (ShardNotFoundError, LeaseLostError, ExecutorError, QuotaError):  # none of them its fault
             raise
         except Exception as error:
+            if isinstance(error, OSError) and is_out_of_room(error):  # of this host; nor is that
+                raise
             raise self._failed(row.key, holder, error) from error
         return self._catalogue.find(row.key)
 
@@ -120,6 +130,7 @@ class Initializer:
     def _index(self, row: ShardRow, holder: str, *, recover: bool) -> None:
         if not recover and self._enter_again(row, holder):
             return
+        self._ownership.check(row.key, facts_of(row) if row.generation else None)
         with contextlib.ExitStack() as held:
             before = self._index_of_before(row, held)
             if recover:
@@ -127,7 +138,7 @@ class Initializer:
                     self._transients.drop(row.key)
             result = self._built(row)
             if result.facts is None:
-                raise ShardErroredError(row.key, cause=result.error, error_type=result.error_type)
+                raise _error_of(result)
             held.callback(self._indices.drop_draft, result.draft)
             made = held.enter_context(self._indices.open_draft(result.draft))
             self._enter_multihashes(row, before, made, result.facts, holder)
@@ -174,13 +185,13 @@ class Initializer:
         catalogue, key = self._catalogue, row.key
         with self._leases.checking():
             if row.generation and facts.digest != row.index_digest:
-                old = None if before is None else multihashes_of(before.index)
+                old = None if before is None else multihashes_of(before.index, identity=False)
                 catalogue.remove_multihashes(key, old, holder=holder)
-            count = sum(1 for _ in multihashes_of(made.index))
-            catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
+            count = sum(1 for _ in multihashes_of(made.index, identity=False))
+            catalogue.add_multihashes(key, multihashes_of(made.index, identity=False), holder=holder)
             if catalogue.entry_count(key) != count:  # an attempt on other bytes ended half-way
                 catalogue.remove_multihashes(key, None, holder=holder)
-                catalogue.add_multihashes(key, multihashes_of(made.index), holder=holder)
+                catalogue.add_multihashes(key, multihashes_of(made.index, identity=False), holder=holder)
 
     def _index_of_before(self, row: ShardRow, held: contextlib.ExitStack) -> OpenIndex | None:
         """The index that is about to be replaced, which stays readable while it is held."""
@@ -191,27 +202,42 @@ class Initializer:
         return None
 
     def _built(self, row: ShardRow) -> IndexResult:
-        with self._task_for(row) as task, self._throttles.of(task.mount).indexing:
+        result = self._indexed(row, is_copied=False)
+        if result.error_type == SequentialOnlyError.__name__:  # its mount promised more
+            return self._indexed(row, is_copied=True)
+        return result
+
+    def _indexed(self, row: ShardRow, *, is_copied: bool) -> IndexResult:
+        with self._task_for(row, is_copied=is_copied) as task, self._throttles.of(task.mount).indexing:
             if self._executor is None:
                 return run_index_task(task)
             return run_on(self._executor, task, self._closing)
 
     @contextlib.contextmanager
-    def _task_for(self, row: ShardRow) -> Generator[IndexTask]:
+    def _task_for(self, row: ShardRow, *, is_copied: bool) -> Generator[IndexTask]:
         """What to index: a file of the caller's, the mount where it can be read anywhere, or its local copy."""
         folder = self._indices.folder
         if has_local_copy(row):
             tag = copy_tag(row.local_copy)  # of before it is read: if it changes now, it is no copy any more
-            yield IndexTask(row.key, folder, path=row.local_copy, source_tag=tag)
+            yield IndexTask(row.key, folder, path=row.local_copy, source_tag=tag, own_index="spot")
             return
+        own: Literal["spot", "never"] = "spot" if self._trusts_all else "never"  # strangers wrote it
         mount = self._opener.mount_of(row.url)
         stat = self._opener.stat(mount)
         with self._throttles.of(mount).fetching(ready=stat.ready):
-            if self._opener.has_random_access(mount):
-                yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready))
+            if not is_copied and self._opener.has_random_access(mount):
+                yield IndexTask(row.key, folder, mount=as_ready(mount, stat.ready), own_index=own)
                 return
             path = self._opener.fetch(row, mount, stat)
         try:
-            yield IndexTask(row.key, folder, path=path, source_tag=stat.tag)
+            yield IndexTask(row.key, folder, path=path, source_tag=stat.tag, own_index=own)
         finally:
             self._transients.unpin(row.key)
+
+
+def _error_of(result: IndexResult) -> Exception:
+    """What a task failed with."""
+    if result.no_room is not None:
+        number, path = result.no_room
+        return OSError(number, os.strerror(number), path)
+    return ShardErroredError(result.key, cause=result.error, error_type=result.error_type)

@@ -42,6 +42,8 @@ class LeaseKeeper:
         self._held: dict[str, str] = {}
         """Key by holder."""
         self._lost: set[str] = set()
+        self._unreleased: set[str] = set()
+        """Holders of before that could not give their leases back."""
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -80,9 +82,10 @@ class LeaseKeeper:
         if self._catalogue.try_lease(key, holder, self._seconds):
             return True
         lease = self._catalogue.lease_of(key)
-        if lease is None or not is_dead(lease.holder):
+        if lease is None or not (is_dead(lease.holder) or lease.holder in self._unreleased):
             return False
         self._catalogue.release_lease(key, lease.holder)  # by its name: another's stays
+        self._unreleased.discard(lease.holder)
         return self._catalogue.try_lease(key, holder, self._seconds)
 
     def is_held(self, key: str) -> bool:
@@ -119,8 +122,10 @@ class LeaseKeeper:
             with self._lock:
                 self._held.pop(holder, None)
                 self._lost.discard(holder)
-            with contextlib.suppress(CarError, OSError):  # it ends by itself
+            try:
                 self._catalogue.release_lease(key, holder)
+            except (CarError, OSError):  # a full disk; it ends by itself, or with the next who wants it here
+                self._unreleased.add(holder)
 
     def check(self, holder: str) -> None:
         """Raise LeaseLostError if the lease of ``holder`` ran out."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from carv2._source import FileSource
 from carv2.blockstore.read_only import ReadOnlyBlockstore
 from carv2.dagstore.catalogue import IndexFacts
-from carv2.dagstore.mounts._calling import calling
+from carv2.dagstore.mounts._calling import SequentialOnlyError, calling
 from carv2.dagstore.mounts._patient import as_ready, patient
 from carv2.errors import ChangedError, FormatError, IntegrityError, MountError, QuotaError
 
@@ -170,7 +170,7 @@ class Opener:
         slots = self._throttles.of(mount)
         with slots.fetching(ready=stat.ready):
             if self.has_random_access(mount):
-                with slots.storage_calls, calling(mount.url):
+                with contextlib.suppress(SequentialOnlyError), slots.storage_calls, calling(mount.url):
                     return as_ready(mount, stat.ready).open(), _nothing
             path = self.fetch(row, mount, stat)
         try:

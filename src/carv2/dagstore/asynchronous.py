@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from carv2.blockstore.asynchronous import AsyncBlockstore
 from carv2.dagstore._jobs import Job, JobThreads
+from carv2.errors import StateError
 
 if TYPE_CHECKING:
     import os
@@ -139,15 +140,15 @@ class AsyncDagStore:
         self, *, concurrency: int = 0, include_sealed: bool = False
     ) -> AsyncGenerator[InitializeEvent]:
         """As :meth:`DagStore.initialize_all`; close it (``aclosing``) to begin no more."""
-        cancelled = threading.Event()
-        events = self.store.initialize_all(
-            concurrency=concurrency, include_sealed=include_sealed, cancelled=cancelled
-        )
+        stop = threading.Event()
+        events = self.store.initialize_all(concurrency=concurrency, include_sealed=include_sealed, stop=stop)
         try:
             while event := await self._call(lambda: next(events, None)):
                 yield event
         finally:
-            cancelled.set()
+            stop.set()
+            with contextlib.suppress(ValueError):  # it waits for an event still, and is closed after that
+                events.close()
 
     async def gc(self, *, max_idle: float = 0.0) -> Collection:
         """As :meth:`DagStore.gc`."""
@@ -184,7 +185,9 @@ class AsyncDagStore:
     async def close(self, *, timeout: float = 10.0) -> None:
         """As :meth:`DagStore.close`; calls that wait end with ClosedError."""
         await asyncio.shield(asyncio.to_thread(self.store.close, timeout=timeout))
-        self._threads.close()
+        with contextlib.suppress(StateError):
+            _ = self.store.round  # none in a child of a fork, where threads that are not there may hold locks
+            self._threads.close()
 
     async def __aenter__(self) -> AsyncDagStore:  # noqa: PYI034  (typing.Self needs Python 3.11)
         return self

@@ -41,24 +41,24 @@ class InitializeEvent:
 
 
 def initialize_all(
-    core: Core, *, concurrency: int, include_sealed: bool, cancelled: threading.Event
+    core: Core, *, concurrency: int, include_sealed: bool, stop: threading.Event
 ) -> Generator[InitializeEvent, None, None]:
     """Index all shards that are new; two events for each.
 
-    Closing the generator, or setting ``cancelled`` in another thread, begins no more; what was begun goes on in
+    Closing the generator, or setting ``stop`` in another thread, begins no more; what was begun goes on in
     the store's threads, and nobody waits for it.
     """
     keys = [row.key for row in core.catalogue.rows(state=DurableState.NEW)]
     try:
         if not include_sealed:
-            keys = _ready_ones(core, keys, concurrency, cancelled)
-        yield from _initialize_each(core, keys, concurrency, cancelled)
+            keys = _ready_ones(core, keys, concurrency, stop)
+        yield from _initialize_each(core, keys, concurrency, stop)
     finally:
-        cancelled.set()
+        stop.set()
 
 
 def _initialize_each(
-    core: Core, keys: Sequence[str], concurrency: int, cancelled: threading.Event
+    core: Core, keys: Sequence[str], concurrency: int, stop: threading.Event
 ) -> Generator[InitializeEvent, None, None]:
     events: queue.SimpleQueue[InitializeEvent] = queue.SimpleQueue()
     total = len(keys)
@@ -72,15 +72,13 @@ def _initialize_each(
             error = str(failure) or type(failure).__name__
         events.put(InitializeEvent(key, "end", success=not error, error=error, total=total, current=number))
 
-    _in_threads(keys, work, concurrency, cancelled)
-    yield from _taken(events, 2 * total, cancelled)
+    _in_threads(keys, work, concurrency, stop)
+    yield from _taken(events, 2 * total, stop)
 
 
-def _taken(
-    items: queue.SimpleQueue[_Item], count: int, cancelled: threading.Event
-) -> Generator[_Item, None, None]:
-    """So many items as they come, unless it is ``cancelled``."""
-    while count and not cancelled.is_set():
+def _taken(items: queue.SimpleQueue[_Item], count: int, stop: threading.Event) -> Generator[_Item, None, None]:
+    """So many items as they come, until ``stop`` is set."""
+    while count and not stop.is_set():
         with contextlib.suppress(queue.Empty):
             yield items.get(timeout=_LOOK_SECONDS)
             count -= 1
@@ -100,7 +98,7 @@ def _initialize(core: Core, key: str) -> None:
         core.wait(job, Deadline(None))
 
 
-def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, cancelled: threading.Event) -> list[str]:
+def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, stop: threading.Event) -> list[str]:
     """Those whose bytes can be had at once; many mounts are asked at a time, as each may take a while."""
     answers: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
 
@@ -110,8 +108,8 @@ def _ready_ones(core: Core, keys: Sequence[str], concurrency: int, cancelled: th
             is_ready = core.is_ready(core.catalogue.find(key))
         answers.put((number, is_ready))
 
-    _in_threads(keys, ask, concurrency, cancelled)
-    ready = {number for number, is_ready in _taken(answers, len(keys), cancelled) if is_ready}
+    _in_threads(keys, ask, concurrency, stop)
+    ready = {number for number, is_ready in _taken(answers, len(keys), stop) if is_ready}
     return [key for number, key in enumerate(keys, 1) if number in ready]
 
 
@@ -119,13 +117,14 @@ def _in_threads(
     items: Sequence[_Item],
     work: Callable[[int, _Item], None],
     concurrency: int,
-    cancelled: threading.Event,
+    stop: threading.Event,
 ) -> None:
     """Begin to do ``work`` on each item with its number from 1, in order, in so many threads (0: one for each)."""
     todo, lock = iter(enumerate(items, 1)), threading.Lock()
+    count = min(concurrency or len(items), len(items), _MOST_THREADS)
 
     def take() -> Iterable[tuple[int, _Item]]:
-        while not cancelled.is_set():
+        while not stop.is_set():
             with lock:
                 found = next(todo, None)
             if found is None:
@@ -136,5 +135,5 @@ def _in_threads(
         for number, item in take():
             work(number, item)
 
-    for _ in range(min(concurrency or len(items), len(items), _MOST_THREADS)):
+    for _ in range(count):
         threading.Thread(target=run, name="carv2-initialize", daemon=True).start()

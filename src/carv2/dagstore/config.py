@@ -40,6 +40,7 @@ class DagStoreConfig:
     transient_max_idle: float = 3600.0
     transient_quota: int = 0
     mount_timeout: float = 60.0
+    trust_own_index: bool = False
     catalogue: str = ""
     recover_on_start: Literal["no", "on-acquire", "now"] = "on-acquire"
     max_recover_attempts: int = 1
@@ -73,6 +74,7 @@ OPTIONS = {
     "transient_max_idle": "Time without a reader after which such a collection takes a local copy.",
     "transient_quota": "Bytes of local copies; the ones not used for longest go first. 0 for no limit.",
     "mount_timeout": "How long a mount is waited for that says nothing of its bytes; 0 for ever.",
+    "trust_own_index": "Take over any CARv2's own index after spot checks; false: walk its sections instead.",
     "catalogue": 'Of state and inverted index: a path, or postgresql://...; "" is a SQLite file in the root.',
     "recover_on_start": "Errored shards are tried again: no, on-acquire (for the next reader), or now (at start).",
     "max_recover_attempts": "How often that is done until it works, or the store is opened anew.",
@@ -145,6 +147,8 @@ def to_toml(config: DagStoreConfig) -> str:
 
 
 def _toml_value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's
     if name in _DURATIONS and isinstance(value, float) and value.is_integer():
@@ -211,7 +215,7 @@ def _value(name: str, value: object) -> object:
     if isinstance(value, str) and name == "transient_quota":
         return parse_size(value)
     wanted = get_type_hints(DagStoreConfig)[name]
-    expected = (int, float) if wanted is float else int if wanted is int else str
-    if not isinstance(value, expected) or isinstance(value, bool):
-        raise ValueError(f"{key} of {value!r}")  # noqa: TRY004  (the file's fault, not the caller's)
+    expected: Any = wanted if wanted in {bool, int} else (int, float) if wanted is float else str
+    if not isinstance(value, expected) or isinstance(value, bool) is not (wanted is bool):
+        raise ValueError(f"{key} of {value!r}")
     return value

@@ -10,7 +10,7 @@ __all__ = ["COUNTERS", "Counters"]
 COUNTERS = {
     "registered": "shards registered",
     "initialized": "shards indexed",
-    "adopted": "of these, such as had a sound index of their own",
+    "adopted": "of these, such as whose own index was taken over",
     "recovered": "shards indexed again after an error",
     "rebuilt": "lost or damaged indexes made again",
     "failed": "attempts to index a shard that failed",

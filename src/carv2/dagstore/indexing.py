@@ -20,6 +20,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from carv2._downloads import is_out_of_room
 from carv2._source import FileSource, Source
 from carv2.dagstore._own_index import fault_of
 from carv2.dagstore.indices import IndexFacts, IndexFolder
@@ -48,8 +49,11 @@ class IndexTask:
     """A local file to read instead: a transient, or a copy of the caller's."""
     source_tag: str = ""
     """What the mount was tagged with when the local file was made; of a copy of the caller's what tells it."""
-    own_index: Literal["spot", "whole", "never"] = "spot"
-    """A CARv2's own index is taken over after spot checks, after a check against every section, or not at all."""
+    own_index: Literal["spot", "whole", "never"] = "never"
+    """A CARv2's own index is taken over after spot checks, after a check against every section, or not at all.
+
+    Spot checks are for those who wrote it themselves: one that is made to deceive can pass them, and hide blocks.
+    """
     null_padding: bool = True
     """Zeros behind the last section are its end: pieces are padded."""
     identity: bool = True
@@ -75,6 +79,8 @@ class IndexResult:
     error_type: str = ""
     """Name of the class of the error; empty if there was none."""
     error: str = ""
+    no_room: tuple[int, str] | None = None
+    """``errno`` and name of the file, if the disk that the index goes to is full."""
 
     @property
     def ok(self) -> bool:
@@ -88,11 +94,14 @@ def run_index_task(task: IndexTask) -> IndexResult:
     So it does if all goes well: the index is written to a file of the task's own. Whoever gave out the task
     publishes that, if he may still work on the shard; this may come late, long after somebody else did.
 
-    The archive is read once, front to back, without the data of large blocks; nothing is hashed. Of a CARv2 with
-    a sound index of format 0x0401 only that is read. Memory: 40 bytes a block, of an index that is taken over 16.
+    The archive is read once, front to back, without the data of large blocks; nothing is hashed. Of a CARv2 whose
+    own index is taken over after spot checks only that is read. Memory: 40 bytes a block, and 16 of such an index.
     """
     try:
         return _index(task)
+    except OSError as error:
+        no_room = (error.errno or 0, str(error.filename or "")) if is_out_of_room(error) else None
+        return IndexResult(task.key, error_type=type(error).__name__, error=str(error), no_room=no_room)
     except Exception as error:  # noqa: BLE001  (nothing says that what a mount raises can be pickled)
         return IndexResult(task.key, error_type=type(error).__name__, error=str(error))
 
@@ -172,7 +181,7 @@ def _fault_of_own(car: CarReader, task: IndexTask) -> str:
     if car.header is None or not car.header.has_index:
         return "there is none"
     if task.own_index == "never":
-        return "it was not to be"
+        return "no index of an archive is to be"
     return fault_of(car, whole=task.own_index == "whole")
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 from carv2 import index as indexes
 from carv2._atomic import drafting, replace, replacing, unlink
-from carv2._downloads import lock_draft, remove_abandoned_drafts
+from carv2._downloads import is_out_of_room, lock_draft, remove_abandoned_drafts
 from carv2._source import FileSource, SliceView
 from carv2.dagstore.catalogue.records import IndexFacts
 from carv2.dagstore.keys import file_name, key_of
 from carv2.errors import IndexFormatError, StateError
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index
+from carv2.multihash import IDENTITY
 from carv2.multihash import encode as encode_multihash
 
 if TYPE_CHECKING:
@@ -135,14 +136,19 @@ class IndexFolder:
         See :meth:`publish`, :meth:`open_draft` and :meth:`drop_draft`. One that nobody has open is removed as
         that of a killed process after a minute. Raises as :meth:`write` does, and then leaves nothing.
         """
-        digest = hashlib.sha256()
-        with drafting(self.folder) as (file, path):
-            lock_draft(file.fileno())
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            return os.path.basename(path), _facts(file, digest.digest())
+        digest, path = hashlib.sha256(), self.folder
+        try:
+            with drafting(self.folder) as (file, path):
+                lock_draft(file.fileno())
+                for chunk in chunks:
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                return os.path.basename(path), _facts(file, digest.digest())
+        except OSError as error:  # without a name: of a write, maybe one when the file was closed
+            if error.filename is None and is_out_of_room(error):
+                raise OSError(error.errno, error.strerror, path) from error
+            raise
 
     def open_draft(self, name: str) -> OpenIndex:
         """Open a draft for reading; it stays at least until it is closed."""
@@ -257,8 +263,12 @@ class IndexFolder:
         return found
 
 
-def multihashes_of(index: Index) -> Iterator[bytes]:
+def multihashes_of(index: Index, *, identity: bool = True) -> Iterator[bytes]:
     """The multihashes in an index of format 0x0401, in its order; of copies of a block that lie together, one.
+
+    Args:
+        index: of a shard.
+        identity: those of identity CIDs as well, which the inverted index has not: they hold their blocks.
 
     Raises:
         ValueError: format 0x0400, which does not keep hash functions.
@@ -273,6 +283,8 @@ def multihashes_of(index: Index) -> Iterator[bytes]:
     if index.codec != CAR_MULTIHASH_INDEX_SORTED:
         raise ValueError("an index of format 0x0400 does not keep hash functions: make one of format 0x0401")
     for code, bucket in index.buckets():
+        if code == IDENTITY and not identity:
+            continue
         size = bucket.digest_size
         head = encode_multihash(code or 0, bytes(size))[: -size or None]
         last = None

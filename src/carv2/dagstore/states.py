@@ -93,8 +93,12 @@ def _table() -> Iterator[Transition]:
         yield Transition(busy, op.FAIL, errored, is_durable=True)
         yield Transition(busy, op.RELEASE, busy, "a reader of before")
     for before in (new, available, serving):
-        yield Transition(initializing, op.BREAK_OFF, before, "the store is closed, or its catalogue fails")
-    yield Transition(recovering, op.BREAK_OFF, errored, "the store is closed, or its catalogue fails")
+        yield Transition(
+            initializing, op.BREAK_OFF, before, "the store is closed, its catalogue fails, or a disk is full"
+        )
+    yield Transition(
+        recovering, op.BREAK_OFF, errored, "the store is closed, its catalogue fails, or a disk is full"
+    )
     yield Transition(available, op.FAIL, errored, "its bytes are not those that were indexed", is_durable=True)
     yield Transition(serving, op.FAIL, errored, "its bytes are not those that were indexed", is_durable=True)
     yield Transition(available, op.ACQUIRE, serving)

@@ -130,7 +130,8 @@ class DagStore:
             mount: a mount of one of the store's kinds, or the URL of one.
             lazy: index it when it is first acquired.
             local_copy: a file with its bytes, or with a CARv2 around the same CARv1, whose own index is adopted if
-                it is sound. It is read instead of the mount as long as it is there, and stays the caller's.
+                it passes spot checks: write it yourself, or index it anew with :func:`carv2.reindex`. It is read
+                instead of the mount as long as it is there, and stays the caller's.
             owner: who needs it, such as a deal; see :meth:`add_owner` and :meth:`destroy`.
             wait: until it is indexed.
             timeout: seconds to wait.
@@ -139,7 +140,9 @@ class DagStore:
             ShardExistsError: the key is known, whatever became of the shard.
             ShardErroredError: it could not be indexed; it stays registered, to be recovered or destroyed.
             UnknownMountError: a mount of a kind that the store does not know; nothing was registered.
+            StateError: its index file would take the place of another store's; nothing was registered.
             FileNotFoundError: there is no ``local_copy``.
+            OSError: a disk is full; it stays registered, and is tried again when it is asked for.
             WaitTimeoutError: it is not indexed yet; that goes on.
         """
         url = self._core.url_of(mount)
@@ -147,7 +150,8 @@ class DagStore:
         if copy and not os.path.isfile(copy):
             raise FileNotFoundError(f"{copy}: no such file for the shard {key}")
         core = self._core
-        with core.live.entered(check_key(key)) as shard:
+        core.ownership.check_new(check_key(key))
+        with core.live.entered(key) as shard:
             row = shard.register(lambda: core.catalogue.add(key, url, lazy=lazy, local_copy=copy, owner=owner))
             core.counters.add("registered")
             if lazy:
@@ -158,11 +162,17 @@ class DagStore:
         return self.info(key)
 
     def register_many(self, shards: Iterable[tuple[str, Mount | str]]) -> int:
-        """Register ``shards``, pairs of key and mount, lazily; how many were new. Known ones stay as they are."""
+        """Register ``shards``, pairs of key and mount, lazily; how many were new. Known ones stay as they are.
+
+        Raises as :meth:`register` does; a few thousand are registered at a time, those before stay.
+        """
         core = self._core
+        is_ours = core.ownership.is_ours()
 
         def checked() -> Iterator[tuple[str, str]]:
             for key, mount in shards:
+                if not is_ours:
+                    core.ownership.check_new(check_key(key))
                 yield check_key(key), core.url_of(mount)
 
         count = core.catalogue.add_many(checked(), lazy=True)
@@ -191,6 +201,7 @@ class DagStore:
             ShardNotFoundError: there is no such shard.
             ShardErroredError: it failed, now or before.
             MountError: its bytes cannot be had now; the next call tries again.
+            OSError: a disk is full; the same.
             WaitTimeoutError: it took too long.
         """
         deadline = Deadline(timeout)
@@ -273,7 +284,10 @@ class DagStore:
     # -- by content -----------------------------------------------------------------------------------------
 
     def shards_with(self, cid: CIDLike) -> Keys:
-        """Keys of the shards that have a block of the multihash of ``cid``, or that is it; empty if none has."""
+        """Keys of the shards that have a block of the multihash of ``cid``, or that is it; empty if none has.
+
+        Identity CIDs are led to no shard: they hold their block.
+        """
         return self._core.catalogue.shards_with(_multihash_of(cid))
 
     def shards_with_many(self, cids: Iterable[CIDLike]) -> dict[bytes, Keys]:
@@ -350,6 +364,7 @@ class DagStore:
         Raises:
             ShardInUseError: somebody reads it or indexes it; nothing was changed.
             ShardNotFoundError: there is no such shard.
+            StateError: this process stood still for so long that others may have taken over; see what is there.
         """
         core = self._core
         core.release_abandoned()
@@ -360,17 +375,17 @@ class DagStore:
             core.keepers.let_go(key)
             with shard.lock:
                 shard.check_unused(force=force)
-            with core.leases.holding_at_once(key):
+            with core.leases.holding_at_once(key) as holder:
                 shard.doom(force=force)
                 try:
-                    core.discard(shard, core.catalogue.find(key))
+                    core.discard(shard, core.catalogue.find(key), holder)
                 except BaseException:
                     shard.pardon()
                     raise
         return True
 
     def initialize_all(
-        self, *, concurrency: int = 0, include_sealed: bool = False, cancelled: threading.Event | None = None
+        self, *, concurrency: int = 0, include_sealed: bool = False, stop: threading.Event | None = None
     ) -> Generator[InitializeEvent, None, None]:
         """Index all shards that are new, so many at once (0: all); two events for each, as it begins and ends.
 
@@ -378,15 +393,15 @@ class DagStore:
             concurrency: shards at once, within the limits of the configuration.
             include_sealed: also those whose bytes are not ready at their origin, which has to work first. Those
                 whose mount cannot be asked are left out without it.
-            cancelled: set it, in any thread, to begin no more; the generator ends soon after.
+            stop: set it, in any thread, to begin no more; the events end soon after. It is set at last.
 
-        Close the generator to begin no more.
+        Close the generator to begin no more, and wait for nothing.
         """
         return initialize_all(
             self._core,
             concurrency=concurrency,
             include_sealed=include_sealed,
-            cancelled=threading.Event() if cancelled is None else cancelled,
+            stop=threading.Event() if stop is None else stop,
         )
 
     def gc(self, *, max_idle: float = 0.0) -> Collection:

@@ -12,62 +12,29 @@ For example::
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from carv2.dagstore.catalogue import Catalogue, DurableState, IndexFacts
-from carv2.errors import ClosedError, ShardExistsError, ShardNotFoundError, StateError
+from carv2.errors import ClosedError, ShardExistsError, ShardNotFoundError
+from carv2.testing._catalogue_case import FACTS
+from carv2.testing._catalogue_leases import LeaseTests
 from carv2.testing.blockstores import THREADS, in_threads
-from carv2.testing.index_stores import MANY, OTHERS, IndexStoreTests
+from carv2.testing.index_stores import MANY, OTHERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from carv2.dagstore.catalogue import IndexStore, ShardRow
+    from carv2.dagstore.catalogue import ShardRow
 
 __all__ = ["CatalogueTests"]
 
-FACTS = IndexFacts(size=1234, digest=hashlib.sha256(b"index").digest(), codec=0x0401, block_count=56)
-LEASE = 0.3
-"""Seconds; of a lease whose end is waited for."""
 
-
-class CatalogueTests(IndexStoreTests):
+class CatalogueTests(LeaseTests):
     """The :class:`carv2.dagstore.catalogue.Catalogue` protocol, and all of the above."""
-
-    def catalogue(self) -> Catalogue:
-        """A new, empty catalogue; the tests close it."""
-        raise NotImplementedError
-
-    def again(self, catalogue: Catalogue) -> Catalogue | None:
-        """Another handle on the same, as another process would get it; None where that cannot be."""
-        del catalogue
-        return None
-
-    def index_store(self, keys: Sequence[str]) -> IndexStore:
-        """A catalogue with these shards."""
-        catalogue = self.catalogue()
-        catalogue.add_many((key, f"file:///{key}.car") for key in keys)
-        return catalogue
-
-    def made(self) -> Catalogue:
-        """What :meth:`catalogue` makes, closed when the test ends."""
-        catalogue = self.catalogue()
-        self._opened.append(catalogue)
-        return catalogue
-
-    def another(self, catalogue: Catalogue) -> Catalogue:
-        """What :meth:`again` makes; skips where that is nothing."""
-        other = self.again(catalogue)
-        if other is None:
-            pytest.skip("there is only one handle at a time")
-        self._opened.append(other)
-        return other
 
     # -- registering ------------------------------------------------------------------------------------------
 
@@ -122,7 +89,7 @@ class CatalogueTests(IndexStoreTests):
         with pytest.raises(ShardNotFoundError):
             catalogue.find("nothing")
         changes: list[Callable[[], object]] = [
-            lambda: self._set_available(catalogue, "nothing"),
+            lambda: self.set_available(catalogue, "nothing"),
             lambda: catalogue.set_error("nothing", "MountError", "gone"),
             lambda: catalogue.set_new("nothing"),
             lambda: catalogue.set_local_copy("nothing", "/x"),
@@ -166,7 +133,7 @@ class CatalogueTests(IndexStoreTests):
         catalogue.add_many((f"{at:04}", "file:///x") for at in range(1300))
         for at in range(0, 1300, 100):
             catalogue.set_error(f"{at:04}", "MountError", "gone")
-        self._set_available(catalogue, "0007")
+        self.set_available(catalogue, "0007")
         errored = [row.key for row in catalogue.rows(state=DurableState.ERRORED)]
         assert errored == [f"{at:04}" for at in range(0, 1300, 100)]
         assert [row.key for row in catalogue.rows(state=DurableState.AVAILABLE, prefix="00")] == ["0007"]
@@ -179,7 +146,7 @@ class CatalogueTests(IndexStoreTests):
         catalogue = self.made()
         catalogue.add("a", "file:///x", lazy=True)
         catalogue.add("b", "file:///x", lazy=False)
-        self._set_available(catalogue, "b")
+        self.set_available(catalogue, "b")
         for lazy, inverted, keys in (
             (True, None, "a"),
             (False, None, "b"),
@@ -210,17 +177,11 @@ class CatalogueTests(IndexStoreTests):
 
     # -- the life of a shard ----------------------------------------------------------------------------------
 
-    @staticmethod
-    def _set_available(catalogue: Catalogue, key: str, *, holder: str = "") -> int:
-        return catalogue.set_available(
-            key, index=FACTS, source_size=1 << 40, source_tag='W/"tag"', inverted=True, holder=holder
-        )
-
     def test_an_indexed_shard_has_the_facts_of_its_index(self) -> None:
         catalogue = self.made()
         catalogue.add_many([("baga1", "file:///1"), ("baga2", "file:///2")])
         other = catalogue.find("baga2")
-        assert [self._set_available(catalogue, "baga1") for _ in range(3)] == [1, 2, 3]
+        assert [self.set_available(catalogue, "baga1") for _ in range(3)] == [1, 2, 3]
         row = catalogue.find("baga1")
         assert (row.state, row.generation, row.inverted) == (DurableState.AVAILABLE, 3, True)
         assert IndexFacts(row.index_size, row.index_digest, row.index_codec, row.block_count) == FACTS
@@ -241,7 +202,7 @@ class CatalogueTests(IndexStoreTests):
         assert (row.state, row.failures, row.error_type, row.error) == (DurableState.NEW, 2, "", "")
         catalogue.set_error("baga1", "OSError", "x" * 1_000_000)
         assert 1000 < len(catalogue.find("baga1").error) < 1_000_000
-        self._set_available(catalogue, "baga1")
+        self.set_available(catalogue, "baga1")
         row = catalogue.find("baga1")
         assert (row.failures, row.error_type, row.error) == (0, "", "")
 
@@ -249,7 +210,7 @@ class CatalogueTests(IndexStoreTests):
         catalogue = self.made()
         catalogue.add("baga1", "file:///1", lazy=True)
         catalogue.add_multihashes("baga1", OTHERS)
-        self._set_available(catalogue, "baga1")
+        self.set_available(catalogue, "baga1")
         catalogue.remove_multihashes("baga1", OTHERS[:1])
         assert catalogue.find("baga1").inverted is False
 
@@ -299,7 +260,7 @@ class CatalogueTests(IndexStoreTests):
         catalogue.add_owner("baga1", "deal")
         catalogue.add_multihashes("baga1", MANY)
         catalogue.add_multihashes("baga2", [*MANY[:5], *OTHERS])
-        self._set_available(catalogue, "baga1")
+        self.set_available(catalogue, "baga1")
         old = catalogue.find("baga1")
         assert catalogue.remove("baga1", None if known is None else iter(known)) is True
         assert catalogue.get("baga1") is None
@@ -313,111 +274,6 @@ class CatalogueTests(IndexStoreTests):
         assert catalogue.shards_with(MANY[20]) == []
         assert catalogue.remove("baga1", known) is True
         assert catalogue.remove("baga1", known) is False
-
-    # -- leases -----------------------------------------------------------------------------------------------
-
-    def test_one_holder_has_the_lease(self) -> None:
-        catalogue = self.made()
-        assert catalogue.lease_of("baga1") is None
-        assert catalogue.try_lease("baga1", "me", 60)
-        assert not catalogue.try_lease("baga1", "you", 60)
-        assert catalogue.try_lease("baga2", "you", 60)
-        lease = catalogue.lease_of("baga1")
-        assert lease is not None
-        assert (lease.key, lease.holder) == ("baga1", "me")
-        assert 0 < lease.left <= 60
-        assert catalogue.try_lease("baga1", "me", 500)  # who has it may ask again
-        assert (lease := catalogue.lease_of("baga1")) is not None
-        assert lease.left > 60
-
-    def test_only_its_holder_renews_or_ends_it(self) -> None:
-        catalogue = self.made()
-        assert catalogue.renew_lease("baga1", "me", 60) is False
-        catalogue.try_lease("baga1", "me", 60)
-        assert catalogue.renew_lease("baga1", "you", 60) is False
-        catalogue.release_lease("baga1", "you")
-        assert not catalogue.try_lease("baga1", "you", 60)
-        assert catalogue.renew_lease("baga1", "me", 600) is True
-        assert (lease := catalogue.lease_of("baga1")) is not None
-        assert lease.left > 60
-        catalogue.release_lease("baga1", "me")
-        catalogue.release_lease("baga1", "me")
-        assert catalogue.lease_of("baga1") is None
-        assert catalogue.try_lease("baga1", "you", 60)
-        assert catalogue.renew_lease("baga1", "me", 60) is False
-
-    def test_the_leases_of_all_are_those_that_last(self) -> None:
-        catalogue = self.made()
-        assert catalogue.leases() == []
-        for key, holder, seconds in (("a", "one", 600), ("b", "two", 600), ("c", "one", LEASE)):
-            assert catalogue.try_lease(key, holder, seconds)
-        catalogue.release_lease("b", "two")
-        time.sleep(LEASE + 0.1)
-        (lease,) = catalogue.leases()
-        assert (lease.key, lease.holder) == ("a", "one")
-        assert 0 < lease.left <= 600
-
-    def test_a_lease_ends_by_itself(self) -> None:
-        catalogue = self.made()
-        catalogue.add("baga1", "file:///1", lazy=True)
-        assert catalogue.try_lease("baga1", "dead", LEASE)
-        assert not catalogue.try_lease("baga1", "me", 60)
-        time.sleep(LEASE * 1.2)
-        assert catalogue.lease_of("baga1") is None
-        assert catalogue.renew_lease("baga1", "dead", 60) is False
-        assert catalogue.try_lease("baga1", "me", 60)
-        assert not catalogue.try_lease("baga1", "dead", 60)
-
-    def test_who_lost_the_lease_changes_nothing(self) -> None:
-        catalogue = self.made()
-        row = catalogue.add("baga1", "file:///1", lazy=True)
-        catalogue.try_lease("baga1", "me", 60)
-        uses: list[Callable[[], object]] = [
-            lambda: self._set_available(catalogue, "baga1", holder="you"),
-            lambda: catalogue.set_error("baga1", "OSError", "gone", holder="you"),
-            lambda: catalogue.add_multihashes("baga1", OTHERS, holder="you"),
-            lambda: catalogue.remove_multihashes("baga1", None, holder="you"),
-        ]
-        for use in uses:
-            with pytest.raises(StateError):
-                use()
-        assert catalogue.find("baga1") == row
-        assert catalogue.entry_count("baga1") == 0
-        catalogue.add_multihashes("baga1", OTHERS, holder="me")
-        catalogue.remove_multihashes("baga1", OTHERS[:1], holder="me")
-        assert catalogue.entry_count("baga1") == len(OTHERS) - 1
-        assert self._set_available(catalogue, "baga1", holder="me") == 1
-
-    @pytest.mark.parametrize("what", ["add", "remove"])
-    def test_a_lease_that_ends_between_two_chunks_is_noticed(self, what: str) -> None:
-        catalogue = self.made()
-        catalogue.add("baga1", "file:///1", lazy=True)
-        catalogue.try_lease("baga1", "me", 60)
-        if what == "remove":
-            catalogue.add_multihashes("baga1", MANY, holder="me")
-
-        def source() -> Iterator[bytes]:
-            yield from MANY
-            catalogue.release_lease("baga1", "me")
-            assert catalogue.try_lease("baga1", "you", 60)
-            yield OTHERS[0]
-
-        change = catalogue.add_multihashes if what == "add" else catalogue.remove_multihashes
-        with pytest.raises(StateError):
-            change("baga1", source(), holder="me")
-        assert not catalogue.shards_with(OTHERS[0])
-
-    def test_of_many_that_want_a_lease_one_gets_it(self) -> None:
-        catalogue, winners, together = self.made(), list[str](), threading.Barrier(THREADS)
-
-        def want(at: int) -> None:
-            for turn in range(5):
-                together.wait(30)
-                if catalogue.try_lease(f"shard {turn}", f"holder {at}", 60):
-                    winners.append(f"shard {turn}")
-
-        in_threads(want, range(THREADS))
-        assert sorted(winners) == [f"shard {turn}" for turn in range(5)]
 
     # -- together ---------------------------------------------------------------------------------------------
 

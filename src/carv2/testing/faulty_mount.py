@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Literal
 
 from carv2._source import _Exact
 from carv2.dagstore.mounts import Mount, MountRegistry, MountStat, default_registry
+from carv2.dagstore.mounts._calling import front_to_back_only
 from carv2.errors import MountError
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class FaultyMount(Mount):
         self.faults.count(opens=1)
         once = self.faults.begin("open", self.url, self._size())
         if not self.random_access:
-            raise MountError("the mount does not support random access", url=self.url)
+            raise front_to_back_only("it was told so", self.url)
         return _FaultySource(self.inner.open(), self, once)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:

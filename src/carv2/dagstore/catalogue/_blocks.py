@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from carv2.dagstore.catalogue._shards import Shards
-from carv2.dagstore.catalogue._sql import checked, chunks
+from carv2.dagstore.catalogue._sql import KEY_OF, checked, chunks, stored
 from carv2.errors import ShardNotFoundError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class InvertedIndex(Shards):
 
     def add_multihashes(self, key: str, multihashes: Iterable[bytes], *, holder: str = "") -> None:
         self._id_now(key)
-        for chunk in chunks(multihashes, self._database.chunk):
+        for chunk in chunks(map(stored, multihashes), self._database.chunk):
 
             def work(transaction: Transaction, chunk: list[bytes] = chunk) -> None:
                 self._check_lease(transaction, key, holder)
@@ -36,7 +36,8 @@ class InvertedIndex(Shards):
             return self._id(transaction, key)
 
         shard = self._database.transact(mark)
-        for chunk in self._entries(shard) if multihashes is None else chunks(multihashes, self._database.chunk):
+        size = self._database.chunk
+        for chunk in self._entries(shard) if multihashes is None else chunks(map(stored, multihashes), size):
 
             def work(transaction: Transaction, chunk: list[bytes] = chunk) -> None:
                 self._check_lease(transaction, key, holder)
@@ -46,27 +47,28 @@ class InvertedIndex(Shards):
 
             self._database.transact(work, durable=False)
 
-    def remove(self, key: str, multihashes: Iterable[bytes] | None) -> bool:
+    def remove(self, key: str, multihashes: Iterable[bytes] | None, *, holder: str = "") -> bool:
         try:
             shard = self._id_now(key)
             if multihashes is not None and self._entry_count(shard):
-                self.remove_multihashes(key, multihashes)
-            if not self._removed_empty(shard, key):
-                self.remove_multihashes(key, None)
-                self._removed_empty(shard, key, or_not=True)
+                self.remove_multihashes(key, multihashes, holder=holder)
+            if not self._removed_empty(shard, key, holder):
+                self.remove_multihashes(key, None, holder=holder)
+                self._removed_empty(shard, key, holder, or_not=True)
         except ShardNotFoundError:
             return False
         return True
 
     def shards_with(self, multihash: bytes) -> list[str]:
-        find = "SELECT s.key FROM blocks b JOIN shards s ON s.id = b.shard WHERE b.mh = ?"
-        return sorted(key for (key,) in self._database.query(find, (multihash,)))
+        found = self._database.query(f"SELECT {KEY_OF} FROM blocks b WHERE b.mh = ?", (stored(multihash),))  # noqa: S608
+        return sorted(key for (key,) in found if key is not None)
 
     def shards_with_many(self, multihashes: Iterable[bytes]) -> dict[bytes, list[str]]:
         found: dict[bytes, list[str]] = {}
         for chunk in chunks(multihashes, self._database.chunk):
-            for multihash, key in self._database.shards_of(chunk):
-                keys = found.setdefault(multihash, [])
+            names = {stored(multihash): multihash for multihash in chunk}
+            for name, key in self._database.shards_of(list(names)):
+                keys = found.setdefault(names[name], [])
                 if key not in keys:  # a multihash may be asked for twice
                     keys.append(key)
         for keys in found.values():
@@ -101,10 +103,11 @@ class InvertedIndex(Shards):
                 return
             last = chunk[-1]
 
-    def _removed_empty(self, shard: int, key: str, *, or_not: bool = False) -> bool:
+    def _removed_empty(self, shard: int, key: str, holder: str, *, or_not: bool = False) -> bool:
         """Whether the shard could go, because it has no entries any more ``or_not``."""
 
         def work(transaction: Transaction) -> bool:
+            self._check_lease(transaction, key, holder)
             if self._id(transaction, key) != shard:
                 raise ShardNotFoundError(key)
             if not or_not and transaction.query("SELECT entries FROM shards WHERE id = ?", (shard,))[0][0]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from carv2.dagstore.catalogue._postgres_pool import Pool
-from carv2.dagstore.catalogue._sql import PATIENCE, VERSIONS, schema
+from carv2.dagstore.catalogue._sql import KEY_OF, PATIENCE, VERSIONS, schema
 from carv2.errors import StateError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class PostgresDatabase:
         return cast("T", self._retried(_Attempt(self._pool, work, once)))
 
     def shards_of(self, multihashes: Sequence[bytes]) -> list[tuple[bytes, str]]:
-        find = "SELECT b.mh, s.key FROM blocks b JOIN shards s ON s.id = b.shard WHERE b.mh = ANY(%b::bytea[])"
-        return cast("list[tuple[bytes, str]]", self.query(find, (list(multihashes),)))
+        find = f"SELECT b.mh, {KEY_OF} FROM blocks b WHERE b.mh = ANY(%b::bytea[])"  # noqa: S608
+        return [(multihash, key) for multihash, key in self.query(find, (list(multihashes),)) if key is not None]
 
     def close(self) -> None:
         self._pool.close()

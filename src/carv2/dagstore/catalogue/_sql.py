@@ -6,6 +6,7 @@ the clock, the lock on a row, and the ways to move many rows at once.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +16,16 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds to wait for a lock that another writer holds, or for a server that is away."""
+
+MAX_MULTIHASH = 1 << 10
+"""Bytes of a multihash that are stored as they are: a row of an index of PostgreSQL has 2.7 kB at most."""
+
+KEY_OF = "(SELECT s.key FROM shards s WHERE s.id = b.shard)"
+"""Of an entry; none if it is a removed shard's.
+
+Not a join: PostgreSQL, until it has statistics of a new table, takes a multihash for one that many shards have,
+and reads all shards for each look-up.
+"""
 
 MAX_TEXT = 1 << 16
 """Characters of an error that are kept."""
@@ -62,6 +73,9 @@ VERSIONS = (
 without any is removed, with no look at ``blocks``. ``done`` holds the tokens of transactions that must not be
 repeated (PostgreSQL only).
 """
+
+
+_LONG = b"\x80\x00"  # 0 in two bytes, which is no valid varint
 
 
 class Transaction(Protocol):
@@ -138,6 +152,17 @@ def chunks(multihashes: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
     if batch:
         batch.sort()
         yield batch
+
+
+def stored(multihash: bytes) -> bytes:
+    r"""What stands for a multihash in the database; of a long one a hash, behind what no multihash begins with.
+
+    >>> stored(b"\x12\x04fish").hex(), len(stored(b"\x18" + bytes(3000)))
+    ('120466697368', 34)
+    """
+    if len(multihash) <= MAX_MULTIHASH:
+        return bytes(multihash)
+    return _LONG + hashlib.sha256(multihash).digest()
 
 
 def checked(what: str, text: str) -> str:

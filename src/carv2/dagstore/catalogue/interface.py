@@ -157,7 +157,7 @@ class Catalogue(IndexStore, Protocol):
         """The shard was used at ``when``. Gathered and written later; a crash loses the last ones."""
         ...
 
-    def remove(self, key: str, multihashes: Iterable[bytes] | None) -> bool:
+    def remove(self, key: str, multihashes: Iterable[bytes] | None, *, holder: str = "") -> bool:
         """Forget the shard, its owners and its part of the inverted index; False if there was none.
 
         The shard goes last, so a crash leaves it to be removed again.
@@ -165,6 +165,10 @@ class Catalogue(IndexStore, Protocol):
         Args:
             multihashes: those that it holds, best in sorted order; None if they are not known. What they leave
                 out is found, but that takes a look at the whole inverted index.
+            holder: who must hold the lease of the shard for this to be done; empty: nobody.
+
+        Raises:
+            StateError: ``holder`` has no lease (any more); another shard of the key stays whole.
         """
         ...
 

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class SequentialOnlyError(MountError):
+    """The bytes can be read front to back only, whatever the mount said of itself."""
+
+
+def front_to_back_only(why: str, url: str) -> SequentialOnlyError:
+    """The error that says why bytes cannot be read anywhere."""
+    return SequentialOnlyError(f"the mount can be read front to back only: {why}", url=shown(url))
+
+
 def mount_error(message: str, url: str) -> MountError:
     """The error that ``message`` says of ``url``, which is shown without secrets."""
     return MountError(message, url=shown(url))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from carv2._source import FileSource, Source, open_source
 from carv2.cid import CID
-from carv2.dagstore.mounts._calling import calling, mount_error, within
+from carv2.dagstore.mounts._calling import (
+    SequentialOnlyError,
+    calling,
+    describe,
+    front_to_back_only,
+    mount_error,
+    within,
+)
 from carv2.dagstore.mounts._reading import CheckedSource, whole
 from carv2.dagstore.mounts._urls import check_scheme, rest_of
 from carv2.dagstore.mounts.protocol import Mount, MountStat
@@ -95,17 +103,18 @@ class PieceMount(Mount):
         return found
 
     def open(self) -> Source:
-        """The piece, to be read anywhere; MountError if its resolver cannot do that."""
+        """The piece, to be read anywhere; MountError if what its resolver gives cannot be, whatever it says."""
         if not self.random_access:
-            raise mount_error("the mount does not support random access", self.url)
+            raise front_to_back_only("its resolver says so", self.url)
         with calling(self.url):
             return _checked(self.resolver.open(self.piece_cid), self.url)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The piece's bytes from ``start`` on; as many as its resolver's ``stat`` says, if it does."""
         if self.random_access:
-            yield from Mount.chunks(self, start)
-            return
+            with contextlib.suppress(SequentialOnlyError):  # from the opening, before there are any
+                yield from Mount.chunks(self, start)
+                return
         self.check_start(start)
         expected = self.stat()
         if not expected.exists:
@@ -113,7 +122,8 @@ class PieceMount(Mount):
         with calling(self.url):
             opened = self.resolver.open(self.piece_cid)
             try:
-                yield from whole(_front_to_back(opened), self.url, start=0, size=expected.size)
+                chunks = _behind(start, _front_to_back(opened))
+                yield from whole(chunks, self.url, start=start, size=expected.size)
             finally:
                 _close(opened)
 
@@ -164,12 +174,27 @@ class _Opened:
 
 def _checked(opened: Any, url: str) -> CheckedSource:
     try:
-        source = FileSource.open_regular(opened) if _is_path(opened) else open_source(opened)
+        source = FileSource.open_regular(opened) if _is_path(opened) else _anywhere(opened, url)
         size = source.size
     except BaseException:
         _close(opened)
         raise
     return CheckedSource(_Opened(source, opened), url, size=size, chunk_size=source.chunk_size)
+
+
+def _anywhere(opened: Any, url: str) -> Source:
+    try:
+        return open_source(opened)
+    except (TypeError, ValueError) as error:
+        raise front_to_back_only(describe(error), url) from error
+
+
+def _behind(start: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks without the first ``start`` bytes."""
+    for chunk in chunks:
+        if start < len(chunk):
+            yield chunk[start:]
+        start = max(0, start - len(chunk))
 
 
 def _is_path(opened: Any) -> bool:

@@ -6,7 +6,7 @@ import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carv2.dagstore.mounts._calling import calling, mount_error
+from carv2.dagstore.mounts._calling import calling, front_to_back_only, mount_error
 from carv2.dagstore.mounts._urls import scheme_of
 from carv2.errors import MountChangedError
 
@@ -44,8 +44,7 @@ class Mount(abc.ABC):
     until it is asked. It needs :attr:`url`, :meth:`stat`, and :meth:`open` or :meth:`chunks` or both:
 
     * bytes that can be read anywhere, as in a file: :meth:`open`, and :meth:`chunks` follows from it;
-    * bytes that come front to back only: :meth:`chunks`, and :attr:`random_access` is False. The store makes a
-      local copy of them.
+    * bytes that come front to back only: :meth:`chunks`. The store makes a local copy of them.
 
     Whatever goes wrong is a :class:`carv2.errors.MountError`. :class:`carv2.testing.MountTests` checks mounts of
     your own.
@@ -54,7 +53,6 @@ class Mount(abc.ABC):
     >>> @dataclass(frozen=True)
     ... class Zeros(Mount):
     ...     count: int
-    ...     random_access = False
     ...
     ...     @property
     ...     def url(self):
@@ -84,11 +82,11 @@ class Mount(abc.ABC):
 
     @property
     def random_access(self) -> bool:
-        """Its bytes can be read anywhere, through :meth:`open`.
+        """Its bytes can be read anywhere, through :meth:`open`: by default, if there is one.
 
         To find that out the origin may be asked, once; MountError if it does not answer.
         """
-        return True
+        return type(self).open is not Mount.open
 
     @property
     def resumable(self) -> bool:
@@ -114,7 +112,7 @@ class Mount(abc.ABC):
         Raises:
             MountError: there are none, or they cannot be read anywhere.
         """
-        raise mount_error("the mount does not support random access", self.url)
+        raise front_to_back_only("it has no open()", self.url)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The bytes from ``start`` on, in pieces of any size, all of them or an error. To be closed if left early.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carv2._source import BytesSource, Source
 from carv2.dagstore.mounts import _http
-from carv2.dagstore.mounts._calling import calling, mount_error, within
+from carv2.dagstore.mounts._calling import calling, front_to_back_only, mount_error, within
 from carv2.dagstore.mounts._reading import CheckedSource, by_ranges, whole
 from carv2.dagstore.mounts._urls import check_no_secret, rest_of, scheme_of, shown
 from carv2.dagstore.mounts.protocol import Mount, MountStat
@@ -159,9 +159,9 @@ class FsspecMount(Mount):
         if not stat.exists:
             raise mount_error("there is nothing", self.location)
         if not self.random_access:
-            raise mount_error("the mount does not support random access: its server ignores ranges", self.location)
+            raise front_to_back_only("its server ignores ranges", self.location)
         if stat.size is None:
-            raise mount_error("it can be read front to back only, because nobody knows its size", self.location)
+            raise front_to_back_only("nobody knows its size", self.location)
         if not stat.size:
             return BytesSource(b"")
         with calling(self.location):
