@@ -22,12 +22,16 @@ class InThread:
             found = getattr(client, method)(*arguments, **options)
             return list(found) if method == "list" else found
 
-    def events(self, *, most: int | None = None, **options: Any) -> list[Any]:
-        """The events of ``initialize_all``, until the stream is given up after ``most``."""
+    def events(self, **options: Any) -> list[Any]:
+        """The events of ``initialize_all``."""
+        return self.stream("initialize_all", **options)
+
+    def stream(self, method: str, *, most: int | None = None, **options: Any) -> list[Any]:
+        """The values of a stream, until it is given up after ``most``."""
         found: list[Any] = []
         with (
             DagStoreClient(self.url, **self.options) as client,
-            contextlib.closing(client.initialize_all(**options)) as events,
+            contextlib.closing(getattr(client, method)(**options)) as events,
         ):
             for event in events:
                 found.append(event)
@@ -49,12 +53,15 @@ class InLoop:
 
         return asyncio.run(call())
 
-    def events(self, *, most: int | None = None, **options: Any) -> list[Any]:
+    def events(self, **options: Any) -> list[Any]:
+        return self.stream("initialize_all", **options)
+
+    def stream(self, method: str, *, most: int | None = None, **options: Any) -> list[Any]:
         async def take() -> list[Any]:
             found: list[Any] = []
             async with (
                 AsyncDagStoreClient(self.url, **self.options) as client,
-                contextlib.aclosing(client.initialize_all(**options)) as events,
+                contextlib.aclosing(getattr(client, method)(**options)) as events,
             ):
                 async for event in events:
                     found.append(event)

@@ -19,6 +19,8 @@ from websockets.sync.client import ClientConnection, connect
 import carv2
 from carv2.dagstore import BytesMount, DagStore, DagStoreConfig, FolderPieces, default_registry
 from carv2.rpc import ServerLimits, create_app, make_token
+from carv2.rpc._own import OwnMethods
+from carv2.rpc.methods import Method, StoreMethods
 from carv2.testing import FaultyMounts
 
 if TYPE_CHECKING:
@@ -90,6 +92,11 @@ class Service:
         """What the server says is open."""
         lines = httpx.get(f"{self.url}/metrics", timeout=PATIENCE, verify=PLAIN).text.splitlines()
         return {line.split('"')[1]: int(line.split()[1]) for line in lines if line.startswith("carv2_rpc_open{")}
+
+
+def all_methods(store: DagStore) -> dict[str, Method]:
+    methods = StoreMethods(store, threads=1)
+    return methods.table() | OwnMethods(store, methods.work, threads=1).table()
 
 
 def request(method: str, *params: Any, id: Any = 1) -> str:

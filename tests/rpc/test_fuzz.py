@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from carv2.errors import RpcError
 from carv2.rpc import ServerLimits, create_app
 from carv2.rpc import _jsonrpc as rpc
-from carv2.rpc.methods import StoreMethods
-from rpc.inprocess import FISH, PIECE, SECRET, Service, receive, request, service
+from rpc.inprocess import FISH, PIECE, SECRET, Service, all_methods, receive, request, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +26,7 @@ METHODS = [
     "Filecoin.DagstoreListShards", "Filecoin.DagstoreInitializeShard", "Filecoin.DagstoreRecoverShard",
     "Filecoin.DagstoreInitializeAll", "Filecoin.DagstoreGC", "Filecoin.DagstoreLookupPieces",
     "Filecoin.DagstorePieceIndexSize", "Filecoin.DagstoreRegisterShard", "Filecoin.DagstoreDestroyShard",
+    "Filecoin.DagstoreStat", "Filecoin.DagstoreConfig", "Filecoin.DagstoreDoctor", "Filecoin.DagstoreMigrate",
     "xrpc.cancel", "xrpc.ch.val", "xrpc.ch.close", "rpc.discover",
 ]  # fmt: skip
 
@@ -37,7 +37,17 @@ json_values = st.recursive(
 )
 params = st.lists(
     json_values
-    | st.sampled_from(["a", PIECE, {"/": str(FISH)}, {"/": "Qm"}, {"MaxConcurrency": 1, "IncludeSealed": True}]),
+    | st.sampled_from(
+        [
+            "a",
+            PIECE,
+            {"/": str(FISH)},
+            {"/": "Qm"},
+            {"MaxConcurrency": 1, "IncludeSealed": True},
+            {"Thorough": True, "SkipMounts": True},
+            {"Deals": [{"PieceCID": PIECE}], "More": True},
+        ]
+    ),
     max_size=2,
 )
 calls = st.fixed_dictionaries(
@@ -167,4 +177,4 @@ def test_whatever_a_websocket_gets_it_goes_on(fuzzed: Service, sent: list[bytes]
 
 
 def test_the_fuzzer_knows_all_methods(fuzzed: Service) -> None:
-    assert set(StoreMethods(fuzzed.store, threads=1).table()) <= set(METHODS)
+    assert set(all_methods(fuzzed.store)) <= set(METHODS)

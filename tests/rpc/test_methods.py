@@ -7,7 +7,7 @@ import pytest
 import carv2
 from carv2.errors import ShardExistsError
 from carv2.rpc import make_token
-from rpc.inprocess import EVERYTHING, FISH, PIECE, SECRET, Service, archive_of
+from rpc.inprocess import EVERYTHING, FISH, PIECE, SECRET, Service, all_methods, archive_of
 
 LEVELS = {
     "DagstoreListShards": "read",
@@ -19,6 +19,10 @@ LEVELS = {
     "DagstorePieceIndexSize": "admin",
     "DagstoreRegisterShard": "admin",
     "DagstoreDestroyShard": "admin",
+    "DagstoreStat": "admin",
+    "DagstoreConfig": "admin",
+    "DagstoreDoctor": "admin",
+    "DagstoreMigrate": "admin",
 }
 
 
@@ -174,9 +178,7 @@ def test_each_method_takes_its_permission_and_no_other(idle: Service, method: st
 
 
 def test_the_table_of_permissions_names_all_methods(idle: Service) -> None:
-    from carv2.rpc.methods import StoreMethods
-
-    table = StoreMethods(idle.store, threads=1).table()
+    table = all_methods(idle.store)
     assert {name.removeprefix("Filecoin."): method.permission for name, method in table.items()} == LEVELS
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "CARV2_API_TOKEN"  # noqa: S105  (its name)
 _LOCAL_FLAGS = ("root", "config", "pieces", "repo")
+_NO_METHOD = -32601
 _MOST = 64 << 10
 """Bytes that a file with a token may have."""
 
@@ -47,6 +48,11 @@ def is_meant(args: argparse.Namespace) -> bool:
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is about a store on this host, and does not go with --api")
     return True
+
+
+def is_no_method(error: RpcError) -> bool:
+    """Whether the caller cannot call it: there is no such method there, or the token does not allow it."""
+    return error.code == _NO_METHOD or error.message.startswith("missing permission ")
 
 
 def refuse(args: argparse.Namespace, *names: str) -> None:
@@ -115,6 +121,8 @@ def _remedy(error: CarError) -> str:
             f"`carv2 dagstore token --allow {needed[1]}`, where the store is served, makes a token for that; "
             f"give it with --token-file, or in ${TOKEN_VARIABLE}."
         )
+    if isinstance(error, RpcError) and "unrecognized mount scheme: piece" in text:
+        return "It must be served with the folder of unsealed pieces: `carv2 dagstore serve --pieces DIR`."
     if isinstance(error, RpcTransportError) and "refused" in text:
         return "Is it served there? `carv2 dagstore serve` says where."
     return ""

@@ -157,6 +157,15 @@ def _toml_value(name: str, value: object) -> str:
     return repr(value)
 
 
+def table_of(config: DagStoreConfig) -> dict[str, dict[str, object]]:
+    """What such a file says, parsed, with durations in seconds: :func:`config_of` makes the options of it again.
+
+    >>> table_of(DagStoreConfig())["DAGStore"]["GCInterval"]
+    60.0
+    """
+    return {_SECTION: {_key_of(name): value for name, value in config.explain().items()}}
+
+
 def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:
     """The options in the TOML file at ``path``; what it does not say is as by default.
 

@@ -14,6 +14,7 @@ from carv2.dagstore.states import Operation
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from carv2.dagstore._core import Core
@@ -79,16 +80,25 @@ class Doctor:
         repair: mend what can be mended without asking anybody.
         thorough: read index files whole, against their digests.
         mounts: ask the mounts, too.
+        stop: once it is set, no further shard is looked at; None for nobody will.
     """
 
-    def __init__(self, core: Core, *, repair: bool, thorough: bool, mounts: bool) -> None:
+    def __init__(
+        self, core: Core, *, repair: bool, thorough: bool, mounts: bool, stop: threading.Event | None
+    ) -> None:
         self._core, self._repair, self._thorough, self._mounts = core, repair, thorough, mounts
+        self._stop = stop
 
     def findings(self) -> Iterator[Finding]:
         """All that is wrong, shard by shard, and then what belongs to none."""
         for row in self._core.catalogue.rows():
+            if self._is_over():
+                return
             yield from self._look_at(row)
         yield from self._left_over()
+
+    def _is_over(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
 
     def _look_at(self, row: ShardRow) -> Iterator[Finding]:
         if row.state is DurableState.ERRORED:
@@ -155,6 +165,8 @@ class Doctor:
         indices = self._core.indices
         is_ours = self._core.ownership.is_ours()
         for name in indices.strays(row.key for row in self._core.catalogue.rows()):
+            if self._is_over():
+                return
             if not is_ours:
                 yield Finding(name, Problem.INDEX_OF_ANOTHER_STORE, "", _TAKE_OVER)
                 continue

@@ -66,8 +66,8 @@ class MigrationReport:
 class _Pass:
     """One pass over the deals. Whether a line of log for each is wanted is asked once."""
 
-    def __init__(self, core: Core, mount_of: Callable[[str], Mount | str]) -> None:
-        self._core, self._mount_of = core, mount_of
+    def __init__(self, core: Core, mount_of: Callable[[str], Mount | str], before: int) -> None:
+        self._core, self._mount_of, self._before = core, mount_of, before
         self._is_logged = _log.isEnabledFor(logging.DEBUG)
         self.deal_count = self.not_ready = self.invalid_count = self.active = self.registered = 0
         self.invalid: list[str] = []
@@ -114,7 +114,9 @@ class _Pass:
         if len(self.invalid) < _MOST_NAMED:
             _log.warning("failed to register shard", extra={"deal": _name(deal), "error": str(error)})
             where = f"{deal.source}: " if deal.source else ""
-            self.invalid.append(f"{where}deal {_name(deal) or self.deal_count}, {deal.piece_cid!r}: {error}")
+            self.invalid.append(
+                f"{where}deal {_name(deal) or self._before + self.deal_count}, {deal.piece_cid!r}: {error}"
+            )
 
 
 def _piece(deal: Deal) -> str:
@@ -128,9 +130,19 @@ def _name(deal: Deal) -> str:
 
 
 def migrate_deals(
-    core: Core, deals: Iterable[Deal], *, mount_of: Callable[[str], Mount | str], again: bool
+    core: Core,
+    deals: Iterable[Deal],
+    *,
+    mount_of: Callable[[str], Mount | str],
+    again: bool,
+    before: int = 0,
+    more: bool = False,
 ) -> MigrationReport:
-    """See :meth:`carv2.dagstore.DagStore.migrate`."""
+    """See :meth:`carv2.dagstore.DagStore.migrate`.
+
+    Of a pass that comes in several calls, ``before`` says how many deals earlier ones had, and ``more`` that
+    another one follows: only the last says that it is done.
+    """
     if core.catalogue.get_marker(_MARKER) is not None and not again:
         _log.info("no shard migration necessary; already marked complete")
         return MigrationReport(did_work=False)
@@ -138,13 +150,12 @@ def migrate_deals(
         "registering shards for all active deals in sealing subsystem",
         extra={"count": len(deals) if isinstance(deals, Sized) else None},
     )
-    once = _Pass(core, mount_of)
+    once = _Pass(core, mount_of, before)
     once.register(deals)
     _log.info("finished registering all shards", extra={"total": once.active})
     _log.info("confirmed registration of all shards", extra={"registered": once.registered})
-    core.catalogue.set_marker(_MARKER, f"{once.registered} shards of {once.deal_count} deals")
-    _log.info("successfully marked migration as complete")
-    _log.info("dagstore migration complete")
+    if not more:
+        _mark(core, f"{once.registered} shards of {once.deal_count} deals")
     return MigrationReport(
         did_work=True,
         deal_count=once.deal_count,
@@ -154,3 +165,9 @@ def migrate_deals(
         invalid=tuple(once.invalid),
         invalid_count=once.invalid_count,
     )
+
+
+def _mark(core: Core, what: str) -> None:
+    core.catalogue.set_marker(_MARKER, what)
+    _log.info("successfully marked migration as complete")
+    _log.info("dagstore migration complete")

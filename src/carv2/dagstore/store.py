@@ -110,6 +110,11 @@ class DagStore:
         self._parts.live.check_process()
         return self._parts
 
+    @property
+    def config(self) -> DagStoreConfig:
+        """The options that it was opened with. There may be a password in the URL of the catalogue."""
+        return self._parts.config
+
     # -- registering ----------------------------------------------------------------------------------------
 
     def register(
@@ -408,15 +413,23 @@ class DagStore:
         """Remove the local copies that nobody uses, and did not for ``max_idle`` seconds; what became of each."""
         return collect(self._core, max_idle=max_idle)
 
-    def doctor(self, *, repair: bool = False, thorough: bool = False, mounts: bool = True) -> Iterator[Finding]:
+    def doctor(
+        self,
+        *,
+        repair: bool = False,
+        thorough: bool = False,
+        mounts: bool = True,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Finding]:
         """Look over the store; what is wrong, as it is found.
 
         Args:
             repair: mend what can be mended.
             thorough: read index files whole.
             mounts: ask the mounts whether their bytes are still there, and still the same.
+            stop: set it, in any thread, to have no further shard looked at.
         """
-        return Doctor(self._core, repair=repair, thorough=thorough, mounts=mounts).findings()
+        return Doctor(self._core, repair=repair, thorough=thorough, mounts=mounts, stop=stop).findings()
 
     # -- moving in and out ----------------------------------------------------------------------------------
 
@@ -426,6 +439,8 @@ class DagStore:
         *,
         mount_of: Callable[[str], Mount | str] = "piece://{}".format,
         again: bool = False,
+        before: int = 0,
+        more: bool = False,
     ) -> MigrationReport:
         """Register the pieces of all active ``deals``, lazily, in one pass; once, however often it is called.
 
@@ -433,6 +448,8 @@ class DagStore:
             deals: all that there are, in any order and state; several may share a piece.
             mount_of: the mount of a piece CID.
             again: also where it was done before; what is known stays as it is.
+            before: deals that earlier calls had, where one migration comes in several; for the report.
+            more: another such call follows: it is not done after this one.
 
         What goes on is told to the logger ``carv2.dagstore.migrator`` in Lotus' words, of each deal at DEBUG.
 
@@ -440,7 +457,7 @@ class DagStore:
             UnknownMountError: the store has no such mounts. It is not done then, as after any other error; what
                 was registered stays, and is known the next time.
         """
-        return migrate_deals(self._core, deals, mount_of=mount_of, again=again)
+        return migrate_deals(self._core, deals, mount_of=mount_of, again=again, before=before, more=more)
 
     def export_go(
         self,

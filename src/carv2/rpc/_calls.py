@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carv2.cid import CID
 from carv2.dagstore import Collected, InitializeEvent, ShardInfo, ShardState
+from carv2.rpc._fields import checked, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,7 @@ def destroy_shard(key: str) -> Call[None]:
 
 
 def collect() -> Call[list[Collected]]:
-    return Call("DagstoreGC", [], lambda value: [_collected(one) for one in _checked(value, list)])
+    return Call("DagstoreGC", [], lambda value: [_collected(one) for one in checked(value, list)])
 
 
 def lookup_pieces(cid: CIDLike) -> Call[list[ShardInfo]]:
@@ -61,7 +62,7 @@ def lookup_pieces(cid: CIDLike) -> Call[list[ShardInfo]]:
 
 
 def index_size() -> Call[int]:
-    return Call("DagstorePieceIndexSize", [], lambda value: _checked(value, int))
+    return Call("DagstorePieceIndexSize", [], lambda value: checked(value, int))
 
 
 def initialize_all(concurrency: int, *, include_sealed: bool) -> Call[InitializeEvent]:
@@ -83,33 +84,19 @@ def selected(shards: Sequence[ShardInfo], state: ShardState | None, prefix: str)
 # -- what comes back ------------------------------------------------------------------------------------------
 
 
-def _checked(value: Any, kind: type[Any]) -> Any:
-    """``value`` if it is of that type, and a bool is no int."""
-    if type(value) is not kind:
-        raise ValueError(f"{kind.__name__} expected, not {type(value).__name__}")
-    return value
-
-
-def _field(value: Any, name: str, kind: type[Any]) -> Any:
-    found = _checked(value, dict)
-    if name not in found:
-        raise ValueError(f"there is no {name}")
-    return _checked(found[name], kind)
-
-
 def _nothing(_value: Any) -> None:
     return None
 
 
 def _shards(value: Any) -> list[ShardInfo]:
-    return [_shard(one) for one in _checked(value or [], list)]  # Go's nil is no list, but null
+    return [_shard(one) for one in checked(value or [], list)]  # Go's nil is no list, but null
 
 
 def _shard(value: Any) -> ShardInfo:
     return ShardInfo(
-        key=_field(value, "Key", str),
-        state=ShardState.of_go_name(_field(value, "State", str)),
-        error=_field(value, "Error", str),
+        key=field(value, "Key", str),
+        state=ShardState.of_go_name(field(value, "State", str)),
+        error=field(value, "Error", str),
         error_type="",
         url="",
         local_copy="",
@@ -126,19 +113,19 @@ def _shard(value: Any) -> ShardInfo:
 
 
 def _collected(value: Any) -> Collected:
-    key, is_gone = _field(value, "Key", str), _field(value, "Success", bool)
-    return Collected(key, skipped="" if is_gone else _field(value, "Error", str) or "it failed")
+    key, is_gone = field(value, "Key", str), field(value, "Success", bool)
+    return Collected(key, skipped="" if is_gone else field(value, "Error", str) or "it failed")
 
 
 def _event(value: Any) -> InitializeEvent:
-    event = _field(value, "Event", str)
+    event = field(value, "Event", str)
     if event not in {"start", "end"}:
         raise ValueError(f"{event} is no event")
     return InitializeEvent(
-        _field(value, "Key", str),
+        field(value, "Key", str),
         event,
-        success=_field(value, "Success", bool),
-        error=_field(value, "Error", str),
-        total=_field(value, "Total", int),
-        current=_field(value, "Current", int),
+        success=field(value, "Success", bool),
+        error=field(value, "Error", str),
+        total=field(value, "Total", int),
+        current=field(value, "Current", int),
     )

@@ -11,6 +11,7 @@ from carv2.rpc._access import Access
 from carv2.rpc._dispatch import Dispatcher
 from carv2.rpc._http import HttpCalls
 from carv2.rpc._metrics import Metrics
+from carv2.rpc._own import OwnMethods
 from carv2.rpc._status import Status
 from carv2.rpc._websocket import WebSocketCalls
 from carv2.rpc.limits import ServerLimits
@@ -62,7 +63,8 @@ def create_app(
     """
     access, metrics = Access(secret, anonymous, origins), Metrics()
     methods = StoreMethods(store, threads=limits.threads)
-    dispatcher = Dispatcher(methods.table(), limits, metrics)
+    own = OwnMethods(store, methods.work, threads=limits.max_streams)
+    dispatcher = Dispatcher({**methods.table(), **own.table()}, limits, metrics)
     status = Status(methods, metrics)
     routes: list[BaseRoute] = [
         Route("/rpc/v0", HttpCalls(dispatcher, access)),

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, TypeVar
 
 from carv2.errors import RpcError
-from carv2.rpc import _calls
+from carv2.rpc import _calls, _own_calls
 from carv2.rpc._async_wire import AsyncHttpConnections, async_values
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
     from types import TracebackType
     from typing import TypeAlias
 
     from carv2.cid import CIDLike
-    from carv2.dagstore import Collected, InitializeEvent, ShardInfo, ShardState
+    from carv2.dagstore import (
+        Collected,
+        DagStoreConfig,
+        Deal,
+        Finding,
+        InitializeEvent,
+        MigrationReport,
+        ShardInfo,
+        ShardState,
+        StoreStat,
+    )
     from carv2.rpc._calls import Call
 
     Keys: TypeAlias = "list[str]"
@@ -89,6 +101,14 @@ class AsyncDagStoreClient:
         """As :meth:`DagStoreClient.index_size`."""
         return await self._call(_calls.index_size(), self._timeout)
 
+    async def stat(self) -> StoreStat:
+        """As :meth:`DagStoreClient.stat`."""
+        return await self._call(_own_calls.stat(), self._timeout)
+
+    async def config(self) -> DagStoreConfig:
+        """As :meth:`DagStoreClient.config`."""
+        return await self._call(_own_calls.config(), self._timeout)
+
     async def register(self, key: str, *, timeout: float | None = None) -> None:
         """As :meth:`DagStoreClient.register`."""
         await self._call(_calls.register_shard(key), timeout)
@@ -116,6 +136,27 @@ class AsyncDagStoreClient:
         call = _calls.initialize_all(concurrency, include_sealed=include_sealed)
         stream = Stream(self._route.dialogue, call, next(self._numbers))
         return async_values(stream, self._route)
+
+    async def doctor(
+        self, *, repair: bool = False, thorough: bool = False, mounts: bool = True
+    ) -> AsyncGenerator[Finding]:
+        """As :meth:`DagStoreClient.doctor`; close it (``aclosing``) to have no further shard looked at."""
+        call = _own_calls.doctor(repair=repair, thorough=thorough, mounts=mounts)
+        end = _own_calls.DoctorStream(self._route.dialogue)
+        stream = Stream(self._route.dialogue, call, next(self._numbers))
+        async with contextlib.aclosing(async_values(stream, self._route)) as told:
+            async for value in told:
+                if (found := end.finding(value)) is not None:
+                    yield found
+        end.check_end()
+
+    async def migrate(self, deals: Iterable[Deal], *, again: bool = False) -> MigrationReport:
+        """As :meth:`DagStoreClient.migrate`; ``deals`` are taken in a thread, as they may come from a file."""
+        migration = _own_calls.Migration(deals, again=again)
+        calls = migration.calls()
+        while (call := await asyncio.to_thread(next, calls, None)) is not None:
+            migration.add(await self._call(call, None))
+        return migration.report
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""

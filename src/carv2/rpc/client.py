@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, TypeVar
 
 from carv2.errors import RpcError
-from carv2.rpc import _calls
+from carv2.rpc import _calls, _own_calls
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
 from carv2.rpc._wire import HttpConnections, values
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from types import TracebackType
     from typing import TypeAlias
 
     from carv2.cid import CIDLike
-    from carv2.dagstore import Collected, InitializeEvent, ShardInfo, ShardState
+    from carv2.dagstore import (
+        Collected,
+        DagStoreConfig,
+        Deal,
+        Finding,
+        InitializeEvent,
+        MigrationReport,
+        ShardInfo,
+        ShardState,
+        StoreStat,
+    )
     from carv2.rpc._calls import Call
 
     Keys: TypeAlias = "list[str]"
@@ -107,6 +118,14 @@ class DagStoreClient:
         """Bytes of all index files."""
         return self._call(_calls.index_size(), self._timeout)
 
+    def stat(self) -> StoreStat:
+        """What is in the store, by carv2 only."""
+        return self._call(_own_calls.stat(), self._timeout)
+
+    def config(self) -> DagStoreConfig:
+        """The options that the store was opened with there, without a password; by carv2 only."""
+        return self._call(_own_calls.config(), self._timeout)
+
     # -- managing -------------------------------------------------------------------------------------------
 
     def register(self, key: str, *, timeout: float | None = None) -> None:
@@ -146,6 +165,34 @@ class DagStoreClient:
         call = _calls.initialize_all(concurrency, include_sealed=include_sealed)
         stream = Stream(self._route.dialogue, call, next(self._numbers))
         return values(stream, self._route)
+
+    def doctor(
+        self, *, repair: bool = False, thorough: bool = False, mounts: bool = True
+    ) -> Generator[Finding, None, None]:
+        """Look over the store; what is wrong, as it is found: see :meth:`carv2.dagstore.DagStore.doctor`.
+
+        Close the generator to have no further shard looked at. By carv2 only.
+
+        Raises:
+            RpcError: it could not be looked over to the end, for a reason that the server tells.
+            RpcTransportError: the stream broke off: there may be more.
+        """
+        call = _own_calls.doctor(repair=repair, thorough=thorough, mounts=mounts)
+        found = _own_calls.DoctorStream(self._route.dialogue)
+        stream = Stream(self._route.dialogue, call, next(self._numbers))
+        with contextlib.closing(values(stream, self._route)) as told:
+            yield from filter(None, map(found.finding, told))
+        found.check_end()
+
+    def migrate(self, deals: Iterable[Deal], *, again: bool = False) -> MigrationReport:
+        """Register the pieces of all active ``deals``, lazily; once: see :meth:`carv2.dagstore.DagStore.migrate`.
+
+        They go there in calls of 256 KiB, and the migration counts as done after the last of them. By carv2 only.
+        """
+        migration = _own_calls.Migration(deals, again=again)
+        for call in migration.calls():
+            migration.add(self._call(call, None))
+        return migration.report
 
     def close(self) -> None:
         """Close the connections. May be called twice."""

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if something is wrong and was not mended."""
     sick = mended = 0
-    with dagstore.opened(args, is_new_fine=False) as store:
+    with dagstore.either(args, is_new_fine=False) as store:
         for found in store.doctor(repair=args.repair, thorough=args.thorough, mounts=not args.no_mounts):
             mended += found.is_mended
             sick += not found.is_mended

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace  # noqa: PLC0415  (not for --help)
 
     with (
-        dagstore.opened(args) as store,
+        dagstore.either(args) as store,
         contextlib.nullcontext(streams.standard_input()) if args.deals == "-" else open(args.deals, "rb") as file,
     ):
         refused = _Refused()

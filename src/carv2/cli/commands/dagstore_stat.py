@@ -12,6 +12,9 @@ from carv2.errors import RpcError
 if TYPE_CHECKING:
     import argparse
 
+    from carv2.dagstore import StoreStat
+    from carv2.rpc import DagStoreClient
+
 HELP = "count what is in the store"
 EXAMPLES = ("carv2 dagstore stat --json",)
 
@@ -33,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _counts_here(args: argparse.Namespace) -> dict[str, int]:
     with dagstore.opened(args, is_new_fine=False) as store:
-        stat = store.stat()
+        return _named(store.stat())
+
+
+def _named(stat: StoreStat) -> dict[str, int]:
     return {
         "shards": stat.shard_count,
         **{f"shards {name}": count for name, count in stat.by_state.items()},
@@ -46,13 +52,22 @@ def _counts_here(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _counts_elsewhere(args: argparse.Namespace) -> dict[str, int]:
-    """As much as the methods of an API tell."""
+    """All of it; or as much as the methods of Lotus tell, to one who may only read."""
+    with api.opened(args) as client:
+        try:
+            return _named(client.stat())
+        except RpcError as error:
+            if not api.is_no_method(error):
+                raise
+            return _counts_of_lotus(client)
+
+
+def _counts_of_lotus(client: DagStoreClient) -> dict[str, int]:
     from carv2.dagstore import ShardState  # noqa: PLC0415  (not for --help)
 
-    with api.opened(args) as client:
-        states = Counter(info.state for info in client.list())
-        sizes: dict[str, int] = {}
-        with contextlib.suppress(RpcError):  # it takes the permission `admin`, and not every server has it
-            sizes["index bytes"] = client.index_size()
+    states = Counter(info.state for info in client.list())
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(RpcError):  # it takes the permission `admin`, and not every server has it
+        sizes["index bytes"] = client.index_size()
     by_state = {f"shards {state.name.lower()}": states[state] for state in ShardState}
     return {"shards": states.total(), **by_state, **sizes}

@@ -1,0 +1,146 @@
+"""What the methods beyond Lotus' take and give, in JSON: there and back.
+
+What comes is somebody else's: it is checked before it is used, and ValueError says what it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carv2.dagstore import Deal, Finding, MigrationReport, Problem, ShardState, StoreStat
+from carv2.dagstore.config import config_of, table_of
+from carv2.dagstore.mounts._urls import shown
+from carv2.rpc._fields import checked, field
+
+if TYPE_CHECKING:
+    from carv2.dagstore import DagStoreConfig
+
+_SECTION = "DAGStore"
+
+
+# -- findings -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorEnd:
+    """The last value of a stream of findings: without it the stream broke off."""
+
+    error: str = ""
+    """Why no more was looked at; ``""`` where all was."""
+
+
+_FINDING = {"Key": str, "Problem": str, "Detail": str, "Remedy": str, "Mended": bool, "Error": str, "Done": bool}
+
+
+def finding_out(found: Finding | DoctorEnd) -> dict[str, object]:
+    """A value of the stream."""
+    if isinstance(found, DoctorEnd):
+        return {**{name: kind() for name, kind in _FINDING.items()}, "Error": found.error, "Done": True}
+    return {
+        "Key": found.key,
+        "Problem": found.problem.value,
+        "Detail": found.detail,
+        "Remedy": found.remedy,
+        "Mended": found.is_mended,
+        "Error": found.error,
+        "Done": False,
+    }
+
+
+def finding_in(value: Any) -> Finding | DoctorEnd:
+    """The same back.
+
+    >>> finding_in(finding_out(Finding("a", Problem.INDEX_MISSING))).problem.value
+    'index missing'
+    """
+    key, problem, detail, remedy, is_mended, error, is_done = (
+        field(value, name, kind) for name, kind in _FINDING.items()
+    )
+    if is_done:
+        return DoctorEnd(error)
+    return Finding(key, Problem(problem), detail, remedy, is_mended, error)
+
+
+# -- counts ---------------------------------------------------------------------------------------------------
+
+_COUNTS = {
+    "Shards": "shard_count",
+    "Multihashes": "multihash_count",
+    "Blocks": "block_count",
+    "IndexBytes": "index_bytes",
+    "LocalCopies": "transient_count",
+    "LocalCopyBytes": "transient_bytes",
+}
+
+
+def stat_out(stat: StoreStat) -> dict[str, object]:
+    """What is in a store; states have their full names."""
+    by_state = {state.go_name: stat.by_state[state.name.lower()] for state in ShardState}
+    return {**{name: getattr(stat, own) for name, own in _COUNTS.items()}, "ByState": by_state}
+
+
+def stat_in(value: Any) -> StoreStat:
+    """The same back."""
+    counts = {own: field(value, name, int) for name, own in _COUNTS.items()}
+    told = field(value, "ByState", dict)
+    by_state = {state.name.lower(): field(told, state.go_name, int) for state in ShardState}
+    return StoreStat(by_state=by_state, **counts)
+
+
+# -- options --------------------------------------------------------------------------------------------------
+
+
+def config_out(config: DagStoreConfig) -> dict[str, object]:
+    """The options by their names in a file; without a password of the catalogue's."""
+    options = table_of(config)[_SECTION]
+    return {name: _without_secrets(value) for name, value in options.items()}
+
+
+def _without_secrets(value: object) -> object:
+    return shown(value) if isinstance(value, str) and "://" in value else value
+
+
+def config_in(value: Any) -> DagStoreConfig:
+    """The same back."""
+    return config_of({_SECTION: checked(value, dict)})
+
+
+# -- deals ----------------------------------------------------------------------------------------------------
+
+_DEAL = {"PieceCID": "piece_cid", "State": "state", "ProposalCID": "proposal_cid", "Source": "source"}
+_REPORT: dict[str, tuple[str, type[Any]]] = {
+    "DidWork": ("did_work", bool),
+    "Deals": ("deal_count", int),
+    "Registered": ("registered", int),
+    "Known": ("known", int),
+    "NotReady": ("not_ready", int),
+    "Invalid": ("invalid", list),
+    "InvalidCount": ("invalid_count", int),
+}
+
+
+def deal_out(deal: Deal) -> dict[str, str]:
+    """A deal, of what a migration has to know."""
+    return {name: getattr(deal, own) for name, own in _DEAL.items()}
+
+
+def deals_in(value: Any) -> list[Deal]:
+    """Deals; as in Go, what is not there is empty."""
+    return [_deal_in(checked(one, dict)) for one in checked(value or [], list)]
+
+
+def _deal_in(fields: dict[str, Any]) -> Deal:
+    return Deal(**{own: checked(fields.get(name, ""), str) for name, own in _DEAL.items()})
+
+
+def report_out(report: MigrationReport) -> dict[str, object]:
+    """What a call of a migration did."""
+    return {name: getattr(report, own) for name, (own, _) in _REPORT.items()}
+
+
+def report_in(value: Any) -> MigrationReport:
+    """The same back."""
+    fields = {own: field(value, name, kind) for name, (own, kind) in _REPORT.items()}
+    texts: list[Any] = fields.pop("invalid")
+    return MigrationReport(**fields, invalid=tuple(checked(text, str) for text in texts))
