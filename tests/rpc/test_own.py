@@ -120,7 +120,7 @@ def test_who_leaves_the_doctor_ends_the_looking(
     monkeypatch.setattr(api.store, "doctor", doctor)
     (found,) = client(api.url, token=TOKEN).stream("doctor", most=1)
     assert found.key == "a"
-    eventually(lambda: stops[0].is_set())
+    eventually(stops[0].is_set)
 
 
 def test_once_it_is_stopped_the_doctor_looks_at_no_further_shard(api: Service) -> None:
