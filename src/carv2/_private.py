@@ -36,10 +36,14 @@ def read_private(path: str) -> bytes:
         OSError: it cannot be read, is no regular file, or too large.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):  # of a directory there is no file object
             raise OSError(errno.EINVAL, "not a regular file", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    with os.fdopen(fd, "rb") as file:
         if found.st_mode & _OTHERS or found.st_uid not in {0, os.geteuid()}:
             raise PermissionError(
                 errno.EACCES, "others may read it: give it to yourself, with mode 0600, or remove it", path

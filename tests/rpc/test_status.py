@@ -47,6 +47,15 @@ def test_a_store_that_answers_is_healthy_and_a_closed_one_not(api: Service) -> N
     assert get(api, "/metrics").status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+def test_a_page_of_a_stranger_learns_nothing(tmp_path: Path, path: str) -> None:
+    with service(tmp_path, origins=["https://example.org"]) as api:
+        for origin, status in (("https://example.org", 200), ("https://example.com", 403), ("null", 403)):
+            found = httpx.get(f"{api.url}{path}", timeout=PATIENCE, verify=PLAIN, headers={"Origin": origin})
+            assert found.status_code == status
+            assert status == 200 or found.text == "pages of this origin may not call the API\n"
+
+
 def test_calls_are_counted_by_how_they_ended(api: Service) -> None:
     for _ in range(3):
         api.call("DagstoreListShards")

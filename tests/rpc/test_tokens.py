@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +50,52 @@ def test_a_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_token(SECRET, make_token(SECRET, [Permission.READ], expires=time.time() + 100)) == {"read"}
     with pytest.raises(TokenError, match="the token has expired"):
         read_token(SECRET, make_token(SECRET, ["read"], expires=time.time() - 1))
+
+
+def signed(claims: Any, header: bytes = b'{"alg":"HS256","typ":"JWT"}') -> str:
+    """A token of this server with whatever in it."""
+
+    def text(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    content = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+    message = f"{text(header)}.{text(content)}"
+    return f"{message}.{text(hmac.new(SECRET, message.encode(), hashlib.sha256).digest())}"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        signed({"Allow": ["read"], "exp": float("inf")}),
+        signed({"Allow": ["read"], "exp": float("nan")}),
+        signed({"Allow": ["read"], "nbf": float("inf")}),
+        signed({"Allow": ["read"], "exp": [1]}),
+        signed({"Allow": ["read"], "nbf": None}),
+        signed(b"[" * 1500),
+        signed({"Allow": ["read"]}, header=b"[" * 1500),
+        signed({"Allow": ["read"]}, header=b'{"alg":' + b"[" * 1500),
+        signed({"Allow": ["read"]}, header=b'{"alg":"HS256","kid":' + b"9" * 5000 + b"}"),
+        signed({"Allow": ["read"], "x": "y" * 4096}),
+        signed({"Allow": ["read"]}) + "=",
+        " " + signed({"Allow": ["read"]}),
+    ],
+)
+@pytest.mark.parametrize("raised", [None, RecursionError, OverflowError, ValueError, TypeError])
+def test_a_hostile_token_is_none_whatever_the_library_makes_of_it(
+    token: str, raised: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: Any, **__: Any) -> Any:
+        assert raised is not None
+        raise raised("as old versions do")
+
+    if raised is not None:
+        monkeypatch.setattr(jwt, "decode", decode)
+    with pytest.raises(TokenError, match="not a token of this server"):
+        read_token(SECRET, token)
+
+
+def test_what_is_signed_here_is_a_token() -> None:
+    assert read_token(SECRET, signed({"Allow": ["read"]})) == {"read"}
 
 
 def test_a_token_is_for_something_that_there_is() -> None:
@@ -107,8 +158,9 @@ def test_what_is_no_small_file_is_no_secret(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(OSError, match="not a regular file"):
         load_or_make_secret(tmp_path / "pipe")
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="not a regular file") as caught:
         load_or_make_secret(tmp_path)
+    assert caught.value.filename == str(tmp_path)
     (tmp_path / "large").write_bytes(b"00" * 3000)
     (tmp_path / "large").chmod(0o600)
     with pytest.raises(OSError, match="more than 4096 bytes"):

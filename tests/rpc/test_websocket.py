@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -249,6 +250,35 @@ def test_connections_streams_and_calls_are_limited(tmp_path: Path) -> None:
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1009
         eventually(lambda: api.open_now() == NOTHING_OPEN)
+
+
+def test_who_comes_along_leaves_places_for_those_who_may_write(tmp_path: Path) -> None:
+    with service(tmp_path, ServerLimits(max_connections=3)) as api, contextlib.ExitStack() as stack:
+        for token in (None, make_token(SECRET, ["read", "sign"])):
+            stack.enter_context(api.websocket(token))
+        for token, status in ((None, 503), (make_token(SECRET, ["read"]), 503), ("fish", 401)):
+            with pytest.raises(InvalidStatus) as refused:
+                api.websocket(token)
+            assert refused.value.response.status_code == status
+        operator = stack.enter_context(api.websocket(make_token(SECRET, ["read", "admin"])))
+        operator.send(request("DagstoreListShards"))
+        assert outcome(receive(operator)) == []
+        with pytest.raises(InvalidStatus) as refused:
+            api.websocket()
+        assert refused.value.response.status_code == 503
+
+
+def test_on_an_open_connection_a_token_expires_too(idle: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = time.time()
+    with idle.websocket(make_token(SECRET, EVERYTHING, expires=start + 1000)) as websocket:
+        websocket.send(request("DagstoreListShards"))
+        assert outcome(receive(websocket)) == []
+        monkeypatch.setattr("carv2.rpc.tokens.time.time", lambda: start + 1001)
+        for message in (request("DagstoreListShards", id=7), initialize_all()):
+            websocket.send(message)
+            assert outcome(receive(websocket)) == (1, "the token has expired")
+        websocket.send(f"[{request('DagstoreListShards')}]")
+        assert outcome(receive(websocket)[0]) == (1, "the token has expired")
 
 
 def test_who_takes_nothing_is_let_go_of(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from carv2.errors import TokenError
-from carv2.rpc.tokens import read_token
+from carv2.rpc.tokens import Grant, read_grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,26 +34,30 @@ class Access:
 
     def __init__(self, secret: bytes | None, anonymous: Iterable[str], origins: Iterable[str]) -> None:
         self._secret = secret
-        self._anonymous = frozenset(str(getattr(one, "value", one)) for one in anonymous)
+        self._anonymous = Grant(frozenset(str(getattr(one, "value", one)) for one in anonymous))
         self._origins = frozenset(origins)
 
-    def of(self, scope: Mapping[str, Any]) -> frozenset[str]:
+    def check_origin(self, scope: Mapping[str, Any]) -> None:
+        """Refusal if a page of a stranger has its browser send the request in ``scope``."""
+        for name, value in scope["headers"]:
+            if name == b"origin" and value and value.decode("latin-1") not in self._origins:
+                raise Refusal(403, "pages of this origin may not call the API")
+
+    def of(self, scope: Mapping[str, Any]) -> Grant:
         """The permissions of who sends the request in ``scope``.
 
         Raises:
             Refusal: a token that is none, or a page of a stranger.
         """
+        self.check_origin(scope)
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin not in self._origins:
-            raise Refusal(403, "pages of this origin may not call the API")
         token = _token(headers.get(b"authorization", b"").decode("latin-1"), scope)
         if not token:
             return self._anonymous
         if self._secret is None:
             raise Refusal(401, "this server knows no tokens")
         try:
-            return read_token(self._secret, token)
+            return read_grant(self._secret, token)
         except TokenError as error:
             raise Refusal(401, str(error)) from None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from carv2.rpc._metrics import Metrics
     from carv2.rpc.limits import ServerLimits
     from carv2.rpc.methods import Method
+    from carv2.rpc.tokens import Grant
 
 __all__ = ["Dispatcher"]
 
@@ -42,43 +43,43 @@ class Dispatcher:
         self.limits, self.metrics = limits, metrics
         self._methods = methods
 
-    async def message(self, data: bytes | str, allow: frozenset[str]) -> tuple[Answer | None, bool]:
+    async def message(self, data: bytes | str, grant: Grant) -> tuple[Answer | None, bool]:
         """The answer to a message without streams, None if it wants none; and whether it could be read at all."""
         try:
             requests, is_batch = rpc.parse(data, max_batch=self.limits.max_batch)
         except RpcError as fault:
             return self.unreadable(fault), False
         if is_batch:
-            return await self.batch(requests, allow), True
+            return await self.batch(requests, grant), True
         only = requests[0]
         is_request = not isinstance(only, rpc.Invalid) or only.error.code != rpc.INVALID_REQUEST
-        return await self.answer(only, allow), is_request
+        return await self.answer(only, grant), is_request
 
     def unreadable(self, fault: RpcError) -> Answer:
         """The answer to a message without any calls in it."""
         self.metrics.called("", "invalid", 0.0)
         return rpc.error(None, fault)
 
-    async def batch(self, requests: Sequence[Request | Invalid], allow: frozenset[str]) -> Answer | None:
+    async def batch(self, requests: Sequence[Request | Invalid], grant: Grant) -> Answer | None:
         """The answers to ``requests``, which are worked on at once; None if they are notifications only."""
-        answers = await asyncio.gather(*(self.answer(one, allow) for one in requests))
+        answers = await asyncio.gather(*(self.answer(one, grant) for one in requests))
         wanted = [answer for answer in answers if answer is not None]
         return rpc.batch(wanted) if wanted else None
 
-    async def answer(self, request: Request | Invalid, allow: frozenset[str]) -> Answer | None:
+    async def answer(self, request: Request | Invalid, grant: Grant) -> Answer | None:
         """The answer to ``request``; None to a notification."""
         if isinstance(request, rpc.Invalid):
             self.metrics.called("", "invalid", 0.0)
             return rpc.error(request.id, request.error)
         try:
-            answer = rpc.result(request.id, await self._called(request, allow))
+            answer = rpc.result(request.id, await self._called(request, grant))
         except RpcError as fault:
             answer = rpc.error(request.id, fault)
         return None if request.is_notification else answer
 
-    async def _called(self, request: Request, allow: frozenset[str]) -> bytes:
+    async def _called(self, request: Request, grant: Grant) -> bytes:
         with self._counted(request):
-            method, params = self._found(request, allow)
+            method, params = self._found(request, grant)
             if method.kind == "stream":
                 text = f"method '{request.method}' not supported in this mode (no out channel support)"
                 raise RpcError(rpc.METHOD_NOT_FOUND, text)
@@ -93,10 +94,10 @@ class Dispatcher:
                     raise RpcError(rpc.APPLICATION_ERROR, text) from None
 
     @contextlib.asynccontextmanager
-    async def stream(self, request: Request, allow: frozenset[str]) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    async def stream(self, request: Request, grant: Grant) -> AsyncGenerator[AsyncGenerator[bytes]]:
         """The values of a stream, in JSON; they end with the context. RpcError where there is none to be had."""
         with self._counted(request), self.slot("stream", self.limits.max_streams):
-            method, params = self._found(request, allow)
+            method, params = self._found(request, grant)
             async with contextlib.aclosing(method.call(*params)) as values:
                 yield values
 
@@ -105,12 +106,14 @@ class Dispatcher:
         method = self._methods.get(request.method)
         return method is not None and method.kind == "stream"
 
-    def _found(self, request: Request, allow: frozenset[str]) -> tuple[Method, list[Any]]:
+    def _found(self, request: Request, grant: Grant) -> tuple[Method, list[Any]]:
         """The method, with its parameters; RpcError where it cannot be called so."""
         method = self._methods.get(request.method)
         if method is None:
             raise RpcError(rpc.METHOD_NOT_FOUND, f"method '{request.method[:100]}' not found")
-        if method.permission not in allow:
+        if grant.is_over:
+            raise RpcError(rpc.APPLICATION_ERROR, "the token has expired")
+        if method.permission not in grant.allow:
             text = f"missing permission to invoke '{method.name}' (need '{method.permission}')"
             raise RpcError(rpc.APPLICATION_ERROR, text)
         given, wanted = len(request.params), len(method.params)

@@ -57,7 +57,7 @@ class HttpCalls:
     async def _answered(self, scope: Scope, receive: Receive) -> tuple[int, Answer | None]:
         if scope["method"] != "POST":
             raise Refusal(405, "calls are POSTed; GET is for WebSockets")
-        allow = self._access.of(scope)
+        grant = self._access.of(scope)
         limits = self._dispatcher.limits
         try:
             body = await within(limits.request_timeout, _body(scope, receive, limits.max_body))
@@ -66,7 +66,7 @@ class HttpCalls:
         if body is None:
             text = f"request bigger than maximum {limits.max_body} allowed"
             return 413, rpc.error(None, RpcError(rpc.PARSE_ERROR, text))
-        answer, is_sound = await _while_there(self._dispatcher.message(body, allow), receive)
+        answer, is_sound = await _while_there(self._dispatcher.message(body, grant), receive)
         if answer is None:
             return 204, None
         return (200 if is_sound else 400), answer

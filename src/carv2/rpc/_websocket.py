@@ -16,6 +16,7 @@ from carv2.errors import RpcError
 from carv2.rpc import _jsonrpc as rpc
 from carv2.rpc._access import Refusal
 from carv2.rpc._work import within
+from carv2.rpc.tokens import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from carv2.rpc._access import Access
     from carv2.rpc._dispatch import Dispatcher
     from carv2.rpc._jsonrpc import Answer, Invalid, Request
+    from carv2.rpc.tokens import Grant
 
 __all__ = ["WebSocketCalls"]
 
 _NOT_ALLOWED, _TOO_BIG, _TRY_LATER = 1008, 1009, 1013  # codes of closing, RFC 6455
 _GONE = (OSError, RuntimeError)  # what ASGI servers raise when nobody takes a message
+_TRUSTED = {Permission.WRITE.value, Permission.ADMIN.value}
+_KEPT = 8  # one in so many places is for them
 _OF_CLIENTS = {"xrpc.ch.val", "xrpc.ch.close"}  # there are no channels from clients
 
 
@@ -43,24 +47,26 @@ class WebSocketCalls:
         if (await receive())["type"] != "websocket.connect":
             return
         try:
-            with self._slot():
-                await self._served(scope, receive, send)
+            grant = self._access.of(scope)
+            with self._slot(grant):
+                await self._served(scope, receive, send, grant)
         except Refusal as refusal:
             with contextlib.suppress(*_GONE):
                 await _deny(scope, send, refusal)
 
-    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
-        allow = self._access.of(scope)
+    async def _served(self, scope: Scope, receive: Receive, send: Send, grant: Grant) -> None:
         offered = scope.get("subprotocols") or [None]
         try:
             await send({"type": "websocket.accept", "subprotocol": offered[0]})
         except _GONE:
             return
-        await Session(self._dispatcher, allow, receive, send).run()
+        await Session(self._dispatcher, grant, receive, send).run()
 
     @contextlib.contextmanager
-    def _slot(self) -> Generator[None]:
+    def _slot(self, grant: Grant) -> Generator[None]:
         most = self._dispatcher.limits.max_connections
+        if grant.allow.isdisjoint(_TRUSTED):  # the others' places are kept free of whoever comes along
+            most -= max(most // _KEPT, int(most > 1))
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._dispatcher.slot("connection", most))
@@ -72,8 +78,8 @@ class WebSocketCalls:
 class Session:
     """What goes on over one WebSocket, which is open. All of it ends with it."""
 
-    def __init__(self, dispatcher: Dispatcher, allow: frozenset[str], receive: Receive, send: Send) -> None:
-        self._dispatcher, self._allow = dispatcher, allow
+    def __init__(self, dispatcher: Dispatcher, grant: Grant, receive: Receive, send: Send) -> None:
+        self._dispatcher, self._grant = dispatcher, grant
         self._receive, self._raw_send = receive, send
         self._limits = dispatcher.limits
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,13 +119,13 @@ class Session:
             await self._send(self._dispatcher.unreadable(fault))
             return
         if is_batch:
-            await self._start(lambda: self._answer(self._dispatcher.batch(requests, self._allow)), None)
+            await self._start(lambda: self._answer(self._dispatcher.batch(requests, self._grant)), None)
         else:
             await self._take_one(requests[0])
 
     async def _take_one(self, request: Request | Invalid) -> None:
         if isinstance(request, rpc.Invalid):
-            await self._answer(self._dispatcher.answer(request, self._allow))
+            await self._answer(self._dispatcher.answer(request, self._grant))
         elif request.method == "xrpc.cancel":
             self._cancel(request)
         elif request.method in _OF_CLIENTS:
@@ -129,7 +135,7 @@ class Session:
                 await self._start(lambda: self._stream(request), request)
         else:
             answer = self._dispatcher.answer
-            await self._start(lambda: self._answer(answer(request, self._allow), request), request)
+            await self._start(lambda: self._answer(answer(request, self._grant), request), request)
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -176,7 +182,7 @@ class Session:
     async def _stream(self, request: Request) -> None:
         channel = 0
         try:
-            async with self._dispatcher.stream(request, self._allow) as values:
+            async with self._dispatcher.stream(request, self._grant) as values:
                 channel = next(self._channels)
                 await self._send(rpc.result(request.id, b"%d" % channel))
                 async for value in values:

@@ -65,7 +65,7 @@ def create_app(
     methods = StoreMethods(store, threads=limits.threads)
     own = OwnMethods(store, methods.work, threads=limits.max_streams)
     dispatcher = Dispatcher({**methods.table(), **own.table()}, limits, metrics)
-    status = Status(methods, metrics)
+    status = Status(methods, metrics, access)
     routes: list[BaseRoute] = [
         Route("/rpc/v0", HttpCalls(dispatcher, access)),
         WebSocketRoute("/rpc/v0", WebSocketCalls(dispatcher, access)),

@@ -20,7 +20,7 @@ class ServerLimits:
     max_waiting: int = 128
     """Calls at once that wait until a shard is indexed."""
     max_connections: int = 128
-    """WebSockets at once."""
+    """WebSockets at once; an eighth is kept for who may write or administer."""
     max_calls_per_connection: int = 64
     """Calls at once on a WebSocket."""
     max_streams: int = 16

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 import os
+import re
 import secrets
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2._private import create_private, read_private
@@ -18,6 +22,8 @@ __all__ = ["Permission", "load_or_make_secret", "make_token", "read_token"]
 
 _ALGORITHM = "HS256"
 _SECRET_SIZE = 32  # bytes, of HS256's hash
+_MOST_CHARACTERS = 4096
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")
 
 
 class Permission(str, enum.Enum):
@@ -27,6 +33,20 @@ class Permission(str, enum.Enum):
     WRITE = "write"
     SIGN = "sign"
     ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What somebody may do, and until when."""
+
+    allow: frozenset[str]
+    expires: float | None = None
+    """Seconds since 1970; None for never."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time has passed."""
+        return self.expires is not None and time.time() >= self.expires
 
 
 def make_token(secret: bytes, allow: Iterable[str], *, expires: float | None = None) -> str:
@@ -55,17 +75,31 @@ def read_token(secret: bytes, token: str) -> frozenset[str]:
         TokenError: it is no token of this secret, or has expired.
         ValueError: a secret of less than 32 bytes.
     """
-    jwt = _jwt()
-    try:
-        claims: dict[str, Any] = jwt.decode(token, _checked(secret), algorithms=[_ALGORITHM])
-    except jwt.ExpiredSignatureError:
-        raise TokenError("the token has expired") from None
-    except (jwt.InvalidTokenError, UnicodeError):  # what exactly is wrong would help a forger only
-        raise TokenError("not a token of this server") from None
-    allow = claims.get("Allow")
+    return read_grant(secret, token).allow
+
+
+def read_grant(secret: bytes, token: str) -> Grant:
+    """The permissions in ``token`` and their end; the errors of :func:`read_token`."""
+    claims = _claims_of(_checked(secret), token)
+    allow, expires = claims.get("Allow"), claims.get("exp")
     if not isinstance(allow, list) or not all(isinstance(one, str) for one in cast("list[object]", allow)):
         raise TokenError("the token does not say what it allows")
-    return frozenset(cast("list[str]", allow))
+    if expires is not None and not (isinstance(expires, (int, float)) and math.isfinite(expires)):
+        raise TokenError("not a token of this server")
+    return Grant(frozenset(cast("list[str]", allow)), expires)
+
+
+def _claims_of(secret: bytes, token: str) -> dict[str, Any]:
+    """What is signed; TokenError for anything else, whatever PyJWT makes of it."""
+    jwt = _jwt()
+    if len(token) > _MOST_CHARACTERS or not _SHAPE.fullmatch(token):
+        raise TokenError("not a token of this server")
+    try:
+        return cast("dict[str, Any]", jwt.decode(token, secret, algorithms=[_ALGORITHM]))
+    except jwt.ExpiredSignatureError:
+        raise TokenError("the token has expired") from None
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):  # the last ones: PyJWT 2.8
+        raise TokenError("not a token of this server") from None  # what is wrong would help a forger only
 
 
 def _jwt() -> Any:
