@@ -473,8 +473,17 @@ class FetchError(CarError):
         self.root, self.failures, self.path = root, tuple(failures), path
 
     def __str__(self) -> str:
-        last = {getattr(error, "url", ""): str(error) for error in self.failures}
-        return f"{self.root.short()} could not be had" + ": " * bool(last) + "; ".join(last.values())
+        last = {getattr(error, "url", ""): error for error in self.failures}
+        said = [self._said(url, error) for url, error in last.items()]
+        return f"{self.root.short()} could not be had" + ": " * bool(said) + "; ".join(said)
+
+    def _said(self, url: str, last: CarError) -> str:
+        """What went wrong with one gateway, with why it was asked in another form, if it was."""
+        mine = [error for error in self.failures if getattr(error, "url", "") == url]
+        first = next((error for error in mine if getattr(error, "other_form", False)), last)
+        if first is last:
+            return str(last)
+        return f"{first}; and block by block: {str(last).removeprefix(f'{url}: ')}"
 
 
 class KuboError(CarError):

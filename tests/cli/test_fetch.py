@@ -8,19 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import carv2
+from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
-from cli.running import SOURCE, run
+from cli.running import SOURCE, run, run_shell
 from ipfs.test_fetch import BIG, DAG, ROOT, check
-from ipfs.webgateway import Answer, WebGateway, cut, status
+from ipfs.webgateway import Answer, WebGateway, body, cut, status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 CID_TEXT = str(CID(ROOT.cid))
 QUICK = ["--max-wait", "0.02", "--timeout", "5"]
@@ -92,6 +93,13 @@ def test_what_a_gateway_says_does_nothing_to_a_terminal(gateway: WebGateway, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wait_that_is_too_long_names_the_flag(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.always = status(503, Retry_After="3600")
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    assert ran.code == 1
+    assert ran.err.endswith("it is to be left alone for 3600 seconds, and --max-wait is 60\n")
+
+
 def test_json_has_the_failures(gateway: WebGateway, tmp_path: Path) -> None:
     gateway.faults = [status(503)]
     ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car", "--json", *QUICK])
@@ -107,6 +115,74 @@ def test_a_part_of_another_dag(gateway: WebGateway, tmp_path: Path) -> None:
     ran = run(tmp_path, ["fetch", str(CID(BIG.cid)), *argv])
     assert ran.code == 1
     assert "out.car.part is of another fetch: remove it, or name another file" in ran.err
+
+
+def test_a_file_that_is_there_is_replaced_once_all_is_there(gateway: WebGateway, tmp_path: Path) -> None:
+    (tmp_path / "out.car").write_bytes(b"old")
+    argv = ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car", "--retries", "0"]
+    gateway.faults = [cut(20_000), status(404)]
+    assert run(tmp_path, argv).code == 1
+    assert (tmp_path / "out.car").read_bytes() == b"old"
+    gateway.faults = []
+    assert run(tmp_path, argv).code == 0
+    check(tmp_path / "out.car", gateway)
+
+
+def test_who_comes_second_is_told_to_wait(gateway: WebGateway, tmp_path: Path) -> None:
+    part = ReadWriteBlockstore.create(tmp_path / "out.car.part", [CID(ROOT.cid)])
+    try:
+        ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    finally:
+        part.discard()
+    assert ran.code == 1
+    first, second = ran.err.splitlines()
+    assert first.endswith("out.car.part is locked by another writer")
+    assert second == "another fetch is writing it: wait for that to end, or name another file"
+
+
+def _garbage(part: Path) -> None:
+    part.write_bytes(b"\x00 no archive" * 100)
+
+
+def _nothing(part: Path) -> None:
+    part.write_bytes(b"")
+
+
+@pytest.mark.parametrize("make", [_garbage, _nothing, Path.mkdir, os.mkfifo])
+def test_what_no_fetch_left_is_not_gone_on_with(
+    gateway: WebGateway, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    part = tmp_path / "out.car.part"
+    make(part)
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    assert ran.code == 1
+    advice = "out.car.part is not what a fetch leaves: remove it, or name another file"
+    assert ran.err.splitlines()[-1] == advice
+    assert (part.exists(), gateway.asked) == (True, [])
+
+
+def test_a_full_disk_keeps_what_came(gateway: WebGateway, tmp_path: Path) -> None:
+    argv = f"carv2 fetch {CID_TEXT} --from {gateway.url} -o out.car"
+    ran = run_shell(tmp_path, f"ulimit -f 40; trap '' XFSZ; exec {argv}")
+    assert ran.code == 1
+    assert "File too large" in ran.err
+    assert ran.err.splitlines()[-1] == "what came in is kept in out.car.part; the same command goes on with it"
+    assert run_shell(tmp_path, argv).code == 0
+    check(tmp_path / "out.car", gateway)
+
+
+def test_a_stream_is_no_carv2(gateway: WebGateway, tmp_path: Path) -> None:
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "-", "--version", "2"])
+    assert (ran.code, ran.out, gateway.asked) == (2, b"", [])
+    assert "--version 1 goes to standard output" in ran.err
+
+
+def test_a_warning_of_what_stood_behind_the_last_block(gateway: WebGateway, tmp_path: Path) -> None:
+    gateway.faults = [body(lambda data: data + b"[Gateway Error: no\x1b[31m luck]")]
+    ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])
+    assert ran.code == 0
+    assert "all that was asked for came, but behind it: " in ran.err
+    assert "\x1b" not in ran.err
 
 
 def _take_interrupts() -> None:

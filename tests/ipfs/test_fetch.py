@@ -28,6 +28,7 @@ from carv2.errors import (
     UnknownHashError,
 )
 from carv2.ipfs import FetchOptions, fetch, fetch_into
+from carv2.ipfs._gateway_url import GatewayURL
 from carv2.unixfs import read
 from helpers import archives
 from helpers.unixfs import Dag, Made, identity
@@ -368,6 +369,11 @@ def test_a_dag_that_cannot_be_checked_or_followed_is_no_gateways_fault(
         "http://example.org/?x",
         "http://[::1",
         "http://a\\b",
+        "/unix/run/gateway.sock",
+        "/ip4/127.0.0.1/udp/80",
+        "/ip4/127.0.0.1/tcp/99999/http",
+        "/dns4/user@example.org/tcp/80",
+        "/dns4/a?b/tcp/80",
     ],
 )
 def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
@@ -390,6 +396,27 @@ def test_other_mistakes_of_the_caller(tmp_path: Path, gateway: WebGateway) -> No
         with pytest.raises(ValueError, match=name):
             FetchOptions(**dict[str, Any]({name: -1}))
     assert gateway.asked == []
+
+
+@pytest.mark.parametrize("end", ["", "/http", "/http/"])
+def test_an_address_may_be_a_multiaddr(gateway: WebGateway, tmp_path: Path, end: str) -> None:
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    found = fetch(ROOT.cid, tmp_path / "out.car", f"/ip4/{host}/tcp/{port}{end}")
+    check(tmp_path / "out.car", gateway)
+    assert found.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("multiaddr", "url"),
+    [
+        ("/dns4/example.org/tcp/443/https", "https://example.org:443"),
+        ("/dns/example.org/tcp/8443/tls/http", "https://example.org:8443"),
+        ("/ip6/::1/tcp/8080/http", "http://[::1]:8080"),
+    ],
+)
+def test_what_a_multiaddr_stands_for(multiaddr: str, url: str) -> None:
+    found = GatewayURL.parse(multiaddr)
+    assert (found.text, found.origin) == (url, GatewayURL.parse(url).origin)
 
 
 def test_an_address_may_have_a_path(gateway: WebGateway, tmp_path: Path) -> None:

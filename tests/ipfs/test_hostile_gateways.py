@@ -22,6 +22,7 @@ from carv2.errors import CarError, FetchError
 from carv2.ipfs import FetchOptions, fetch
 from carv2.ipfs._client import _retry_after
 from carv2.ipfs._gateway_url import GatewayURL
+from carv2.ipfs._turns import Turns
 from helpers import archives
 from helpers.unixfs import Dag
 from ipfs.test_fetch import BIG, DAG, FOLDER, QUICK, ROOT, check, left
@@ -31,6 +32,9 @@ from unixfs_read.gateway import stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from carv2.errors import GatewayError
+    from carv2.ipfs._source import GatewaySource
 
 FOREIGN = archives.BARRELEYE
 ONCE = FetchOptions(timeout=5, patience=10, retries=0, max_wait=0)
@@ -244,6 +248,91 @@ def test_an_answer_that_does_not_end_is_not_waited_for(liar: WebGateway, tmp_pat
     assert time.monotonic() - began < LONG
     assert found.failures == ()
     check(tmp_path / "out.car", liar)
+
+
+BEHIND: dict[str, tuple[Callable[[Answer], Answer], str]] = {
+    "bytes that are no section": (body(lambda data: data + b"\xff" * 7), "behind it: "),
+    "half a section": (body(lambda data: data + b"\x40half"), "section: wanted 65 bytes"),
+    "a limit": (body(lambda data: data + b"\xff\xff\xff\xff\x07x"), "limit 8388608"),
+    "regrets": (body(lambda data: data + b"[Gateway Error: out of luck]"), "out of luck"),
+    "a connection that breaks": (
+        lambda answer: replace(answer, body=answer.body + b"\x40half", cut=len(answer.body)),
+        "breaks off",
+    ),
+    "less than was said": (
+        lambda answer: replace(answer, body=answer.body + b"\x40half", cut=len(answer.body), sized=True),
+        "breaks off",
+    ),
+    "endless bytes": (lambda answer: replace(answer, endless=b"\xff" * 1000), "behind it: "),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_what_is_wrong_behind_the_last_block_is_a_remark(liar: WebGateway, tmp_path: Path, name: str) -> None:
+    change, said = BEHIND[name]
+    liar.faults = [change]
+    found = fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=ONCE)
+    assert [error.url for error in found.failures] == [liar.url]
+    assert str(found.failures[0]).startswith(f"{liar.url}: all that was asked for came, but behind it: ")
+    assert said in str(found.failures[0])
+    assert len(liar.asked) == found.question_count == 1
+    check(tmp_path / "out.car", liar)
+
+
+def test_remarks_do_not_keep_a_gateway_waiting(
+    liar: WebGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for all that is missing, one question after the other."""
+    liar.faults = [cut(40_000)]
+    regrets = body(lambda data: data + b"[Gateway Error: out of luck]")
+    liar.always = lambda answer: regrets(answer) if CAR in answer.headers["Content-Type"] else answer
+    failed, blamed = Turns.failed, list[str]()
+
+    def count(turns: Turns, source: GatewaySource, error: GatewayError, *, was_useful: bool) -> None:
+        blamed.append(str(error))
+        failed(turns, source, error, was_useful=was_useful)
+
+    monkeypatch.setattr(Turns, "failed", count)
+    found = fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=QUICK)
+    assert sum("behind it: " in str(error) for error in found.failures) > 1
+    assert len(blamed) == 1
+    check(tmp_path / "out.car", liar)
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+@pytest.mark.parametrize("second", [status(404), lambda answer: replace(answer, headers=HTML, body=b"<html>")])
+def test_an_error_names_the_page_that_came_instead(
+    liar: WebGateway, tmp_path: Path, second: Callable[[Answer], Answer]
+) -> None:
+    liar.faults = [lambda answer: replace(answer, headers=HTML, body=b"<html>"), second]
+    with pytest.raises(FetchError) as caught:
+        fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=ONCE)
+    said = str(caught.value)
+    why = f"{liar.url}: it answered with text/html, not with {CAR}; and block by block: it answered "
+    assert why in said
+    assert said.count(liar.url) == 1
+    assert said.partition(why)[2].startswith(("404", f"with text/html, not with {RAW}"))
+
+
+def test_a_block_is_a_block_whatever_its_type(liar: WebGateway, tmp_path: Path) -> None:
+    liar.cars = False
+    liar.always = lambda answer: replace(answer, headers=HTML) if answer.status == 200 else answer
+    fetch(ROOT.cid, tmp_path / "out.car", liar.url, options=ONCE)
+    check(tmp_path / "out.car", liar)
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_wait_that_is_too_long_is_said(liar: WebGateway, tmp_path: Path, code: int) -> None:
+    liar.always = status(code, Retry_After="3600")
+    with pytest.raises(FetchError, match="left alone for 3600 seconds, and max_wait is 60") as caught:
+        fetch(ROOT.cid, tmp_path / "out.car", liar.url)
+    assert [error.status for error in caught.value.failures if hasattr(error, "status")] == [code]
+    liar.faults = [status(code, Retry_After="0")]
+    liar.always = lambda answer: answer
+    found = fetch(ROOT.cid, tmp_path / "out.car", liar.url)
+    assert "left alone" not in str(found.failures[0])
 
 
 def flood(front: bytes, again: bytes) -> Callable[[socket.socket], None]:

@@ -12,7 +12,14 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from carv2.cli import color, progress, references, registry
-from carv2.errors import BlockNotFoundError, BudgetError, CarError, CorruptReferenceError, IntegrityError
+from carv2.errors import (
+    BlockNotFoundError,
+    BudgetError,
+    CarError,
+    CorruptReferenceError,
+    FetchError,
+    IntegrityError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +121,7 @@ def _report(error: CarError | OSError, code: int) -> int:
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
     text = str(error)
-    if isinstance(error, BudgetError):  # which names the arguments of a call
+    if isinstance(error, (BudgetError, FetchError)):  # which names the arguments of a call
         text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
     print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)
     return code

@@ -205,11 +205,13 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def destination(name: str) -> str | BinaryIO:
-    """What to write ``name`` to."""
+def destination(name: str, *, version: int | None = None) -> str | BinaryIO:
+    """What to write ``name`` to; ValueError if it cannot take an archive of ``version``."""
     if name != "-":
         return name
     sys.stdout.flush()
+    if version == 2 and not sys.stdout.buffer.seekable():
+        raise ValueError("a CARv2 needs a file that can seek; --version 1 goes to standard output")
     return sys.stdout.buffer
 
 

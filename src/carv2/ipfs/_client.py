@@ -89,14 +89,23 @@ class Answer:
         """What the server says that the body is."""
         return self._response.headers.get("Content-Type", "")
 
+    @property
+    def kind(self) -> str:
+        """The same without parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
     def pieces(self) -> Iterator[bytes]:
         """The body, as it comes.
 
         Raises:
             GatewayError: it breaks off, stalls or goes on for too long.
         """
+        expected, size = self._response.length, 0
         while piece := self._read():
+            size += len(piece)
             yield piece
+        if expected is not None and size < expected:  # http.client takes that for the end
+            raise GatewayError("its answer breaks off", url=self._client.url.text)
 
     def _read(self) -> bytes:
         with self._client.faults():
@@ -108,10 +117,12 @@ class Client:
 
     Args:
         url: the gateway's address.
+        max_wait: seconds that a ``Retry-After`` may ask for, for what errors say of it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, max_wait: float) -> None:
         self.url = GatewayURL.parse(url)
+        self._max_wait = max_wait
         self._connection: HTTPConnection | None = None
         self._origin: Origin | None = None
 
@@ -211,12 +222,15 @@ class Client:
         status = response.status
         if status != 200:
             said = _said(response, meter)
+            wait = _retry_after(response.headers.get("Retry-After"))
             why = f"it answered {status}{f': {said}' if said else ''}"
+            if wait is not None and wait > self._max_wait:
+                why += f"; it is to be left alone for {wait:.0f} seconds, and max_wait is {self._max_wait:g}"
             raise GatewayError(
                 why,
                 url=self.url.text,
                 status=status,
-                retry_after=_retry_after(response.headers.get("Retry-After")),
+                retry_after=wait,
                 is_final=status < 500 and status not in _PASSING,
                 other_form=status in _NOT_THIS_FORM,
             )

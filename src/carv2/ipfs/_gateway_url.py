@@ -29,15 +29,21 @@ class GatewayURL(NamedTuple):
         """Read an address; ``/`` or ``/ipfs`` at its end does not matter.
 
         Raises:
-            ValueError: it is no http or https URL, or has a user, a query or a fragment.
+            ValueError: it is no http or https URL, or has a user, a query or a fragment; or no multiaddr of such a
+                server.
 
         >>> GatewayURL.parse("https://example.org/ipfs/").text
         'https://example.org'
+        >>> GatewayURL.parse("/dns4/example.org/tcp/443/https").text
+        'https://example.org:443'
         """
+        given = text
+        if text.startswith("/"):
+            text = _url_of(text)
         origin = origin_of(text)
         parts = urlsplit(text) if origin is not None else None
         if origin is None or parts is None or parts.query or parts.fragment:
-            raise ValueError(f"{text!r} is no address of a gateway, such as https://example.org")
+            raise ValueError(f"{given!r} is no address of a gateway, such as https://example.org")
         path = parts.path.rstrip("/").removesuffix("/ipfs")
         return cls(f"{parts.scheme}://{parts.netloc}{path}", origin)
 
@@ -53,6 +59,18 @@ class GatewayURL(NamedTuple):
         if found.scheme == own.scheme:
             return found.port == own.port
         return found.scheme == "https" and own.port == 80 and found.port == 443
+
+
+def _url_of(multiaddr: str) -> str:
+    """What a multiaddr says as a URL; empty if it names no server."""
+    from carv2.ipfs.kubo.address import NodeAddress  # noqa: PLC0415  (for who writes it so)
+
+    if multiaddr.startswith("/unix/"):
+        return ""
+    try:
+        return NodeAddress.of(multiaddr).url
+    except ValueError:
+        return ""
 
 
 def origin_of(url: str) -> Origin | None:

@@ -41,9 +41,12 @@ class GatewaySource:
     """
 
     def __init__(self, url: str, options: FetchOptions, on_bytes: Callable[[int], object]) -> None:
-        self._client, self._options, self._on_bytes = Client(url), options, on_bytes
+        self._client = Client(url, max_wait=options.max_wait)
+        self._options, self._on_bytes = options, on_bytes
         self._checker = BlockChecker()
         self.speaks_cars = True
+        self.remarks: list[GatewayError] = []
+        """What was wrong behind the last block of an answer, and cost nothing."""
         self._gave = False  # a block of the answer that is under way
 
     @property
@@ -89,13 +92,18 @@ class GatewaySource:
                     verifier.finish()
         except GatewayError as error:
             if not is_whole or isinstance(error.__cause__, IntegrityError):
-                raise  # else it only did not come to an end, and nobody waits for that
+                raise
+            if not isinstance(error.__context__, TimeoutError):  # else there is no end, and nobody waits for that
+                self.remarks.append(self._remark(error))
+
+    def _remark(self, error: GatewayError) -> GatewayError:
+        what = str(error.__cause__ or str(error).removeprefix(f"{self.url}: "))
+        return GatewayError(f"all that was asked for came, but behind it: {what}", url=self.url)
 
     def _form_of(self, answer: Answer) -> Form:
         """What the answer says of its order. Blocks that were not asked for are an error in any case."""
-        kind = answer.content_type.partition(";")[0].strip().lower()
-        if kind != CAR_TYPE:
-            why = f"it answered with {kind[:100] or 'an unknown type'}, not with {CAR_TYPE}"
+        if answer.kind != CAR_TYPE:
+            why = _other_type(answer, CAR_TYPE)
             raise GatewayError(why, url=self.url, status=200, is_final=True, other_form=True)
         form = form_of(answer.content_type)
         if form["on_unexpected"] == "ignore":  # nothing is said of duplicates: they may come
@@ -118,7 +126,7 @@ class GatewaySource:
             )
 
     def _block(self, cid: CID) -> bytes:
-        """One block, asked for as such; what type the answer says it is does not matter, its hash does."""
+        """One block, asked for as such. Its hash is what counts: the type only says what other bytes are."""
         with self._client.get(raw_target(cid), RAW_TYPE, self._meter()) as answer:
             parts, size = list[bytes](), 0
             for piece in answer.pieces():
@@ -128,8 +136,13 @@ class GatewaySource:
                 if size > self._options.limits.section:
                     raise GatewayError("it sends more than a block may have", url=self.url, is_final=True)
         data = b"".join(parts)
-        with self._blamed():
-            self._checker.check(cid.raw, data, position=0)
+        try:
+            with self._blamed():
+                self._checker.check(cid.raw, data, position=0)
+        except GatewayError as error:
+            if answer.kind == RAW_TYPE:
+                raise
+            raise GatewayError(_other_type(answer, RAW_TYPE), url=self.url, status=200, is_final=True) from error
         return data
 
     def _meter(self) -> Meter:
@@ -158,3 +171,7 @@ class GatewaySource:
             # what was remembered of a long answer is forgotten, and what is missing of it asked for
             why = f"its answer takes too much memory: {error}"
             raise GatewayError(why, url=self.url, is_final=not self._gave) from error
+
+
+def _other_type(answer: Answer, wanted: str) -> str:
+    return f"it answered with {answer.kind[:100] or 'an unknown type'}, not with {wanted}"

@@ -52,9 +52,10 @@ def fetch(
 
     Args:
         root: the CID.
-        out: path of the archive; a file that is there is replaced.
-        gateways: addresses such as ``https://example.org``, asked in this order; one that fails waits while the
-            next is asked. Redirects are followed to the same host and hosts below it.
+        out: path of the archive; a file that is there is replaced, once all is there.
+        gateways: URLs such as ``https://example.org`` or multiaddrs such as ``/dns4/example.org/tcp/443/https``,
+            asked in this order; one that fails waits while the next is asked. Redirects are followed to the same
+            host and hosts below it.
         path: names with slashes between them, below the root; not percent-encoded.
         scope: all below the path's end; or what it takes to read the file or list the directory there
             (``"entity"``); or its one block.
@@ -71,6 +72,7 @@ def fetch(
         CodecError, UnknownCodecError, UnknownHashError: the DAG has blocks that cannot be followed or checked.
         LockedError: somebody else is writing ``OUT.part``.
         ResumeError: ``OUT.part`` is of another root.
+        FormatError: ``OUT.part`` is not what a fetch leaves; it was not touched.
         OSError: the file cannot be written.
 
     See the page *How to fetch from a gateway* for examples.
@@ -186,14 +188,19 @@ class Fetching:
         try:
             for each in chain([ask], asks):
                 self._take(source, each, store)
+                self._note(source.remarks)
+                source.remarks.clear()
             if self.block_count == before:
                 why = "its answers were whole, and had nothing of what is missing"
                 raise GatewayError(why, url=source.url, is_final=True)
         except GatewayError as error:
-            del self._failures[_MOST_FAILURES:]
-            self._failures.append(error)
+            self._note([error])
             self._turns.failed(source, error, was_useful=self.block_count > before)
         return True
+
+    def _note(self, errors: Iterable[GatewayError]) -> None:
+        self._failures += errors
+        del self._failures[_MOST_FAILURES:-1]
 
     def _take(self, source: GatewaySource, ask: Ask, store: Store) -> None:
         self._asked += 1

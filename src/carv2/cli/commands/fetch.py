@@ -11,7 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from carv2.cli import color, progress, streams
-from carv2.errors import ResumeError
+from carv2.errors import CodecError, FormatError, IntegrityError, LockedError, ResumeError
 from carv2.imports.retrieval import MAX_BLOCKS
 from carv2.unixfs.path import split_path
 
@@ -26,7 +26,7 @@ EXAMPLES = (
     "carv2 fetch bafkqaatjmq --from https://example.org -o out.car",
     "carv2 fetch bafkqaatjmq/docs/readme.md --from https://example.org --from http://127.0.0.1:8080 -o out.car",
     "carv2 fetch bafkqaatjmq/film.mp4 --bytes 0:1048575 --from https://example.org -o start.car",
-    "carv2 fetch bafkqaatjmq --from https://example.org -o - | carv2 extract - folder",
+    "carv2 fetch bafkqaatjmq --from https://example.org -o - | carv2 extract -o folder -",
 )
 
 _RANGE = re.compile(r"(-?\d{1,19}):(-?\d{1,19}|\*)", re.ASCII)
@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GATEWAY",
         action="append",
         required=True,
-        help="address of a trustless gateway; given several times, the next one is asked where one fails",
+        help="a trustless gateway: http(s)://HOST[:PORT] or a multiaddr; given several times, the next one is "
+        "asked where one fails",
     )
     parser.add_argument(
         "-o",
@@ -50,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="out",
         metavar="OUT",
         required=True,
-        help="the archive; - writes a CARv1 to standard output while it comes in",
+        help="the archive, which replaces a file that is there; - writes a CARv1 to standard output while it "
+        "comes in",
     )
     parser.add_argument(
         "--scope",
@@ -65,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a file: both included, counted from the end if negative, * for the end, as in --bytes=-500:*; "
         "implies --scope entity",
     )
-    parser.add_argument("--v1", action="store_true", help="write a CARv1")
+    parser.add_argument("--version", type=int, choices=(1, 2), help="of the archive (default 2, and 1 with -o -)")
+    parser.add_argument("--v1", dest="version", action="store_const", const=1, help="the same as --version 1")
     _add_patience(parser)
     _add_budgets(parser)
     streams.add_limits(parser)
@@ -131,6 +134,8 @@ def _count(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.out == "-" and args.version == 2:
+        raise ValueError("a CARv2 needs a file that can seek; --version 1 goes to standard output")
     with progress.bar("fetching") as tick, _advising(args):
         found = _to_standard_output(args, tick) if args.out == "-" else _to_file(args, tick)
     _report(args, found)
@@ -140,9 +145,7 @@ def run(args: argparse.Namespace) -> int:
 def _to_file(args: argparse.Namespace, tick: Callable[[int], object]) -> Fetched:
     from carv2.ipfs import fetch  # noqa: PLC0415  (what --help does not need)
 
-    return fetch(
-        args.what[0], args.out, args.gateways, version=1 if args.v1 else 2, on_bytes=tick, **_request(args)
-    )
+    return fetch(args.what[0], args.out, args.gateways, version=args.version or 2, on_bytes=tick, **_request(args))
 
 
 def _to_standard_output(args: argparse.Namespace, tick: Callable[[int], object]) -> Fetched:
@@ -191,10 +194,19 @@ def _advising(args: argparse.Namespace) -> Generator[None]:
     except BaseException as error:
         if args.out != "-" and os.path.exists(part):
             shown = color.printable(f"{args.out}.part" if not os.path.islink(args.out) else part)
-            goes_on = f"what came in is kept in {shown}; the same command goes on with it"
-            other = f"{shown} is of another fetch: remove it, or name another file"
-            error.advice = other if isinstance(error, ResumeError) else goes_on  # type: ignore[attr-defined]
+            error.advice = _advice(error, part, shown)  # type: ignore[attr-defined]
         raise
+
+
+def _advice(error: BaseException, part: str, shown: str) -> str:
+    if isinstance(error, LockedError):
+        return "another fetch is writing it: wait for that to end, or name another file"
+    if isinstance(error, ResumeError):
+        return f"{shown} is of another fetch: remove it, or name another file"
+    is_of_dag = isinstance(error, (CodecError, IntegrityError))
+    if not os.path.isfile(part) or (isinstance(error, FormatError) and not is_of_dag):
+        return f"{shown} is not what a fetch leaves: remove it, or name another file"
+    return f"what came in is kept in {shown}; the same command goes on with it"
 
 
 def _report(args: argparse.Namespace, found: Fetched) -> None:

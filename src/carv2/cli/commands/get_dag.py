@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with _source(args, by_reference=by_reference) as (source, root):
         found = export(
             source,
-            streams.destination(args.out),
+            streams.destination(args.out, version=args.version),
             root,
             args.selector,
             strict=args.strict or args.version == 1,

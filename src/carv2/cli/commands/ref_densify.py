@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     with streams.source(args.file) as source, progress.bar("reading") as tick:
         done = densify(
             source,
-            streams.destination(args.out),
+            streams.destination(args.out, version=args.version),
             version=args.version,
             on_progress=tick,
             limits=streams.limits_of(args),

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     with streams.watched(args.file, "sorting", passes=3) as source:
         found = sort(
             source,
-            streams.destination(args.out),
+            streams.destination(args.out, version=args.version),
             order=args.order,
             dups=args.dups,
             keep_unreachable=args.keep_unreachable,
