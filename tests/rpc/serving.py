@@ -32,9 +32,14 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(folder: Path, *flags: str) -> Iterator[Served]:
-    """Serve the store ``store`` of ``folder``; the process has ended well, or was killed, at the end."""
+def served(folder: Path, *flags: str, files: int | None = None) -> Iterator[Served]:
+    """Serve the store ``store`` of ``folder``; the process has ended well, or was killed, at the end.
+
+    It may have ``files`` open, if that is given.
+    """
+    few = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
     words = [
+        *few,
         sys.executable,
         "-W",
         "error",

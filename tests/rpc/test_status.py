@@ -117,11 +117,16 @@ def test_a_gateway_gets_its_paths_whole(tmp_path: Path) -> None:
         await send({"type": "http.response.body", "body": b""})
 
     with service(tmp_path, gateway=gateway) as api:
-        for path in ("/ipfs", "/ipfs/", "/ipfs/bafkqaaa/a?format=car"):
+        for path in ("/ipfs", "/ipfs/", "/ipfs/bafkqaaa/a?format=car", "/ipns/a"):
             assert get(api, path).status_code == 418
-        for path in ("/", "/ipfsx", "/ipns/a", "/rpc", "/rpc/v1"):
+        for path in ("/", "/ipfsx", "/ipnsx/a", "/rpc", "/rpc/v1"):
             assert get(api, path).status_code == 404
-    assert seen == [("/ipfs", "", "GET"), ("/ipfs/", "", "GET"), ("/ipfs/bafkqaaa/a", "", "GET")]
+    assert seen == [
+        ("/ipfs", "", "GET"),
+        ("/ipfs/", "", "GET"),
+        ("/ipfs/bafkqaaa/a", "", "GET"),
+        ("/ipns/a", "", "GET"),
+    ]
 
 
 def test_without_a_gateway_there_is_none(idle: Service) -> None:

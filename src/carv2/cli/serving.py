@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from carv2.cli import connections
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 DEFAULT = "127.0.0.1:7878"
 _GRACE = 5
 """Seconds that calls and streams get to end when the server is stopped."""
-_BACKLOG = 512
+_LAST_WORDS = 0.3
+"""Seconds more until they are closed, whether the client has taken what was sent or not."""
 _CLOSING = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
 
 
@@ -56,7 +58,7 @@ def bound(where: Listen) -> socket.socket:
         try:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(address)
-            server.listen(_BACKLOG)
+            server.listen(connections.BACKLOG)
         except BaseException:
             server.close()
             raise
@@ -120,6 +122,8 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            for one in sockets or []:
+                one.listen(connections.BACKLOG)
             if self.started:
                 when_ready()
 
@@ -136,7 +140,10 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2 * _GRACE,  # by then there are none
+        backlog=connections.ACCEPTED_AT_ONCE,  # as asyncio understands it
     )
+    config.load()
+    config.http_protocol_class = connections.limited(config.http_protocol_class, connections.most_connections())
     log = logging.getLogger("uvicorn.error")
     log.addFilter(_is_news)
     try:
@@ -153,13 +160,23 @@ def _is_news(record: logging.LogRecord) -> bool:
 async def _serve(server: Any, listening: socket.socket, calls: Calls) -> bool:
     loop = asyncio.get_running_loop()
 
+    def close() -> None:
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+
+    def end() -> None:
+        calls.end()
+        loop.call_later(_LAST_WORDS, close)
+
     def stop() -> None:
         if server.should_exit:
             server.force_exit = True
             calls.end()
         else:
             server.should_exit = True
-            loop.call_later(_GRACE, calls.end)
+            loop.call_later(_GRACE, end)
+
+    loop.set_exception_handler(connections.Complaints())
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)

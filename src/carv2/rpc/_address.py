@@ -82,6 +82,8 @@ def _of_url(text: str) -> ApiAddress:
         raise ValueError("user and password do not belong into the URL of an API, which takes a token")
     if parts.scheme not in _SCHEMES or not parts.hostname or parts.query or parts.fragment or port == 0:
         raise ValueError(f"{text} is no URL of an API, such as http://127.0.0.1:7878/rpc/v0")
+    if parts.path.strip("/").split("/")[0] in {"health", "metrics", "ipfs", "ipns"}:
+        raise ValueError(f"{text} is no address of an API: leave the path out, or name that of the API, {_PATH}")
     is_secure = _SCHEMES[parts.scheme]
     path = parts.path if parts.path.strip("/") else _PATH
     return ApiAddress(parts.hostname, port or (443 if is_secure else 80), path, is_secure)

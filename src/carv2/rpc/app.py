@@ -45,7 +45,7 @@ def create_app(
         store: is served, and stays the caller's to close, after the server has ended.
         secret: of the tokens (:func:`load_or_make_secret`); None if no token is known.
         limits: what clients may ask of it.
-        gateway: an application for paths under ``/ipfs/``, which get there whole.
+        gateway: an application for paths under ``/ipfs/`` and ``/ipns/``, which get there whole.
         anonymous: what may be done without a token; as in Lotus, reading.
         origins: of web pages that may call it, such as ``https://example.org``; without, no page may.
 
@@ -78,14 +78,14 @@ def create_app(
 
 
 class _Gateway(BaseRoute):
-    """Hands over what is under ``/ipfs/`` as it is; a ``Mount`` would change the path."""
+    """Hands over what is under ``/ipfs/`` and ``/ipns/`` as it is; a ``Mount`` would change the path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As Starlette asks."""
-        is_ours = scope["type"] == "http" and f"{scope['path']}/".startswith("/ipfs/")
+        is_ours = scope["type"] == "http" and f"{scope['path']}/".startswith(("/ipfs/", "/ipns/"))
         return (Match.FULL if is_ours else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

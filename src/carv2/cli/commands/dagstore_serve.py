@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         _serve(args)
     except ImportError as error:
-        raise CarError(f"serving needs {error.name}: pip install 'carv2[rpc]'") from error
+        name = "PyJWT" if error.name == "jwt" else error.name
+        raise CarError(f"serving needs {name}: pip install 'carv2[rpc]'") from error
     return 0
 
 
@@ -76,7 +77,9 @@ def _serve(args: argparse.Namespace) -> None:
 def _gateway(store: DagStore, stack: contextlib.ExitStack) -> Any:
     from carv2.ipfs.gateway import create_gateway  # noqa: PLC0415  (not for --help)
 
-    return create_gateway(stack.enter_context(store.blockstore()))
+    gateway = create_gateway(stack.enter_context(store.blockstore()))
+    stack.callback(gateway.close)
+    return gateway
 
 
 def _warn(args: argparse.Namespace, listening: socket.socket) -> None:

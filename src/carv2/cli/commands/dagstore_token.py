@@ -64,4 +64,5 @@ def _made(args: argparse.Namespace, expires: int | None) -> str:
 
         return make_token(tokens.secret_of(args, folder), args.allow, expires=expires)
     except ImportError as error:
-        raise CarError(f"tokens need {error.name}: pip install 'carv2[rpc]'") from error
+        name = "PyJWT" if error.name == "jwt" else error.name
+        raise CarError(f"tokens need {name}: pip install 'carv2[rpc]'") from error

@@ -1,0 +1,101 @@
+"""How many connections a server has, and how long one may take to ask: uvicorn limits neither."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+BACKLOG = 128
+"""Connections that the system keeps until they are accepted."""
+ACCEPTED_AT_ONCE = 8
+ASKING_TIME = 10.0
+"""Seconds that a connection may be open until the headers of its next request have arrived whole."""
+_FEWEST, _MOST = 8, 1024
+_UNDER_WAY = 4 * ACCEPTED_AT_ONCE  # asyncio takes some rounds from the accept to the protocol, or to the close
+_QUIET = 60.0  # seconds until it is said again that no more can be accepted
+_NO_ROOM = "socket.accept() out of system resource"
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+
+
+def most_connections() -> int:
+    """Half of the files that this process may open, less some on their way: the store needs the others.
+
+    >>> 8 <= most_connections() <= 1024
+    True
+    """
+    try:
+        import resource  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        return _MOST
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return _MOST
+    return max(_FEWEST, min(_MOST, files // 2 - _UNDER_WAY))
+
+
+def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]:
+    """The protocol ``kind`` of uvicorn's with limits.
+
+    Args:
+        kind: of HTTP; its WebSockets are counted too.
+        most: connections at once. One more takes the place of who has been silent for longest; where all are
+            busy it is told 503.
+        asking_time: seconds until the headers of a request are there; then the connection is closed.
+    """
+    silent: dict[Any, asyncio.TimerHandle] = {}  # the eldest first
+
+    class Limited(kind):  # type: ignore[misc]  # which it is, is known when it runs
+        def connection_made(self, transport: Any) -> None:
+            if len(self.connections) >= most and silent:
+                next(iter(silent)).give_up()
+            kind.connection_made(self, transport)
+            if len(self.connections) > most:
+                transport.write(_BUSY)
+                transport.close()
+            else:
+                silent[self] = self.loop.call_later(asking_time, self.give_up)
+
+        def data_received(self, data: bytes) -> None:
+            kind.data_received(self, data)
+            is_asking = self.cycle is not None and not self.cycle.response_complete
+            if is_asking or self.transport.get_protocol() is not self:  # or it is a WebSocket now
+                self.forget()
+
+        def on_response_complete(self) -> None:
+            kind.on_response_complete(self)
+            if self.cycle.response_complete and not self.transport.is_closing():  # else there was one waiting
+                self.forget()
+                silent[self] = self.loop.call_later(asking_time, self.give_up)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.forget()
+            kind.connection_lost(self, exc)
+
+        def give_up(self) -> None:
+            self.forget()
+            self.connections.discard(self)
+            self.transport.abort()
+
+        def forget(self) -> None:
+            timer = silent.pop(self, None)
+            if timer is not None:
+                timer.cancel()
+
+    return Limited
+
+
+class Complaints:
+    """The exception handler of an event loop that says once a minute that the system has no room to accept."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") == _NO_ROOM:
+            if time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + _QUIET
+        loop.default_exception_handler(context)
