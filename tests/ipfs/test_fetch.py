@@ -253,6 +253,8 @@ def test_a_killed_process_leaves_a_part_that_is_gone_on_with(gateway: WebGateway
     assert found.resumed_count >= 14
     assert found.block_count + found.resumed_count == 45
     check(out, gateway, big.cid)
+    fetch(big.cid, tmp_path / "whole.car", gateway.url)
+    assert out.read_bytes() == (tmp_path / "whole.car").read_bytes()
 
 
 def test_two_at_the_same_file(gateway: WebGateway, tmp_path: Path) -> None:
