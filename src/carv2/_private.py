@@ -28,6 +28,30 @@ def create_private(path: str, data: bytes) -> None:
         raise
 
 
+def own_size(path: str) -> int | None:
+    """Bytes of the file at ``path``, which is this user's own and nobody else writes to; None if there is nothing.
+
+    In a folder where others may make files, but not remove those of this user, it stays so.
+
+    Raises:
+        PermissionError: it is a link, somebody else's, or others may write to it.
+        OSError: it is no regular file, or cannot be looked at.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        raise PermissionError(errno.EACCES, "a link to another file, which is not followed: remove it", path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file: remove it", path)
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EACCES, "somebody else's file: remove it", path)
+    if found.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EACCES, "a file that others may write to: remove it", path)
+    return found.st_size
+
+
 def read_private(path: str) -> bytes:
     """What is in the file at ``path``, of up to 4 KiB.
 

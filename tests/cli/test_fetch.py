@@ -144,11 +144,17 @@ def _garbage(part: Path) -> None:
     part.write_bytes(b"\x00 no archive" * 100)
 
 
-def _nothing(part: Path) -> None:
+def _link(part: Path) -> None:
+    (part.parent / "elsewhere").write_bytes(b"")
+    part.symlink_to(part.parent / "elsewhere")
+
+
+def _open_to_all(part: Path) -> None:
     part.write_bytes(b"")
+    part.chmod(0o666)
 
 
-@pytest.mark.parametrize("make", [_garbage, _nothing, Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("make", [_garbage, _link, _open_to_all, Path.mkdir, os.mkfifo])
 def test_what_no_fetch_left_is_not_gone_on_with(
     gateway: WebGateway, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:

@@ -6,13 +6,17 @@ import contextlib
 import errno
 import os
 import stat
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from carv2._atomic import replace, unlink, writing
+from carv2._private import own_size
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
 from carv2.errors import BlockNotFoundError, FormatError, IntegrityError
+from carv2.header import PRAGMA, SIZE
 from carv2.imports._retrieval_store import rebuild
+from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.ipfs._missing import wanted
 from carv2.writer import CarWriter
 
@@ -41,6 +45,7 @@ class PartialFile:
         LockedError: somebody else is fetching into it.
         ResumeError: it is of another root.
         FormatError: it is no archive; it was not touched.
+        PermissionError: it is a link, somebody else's, or others may write to it; it was not touched.
     """
 
     def __init__(self, out: str | os.PathLike[str], root: CID, limits: Limits) -> None:
@@ -48,7 +53,10 @@ class PartialFile:
         self.path = self.out + SUFFIX
         self._root, self._limits = root, limits
         self._unflushed = 0
-        self.is_new = not os.path.lexists(self.path)
+        size = own_size(self.path)
+        if size == 0:  # a fetch's own says from the beginning what it is
+            unlink(self.path)
+        self.is_new = not size
         self._store = self._created() if self.is_new else self._resumed()
         found = self._store.recovery
         self.resumed_count = 0 if found is None else found.block_count
@@ -78,6 +86,9 @@ class PartialFile:
             self.path,
             [self._root],
             version=2,
+            index_padding=0,
+            index_codec=CAR_MULTIHASH_INDEX_SORTED,
+            store_identity=False,
             verify=False,
             check_promised=True,
             max_memory=_MEMORY,
@@ -108,7 +119,7 @@ class PartialFile:
 
     def finish(self, ask: Ask, *, version: int) -> None:
         """Make the archive of exactly what was asked for, whole or not at all; the part is gone then."""
-        if version == 2 and not self._has_others(ask):
+        if version == 2 and self._is_ours() and self._is_in_order(ask):
             self._store.finalize()
             self._store.close()
             replace(self.path, self.out)
@@ -121,9 +132,15 @@ class PartialFile:
                 writer.write(cid, data)
         self.discard()
 
-    def _has_others(self, ask: Ask) -> bool:
-        """Whether it has blocks that were not asked for this time."""
-        return sum(1 for _ in _once(ask, self._store)) < len(self._store)
+    def _is_ours(self) -> bool:
+        """Whether finishing it leaves nothing of a header that somebody else may have written."""
+        found = self._store.recovery
+        return found is None or (found.state != "finalized" and found.payload_position == len(PRAGMA) + SIZE)
+
+    def _is_in_order(self, ask: Ask) -> bool:
+        """Whether it has the blocks that were asked for, in the order of the walk, and no others."""
+        there = map(bytes, self._store)
+        return all(found == cid for found, cid in zip_longest(there, _once(ask, self._store)))
 
     def discard(self) -> None:
         """Remove it."""
