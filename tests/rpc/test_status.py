@@ -12,11 +12,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from carv2 import CID
+from carv2.blockstore import MemoryBlockstore
 from carv2.dagstore import COUNTERS
+from carv2.ipfs.gateway import create_gateway
 from carv2.rpc import ServerLimits, create_app
 from carv2.rpc._metrics import Metrics
 from carv2.rpc._work import Shared, Work, within
-from rpc.inprocess import PATIENCE, PLAIN, Service, request, service
+from rpc.inprocess import PATIENCE, PLAIN, Service, eventually, request, service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +92,33 @@ def test_what_is_in_the_store_is_counted(api: Service) -> None:
     assert found["carv2_dagstore_registered_total"] == 2
     for name in COUNTERS:
         assert f"carv2_dagstore_{name}_total" in found
+
+
+def test_what_the_gateway_answered_is_counted(tmp_path: Path) -> None:
+    fish = CID.of_data(b"fish")
+    gateway = create_gateway(MemoryBlockstore([(fish, b"fish")]))
+    with service(tmp_path, gateway=gateway) as api:
+        assert get(api, f"/ipfs/{fish}?format=raw").content == b"fish"
+        refused = get(api, f"/ipfs/{CID.of_data(b'crab')}?format=raw")
+        size = 4 + len(refused.content)
+        eventually(lambda: metrics(api)["carv2_gateway_bytes_sent_total"] == size)
+        found, text = metrics(api), get(api, "/metrics").text
+    gateway.close()
+    assert refused.status_code == 404
+    of_gateway = {name: value for name, value in found.items() if name.startswith("carv2_gateway_")}
+    assert of_gateway == {
+        "carv2_gateway_answered_total": 1,
+        "carv2_gateway_refused_total": 1,
+        "carv2_gateway_broken_off_total": 0,
+        "carv2_gateway_clients_gone_total": 0,
+        "carv2_gateway_bytes_sent_total": size,
+        "carv2_gateway_under_way": 0,
+    }
+    told = re.findall(r"^# TYPE carv2_gateway_(\S+) (\S+)$", text, re.MULTILINE)
+    assert [name for name, kind in told if kind == "gauge"] == ["under_way"]
+    assert {name for name, kind in told if kind == "counter"} == {
+        name for name in (each.removeprefix("carv2_gateway_") for each in of_gateway) if name != "under_way"
+    }
 
 
 def test_every_metric_says_what_it_is(api: Service) -> None:

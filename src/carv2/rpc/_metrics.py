@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 from carv2.dagstore import COUNTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from carv2.dagstore import StoreStat
 
 __all__ = ["Metrics", "of_store"]
 
 _BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)  # seconds
+_OF_GATEWAY = {
+    "answered": "answers that were completed",
+    "refused": "requests that got an HTTP error",
+    "broken_off": "answers that were begun and not completed",
+    "clients_gone": "clients that left before the end",
+    "bytes_sent": "bytes of bodies",
+}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -29,7 +36,8 @@ class Metrics:
     carv2_rpc_requests_total{method="DagstoreGC",outcome="ok"} 1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_the_gateway: Callable[[], Mapping[str, int]] | None = None) -> None:
+        self._gateway = of_the_gateway
         self._ends: Counter[tuple[str, str]] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
@@ -50,6 +58,7 @@ class Metrics:
         yield from self._durations()
         now = {_labels(what=what): self.open[what] for what in ("call", "wait", "connection", "stream")}
         yield from _metric("carv2_rpc_open", "gauge", "what is open now", now)
+        yield from _of_gateway(self._gateway() if self._gateway is not None else {})
 
     def _durations(self) -> Iterator[str]:
         name = "carv2_rpc_request_duration_seconds"
@@ -76,6 +85,16 @@ def of_store(stat: StoreStat, counters: Mapping[str, int]) -> Iterator[str]:
         yield from _metric(f"carv2_dagstore_{name}", "gauge", text, {"": value})
     for name, count in counters.items():
         yield from _metric(f"carv2_dagstore_{name}_total", "counter", COUNTERS.get(name, name), {"": count})
+
+
+def _of_gateway(counters: Mapping[str, int]) -> Iterator[str]:
+    """What a gateway counted since it started, and how many answers are under way."""
+    for name, text in _OF_GATEWAY.items():
+        if name in counters:
+            yield from _metric(f"carv2_gateway_{name}_total", "counter", text, {"": counters[name]})
+    if "under_way" in counters:
+        text = "answers at this moment"
+        yield from _metric("carv2_gateway_under_way", "gauge", text, {"": counters["under_way"]})
 
 
 def _metric(name: str, kind: str, text: str, values: Mapping[str, float]) -> Iterable[str]:

@@ -45,7 +45,8 @@ def create_app(
         store: is served, and stays the caller's to close, after the server has ended.
         secret: of the tokens (:func:`load_or_make_secret`); None if no token is known.
         limits: what clients may ask of it.
-        gateway: an application for paths under ``/ipfs/`` and ``/ipns/``, which get there whole.
+        gateway: an application for paths under ``/ipfs/`` and ``/ipns/``, which get there whole. What its
+            ``counters()`` say is in ``/metrics``, if it has some, as :class:`carv2.ipfs.gateway.Gateway` does.
         anonymous: what may be done without a token; as in Lotus, reading.
         origins: of web pages that may call it, such as ``https://example.org``; without, no page may.
 
@@ -61,7 +62,8 @@ def create_app(
     ...     asyncio.run(ask(create_app(store, secret=None)))
     '{"jsonrpc":"2.0","id":1,"result":[]}'
     """
-    access, metrics = Access(secret, anonymous, origins), Metrics()
+    access = Access(secret, anonymous, origins)
+    metrics = Metrics(getattr(gateway, "counters", None))
     methods = StoreMethods(store, threads=limits.threads)
     own = OwnMethods(store, methods.work, threads=limits.max_streams)
     dispatcher = Dispatcher({**methods.table(), **own.table()}, limits, metrics)
