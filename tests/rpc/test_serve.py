@@ -232,6 +232,22 @@ def test_a_server_that_is_stopped_does_not_wait_for_ever(store: Path) -> None:
         assert opened.info("slow-0").state is ShardState.NEW
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_do_not_disturb_the_cleaning_up(store: Path, number: signal.Signals) -> None:
+    with stalling((store / "sea.car").read_bytes()) as web:
+        slow_shards(store, web, 1)
+        make_token(store)
+        with served(store) as (url, server), streaming(store, url):
+            assert web.asked.wait(PATIENCE)
+            while server.poll() is None:  # the store waits a while for what is under way
+                server.send_signal(number)
+                time.sleep(0.005)
+            _, err = server.communicate()
+            assert (server.returncode, err) == (0, b"")
+    with DagStore(store / "store", go_on=False) as opened:
+        assert opened.info("slow-0").state is ShardState.NEW
+
+
 def test_a_client_notices_that_the_server_was_killed(store: Path) -> None:
     with stalling((store / "sea.car").read_bytes()) as web:
         slow_shards(store, web, 1)

@@ -18,6 +18,7 @@ from carv2.errors import CarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from types import FrameType
 
     from carv2.rpc import ServerLimits
 
@@ -26,6 +27,7 @@ _GRACE = 5
 """Seconds that calls and streams get to end when the server is stopped."""
 _LAST_WORDS = 0.3
 """Seconds more until they are closed, whether the client has taken what was sent or not."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLOSING = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
 
 
@@ -114,7 +116,10 @@ class Calls:
 
 
 def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> bool:
-    """Serve ``app`` until SIGTERM or Ctrl-C; a second one ends calls at once. Whether there was a second one."""
+    """Serve ``app`` until SIGTERM or Ctrl-C; a second one ends calls at once. Whether there was a second one.
+
+    No further one disturbs the cleaning up that follows.
+    """
     import uvicorn  # noqa: PLC0415  (optional)
 
     class Server(uvicorn.Server):
@@ -149,6 +154,8 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
     try:
         return asyncio.run(_serve(Server(config), server, calls))
     finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         log.removeFilter(_is_news)
 
 
@@ -178,8 +185,12 @@ async def _serve(server: Any, listening: socket.socket, calls: Calls) -> bool:
 
     loop.set_exception_handler(connections.Complaints())
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+    def told(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(stop)
+
+    for number in _SIGNALS:  # not by the loop, which would give them back to the system at its end
+        signal.signal(number, told)
     await server.serve([listening])
     return bool(server.force_exit)
 
