@@ -125,12 +125,14 @@ def test_a_body_without_end_is_cut_off(node: Node) -> None:
             handler.chunk(bytes(65_536))
             sent += 65_536
 
-    node.instead["block/get"] = node.instead["block/stat"] = endless
+    node.instead["block/get"] = node.instead["block/stat"] = node.instead["refs/local"] = endless
     with KuboBlockstore(node.url, limits=Limits(section=100_000)) as store:
         with pytest.raises(KuboError, match="more than 100000 bytes"):
             _ = store[FISH]
-        with pytest.raises(KuboError, match="too long"):
+        with pytest.raises(KuboError, match="more than 1048576 bytes"):
             store.size_of(FISH)
+        with pytest.raises(KuboError, match="a line of the answer is too long"):
+            list(store)
     assert sent < 100 << 20
 
 

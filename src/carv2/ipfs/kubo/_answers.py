@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from carv2.ipfs.kubo._connections import Connections
+    from carv2.ipfs.kubo._meter import Meter
 
 _MAX_ERROR = 64 << 10
 _MAX_VALUE = 1 << 20
+_MAX_COUNT = (1 << 63) - 1  # Go's int
 _SHOWN = 500
 _NOT_FOUND = re.compile(r"could not find (\w+)|blockservice: key not found|merkledag: not found")
 
@@ -34,11 +36,11 @@ class Answer:
         *,
         call: str,
         about: CID | None,
-        seconds: float | None,
+        meter: Meter,
     ) -> None:
         self._connections, self._connection, self._response = connections, connection, response
         self._call, self._about = call, about
-        self._body = Body(response, seconds)
+        self._body, self._meter = Body(response, meter), meter
         self.status = response.status
 
     def pieces(self) -> Iterator[bytes]:
@@ -47,7 +49,9 @@ class Answer:
         Raises:
             BlockNotFoundError, KuboError: the node says that it failed, or the body is not whole.
         """
-        yield from gathered(self._pieces())
+        for piece in gathered(self._pieces()):
+            yield piece
+            self._meter.go_on()
 
     def _pieces(self) -> Iterator[bytes]:
         try:
@@ -65,25 +69,47 @@ class Answer:
 
     def read(self, limit: int) -> bytes:
         """The whole body, which may have up to ``limit`` bytes."""
-        parts: list[bytes] = []
+        data = bytearray()  # pieces may have a byte each, and a list of them takes a hundred times that
+        for piece in self._limited(limit):
+            data += piece
+        return bytes(data)
+
+    def _limited(self, limit: int | None) -> Iterator[bytes]:
         count = 0
         for piece in self._pieces():
             count += len(piece)
-            if count > limit:
+            if limit is not None and count > limit:
                 raise KuboError(f"{self._call}: the answer has more than {limit} bytes", url=self._url)
-            parts.append(piece)
-        return b"".join(parts)
+            yield piece
 
-    def values(self) -> Iterator[dict[str, Any]]:
-        """The JSON objects that the body is made of, one a line."""
-        rest = b""
-        for piece in self._pieces():
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > _MAX_VALUE:
+    def values(self, limit: int | None = _MAX_VALUE) -> Iterator[dict[str, Any]]:
+        """The JSON objects that the body is made of, one a line.
+
+        Args:
+            limit: bytes that all of them may have together; None for a listing that is as long as it is.
+        """
+        held = bytearray()
+        for piece in self._limited(limit):
+            held += piece
+            if b"\n" in piece:
+                *lines, rest = bytes(held).split(b"\n")
+                held = bytearray(rest)
+                for line in lines:
+                    if line.strip():
+                        yield self._value(line)
+                        self._meter.go_on()
+            if len(held) > _MAX_VALUE:
                 raise KuboError(f"{self._call}: a line of the answer is too long", url=self._url)
-            yield from (self._value(line) for line in lines if line.strip())
-        if rest.strip():
-            yield self._value(rest)
+        if held.strip():
+            yield self._value(bytes(held))
+
+    def value(self) -> dict[str, Any]:
+        """The one JSON object that the body is."""
+        values = self.values()
+        value = next(values, None)
+        if value is None or next(values, None) is not None:
+            raise nonsense(self._url, self._call)
+        return value
 
     def _value(self, line: bytes) -> dict[str, Any]:
         try:
@@ -141,6 +167,23 @@ def _as_cid(text: str | None) -> CID | None:
         return CID.of(text or "")
     except ValueError:
         return None
+
+
+def count_of(value: object) -> int:
+    """A number of bytes or blocks, as JSON has it.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> count_of(5)
+    5
+    >>> count_of(True)
+    Traceback (most recent call last):
+    ValueError: not a count
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_COUNT:
+        raise ValueError("not a count")
+    return value
 
 
 def trouble(error: Exception, url: str, call: str) -> CarError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from http.client import HTTPResponse
     from io import BufferedReader
+
+    from carv2.ipfs.kubo._meter import Meter
 
 STREAM_ERROR = "x-stream-error"
 
@@ -28,12 +29,11 @@ class Body:
 
     Args:
         response: whose headers were read.
-        seconds: that reading may take in all; None for no limit.
+        meter: without which ``response`` reads nothing; it is told what is gained.
     """
 
-    def __init__(self, response: HTTPResponse, seconds: float | None) -> None:
-        self._response = response
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, response: HTTPResponse, meter: Meter) -> None:
+        self._response, self._meter = response, meter
         self.trailers: dict[str, str] = {}
         self.ended = False
 
@@ -72,9 +72,8 @@ class Body:
             piece = file.read1(min(size, _PIECE))
             if not piece:
                 raise BrokenBodyError("the connection ended in the middle of the answer")
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                raise TimeoutError
             size -= len(piece)
+            self._meter.gain(len(piece))
             yield piece
 
 

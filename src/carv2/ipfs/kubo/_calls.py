@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from carv2.ipfs.kubo._answers import Answer, trouble
+from carv2.ipfs.kubo._body import BrokenBodyError
 from carv2.ipfs.kubo._connections import Connections, Upload
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _BUSY = frozenset({429, 502, 503, 504})
 _PAUSE = 0.1  # seconds before a second try; twice that before the third
-_PATIENCE = 10  # times the timeout that a short answer may take in all
 
 
 class Calls:
@@ -78,7 +78,7 @@ class Calls:
             about: the block that it asks for, and that is missing if the node finds none.
             body: what is sent along.
             wait: ``short`` for an answer that comes at once; a ``stream`` may take as long as it likes, as long as
-                bytes come; a ``slow`` one may take long before the first byte as well.
+                it goes on; a ``slow`` one may take long before the first byte as well.
             options: its options; ``_`` stands for ``-``.
 
         Raises:
@@ -93,6 +93,8 @@ class Calls:
         for left in range(tries - 1, -1, -1):
             try:
                 answer = self._once(name, query, about, body, wait=wait, fresh=once or left < tries - 1)
+            except BrokenBodyError as error:
+                raise trouble(error, self.url, name) from error
             except (OSError, _http_exception()) as error:
                 self._connections.check_open()
                 if body is not None and isinstance(body.content, Upload) and body.content.error is error:
@@ -114,19 +116,23 @@ class Calls:
         connections = self._connections
         connection = connections.take(fresh=fresh)
         headers = {} if body is None else {"Content-Type": body.content_type}
+        silence = self._slow_timeout if wait == "slow" else self._timeout
         try:
-            response = connections.send(
+            response, meter = connections.send(
                 connection,
                 f"{name}?{query}",
                 b"" if body is None else body.content,
                 headers,
-                self._slow_timeout if wait == "slow" else self._timeout,
+                silence,
             )
         except BaseException:
             connections.drop(connection)
             raise
-        seconds = _PATIENCE * self._timeout if wait == "short" else None
-        return Answer(connections, connection, response, call=name, about=about, seconds=seconds)
+        if response.status == 200:
+            meter.begin_body(silence, is_stream=wait != "short")
+        else:
+            meter.begin_body(self._timeout, is_stream=False)  # what it says of an error is short
+        return Answer(connections, connection, response, call=name, about=about, meter=meter)
 
     def close(self) -> None:
         """End all connections."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from carv2.errors import ClosedError
+from carv2.filestore._http import metered_response
+from carv2.ipfs.kubo._meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,9 +95,14 @@ class Connections:
         call: str,
         body: bytes | Upload | None,
         headers: Mapping[str, str],
-        timeout: float | None,
-    ) -> HTTPResponse:
-        """Make a request over ``connection``; its answer, whose body is still to come."""
+        timeout: float,
+    ) -> tuple[HTTPResponse, Meter]:
+        """Make a request over ``connection``; its answer, whose body is still to come, and what that may cost.
+
+        Raises:
+            BrokenBodyError: there is no end to its headers.
+            OSError, HTTPException: no connection, no answer in time, or no HTTP.
+        """
         if connection.sock is None:
             connection.connect()
         sock = cast("socket.socket", connection.sock)
@@ -115,6 +123,8 @@ class Connections:
             if not isinstance(body, Upload) or body.error is not None:
                 raise
             broken = error  # a node that refuses an upload says why before it hangs up
+        meter = Meter(timeout)
+        connection.response_class = partial(metered_response, meter)  # type: ignore[assignment]
         try:
             response = connection.getresponse()
         except Exception:
@@ -122,7 +132,7 @@ class Connections:
                 raise broken from None
             raise
         response.will_close = response.will_close or broken is not None
-        return response
+        return response, meter
 
     def close(self) -> None:
         """End all connections; who waits for an answer gets an error."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.cid import CID, RAW
 from carv2.errors import BlockNotFoundError, KuboError, PinError
-from carv2.ipfs.kubo._answers import nonsense
+from carv2.ipfs.kubo._answers import count_of, nonsense
 from carv2.ipfs.kubo._at_once import AtOnce
 from carv2.ipfs.kubo._calls import Calls, Multipart
 from carv2.ipfs.kubo._uploads import pieces_of
@@ -27,6 +27,9 @@ __all__ = ["DEFAULT_URL", "KuboBlockstore"]
 
 DEFAULT_URL = "http://127.0.0.1:5001"
 
+_MAX_ROOTS = 1 << 16  # of an import, which are remembered; and what the node may say of them
+_MAX_REPORT = 16 << 20
+
 
 class KuboBlockstore(ReadsOneByOne):
     """The blocks that a Kubo node holds, read and written through its RPC (``/api/v0``).
@@ -43,7 +46,8 @@ class KuboBlockstore(ReadsOneByOne):
         online: let the node fetch blocks that it does not hold from its network, to read them, export DAGs and
             pin. ``cid in store`` is always about what it holds, as in Lotus.
         token: secret of an entry of ``API.Authorizations`` of the node, sent as ``Authorization: Bearer``.
-        timeout: seconds that the node may say nothing.
+        timeout: seconds that the node may say nothing. Headers must be there by then; a short answer, and each
+            step of a long one, in ten times that.
         slow_timeout: the same for imports and lists of pins, where the node may have to go through DAGs first.
         retries: how often a call that failed on its way is made again. An import never is.
         connections: requests that :meth:`get_many` and :meth:`put_many` make at once.
@@ -127,10 +131,11 @@ class KuboBlockstore(ReadsOneByOne):
     def _size_of(self, cid: CID, reach: dict[str, Any]) -> int:
         if cid.is_identity:
             return len(cid.digest)
-        size: object = self._value("block/stat", _key_of(cid), about=cid, **reach).get("Size")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise nonsense(self.url, "block/stat")
-        return size
+        value = self._value("block/stat", _key_of(cid), about=cid, **reach)
+        try:
+            return count_of(value.get("Size"))
+        except ValueError:
+            raise nonsense(self.url, "block/stat") from None
 
     def __contains__(self, cid: object, /) -> bool:
         if not isinstance(cid, (CID, str, bytes)):
@@ -173,7 +178,7 @@ class KuboBlockstore(ReadsOneByOne):
 
     def _cids(self) -> Generator[CID]:
         with self._calls.call("refs/local", wait="stream") as answer:
-            for value in answer.values():
+            for value in answer.values(limit=None):
                 if value.get("Err"):
                     raise KuboError(f"refs/local: {value['Err']}", url=self.url)
                 yield self._cid_of(value.get("Ref"), "refs/local")
@@ -219,7 +224,7 @@ class KuboBlockstore(ReadsOneByOne):
         with pieces_of(archive) as pieces:
             body = Multipart.of_stream(pieces)
             with self._calls.call("dag/import", body=body, wait="slow", **options) as answer:
-                done = self._import_of(answer.values())
+                done = self._import_of(answer.values(_MAX_REPORT))
         failed = [root for root in done.roots if root.pin_error]
         if failed:
             why = f"{failed[0].cid.short()} could not be pinned: {failed[0].pin_error}"
@@ -232,11 +237,13 @@ class KuboBlockstore(ReadsOneByOne):
         try:
             for value in values:
                 if (root := value.get("Root")) is not None:
+                    if len(roots) == _MAX_ROOTS:
+                        raise KuboError(f"dag/import: it names more than {_MAX_ROOTS} roots", url=self.url)
                     cid = self._cid_of(root["Cid"]["/"], "dag/import")
                     roots.append(ImportedRoot(cid=cid, pin_error=str(root.get("PinErrorMsg") or "")))
                 elif (stats := value.get("Stats")) is not None:
                     counts = stats
-            count, size = int((counts or {})["BlockCount"]), int((counts or {})["BlockBytesCount"])
+            count, size = (count_of((counts or {})[key]) for key in ("BlockCount", "BlockBytesCount"))
         except (KeyError, TypeError, ValueError):
             raise nonsense(self.url, "dag/import") from None
         return CarImport(roots=tuple(roots), block_count=count, block_bytes=size)
@@ -293,8 +300,9 @@ class KuboBlockstore(ReadsOneByOne):
             options["name"] = name
         wanted, pinned = CID.of(root), False
         with self._calls.call("pin/add", str(wanted), wait="stream", **options) as answer:
-            for value in answer.values():
-                pinned = pinned or str(wanted) in (value.get("Pins") or ())
+            for value in answer.values(limit=None):
+                pins = value.get("Pins")
+                pinned = pinned or (isinstance(pins, list) and str(wanted) in pins)
                 if on_progress is not None and isinstance(value.get("Progress"), int):
                     on_progress(value["Progress"])
         if not pinned:
@@ -322,7 +330,7 @@ class KuboBlockstore(ReadsOneByOne):
 
     def _pins(self, kind: str) -> Generator[Pin]:
         with self._calls.call("pin/ls", wait="slow", type=kind, stream=True, names=True) as answer:
-            for value in answer.values():
+            for value in answer.values(limit=None):
                 cid = self._cid_of(value.get("Cid"), "pin/ls")
                 yield Pin(cid=cid, kind=str(value.get("Type") or ""), name=str(value.get("Name") or ""))
 
@@ -331,10 +339,7 @@ class KuboBlockstore(ReadsOneByOne):
     def _value(self, name: str, /, *args: str, about: CID | None = None, **options: Any) -> dict[str, Any]:
         """The one object that a call answers with."""
         with self._calls.call(name, *args, about=about, **options) as answer:
-            found = list(answer.values())
-        if len(found) != 1:
-            raise nonsense(self.url, name)
-        return found[0]
+            return answer.value()
 
     def _cid_of(self, text: object, call: str) -> CID:
         try:
