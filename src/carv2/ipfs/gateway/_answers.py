@@ -86,7 +86,7 @@ class Answering(NamedTuple):
         if batch.error is not None:
             raise batch.error
         if batch.is_last:
-            await self.exchange.whole(200, headers, batch.body)
+            await self.exchange.whole(200, headers, b"".join(batch.pieces))
         else:
             await self.exchange.start(200, headers)
             await self._send_all(take, batch)
@@ -95,11 +95,16 @@ class Answering(NamedTuple):
         """Send an archive from ``batch`` on, reading the next batch meanwhile."""
         while not batch.is_last:
             self.worker.begin(take)
-            await self.exchange.body(batch.body, more=True)
+            await self._send(batch)
             batch = await self.worker.result()
-        await self.exchange.body(batch.body, more=batch.error is not None)
+        await self._send(batch)
         if batch.error is not None:
             raise batch.error
+        await self.exchange.body(b"")
+
+    async def _send(self, batch: Batch) -> None:
+        for piece in batch.pieces:
+            await self.exchange.body(piece, more=True)
 
 
 def _has(store: Store, cid: CID) -> bool:

@@ -20,10 +20,15 @@ BATCH = 1 << 20
 """Bytes of an archive that are read and sent at a time, or a block if that is more."""
 
 
+LARGE = 1 << 19
+"""Bytes of a block that is sent by itself: to copy it costs more than to send one piece more."""
+
+
 class Batch(NamedTuple):
     """Whole sections of an archive."""
 
-    body: bytes
+    pieces: list[bytes]
+    """To be sent one after the other."""
     is_last: bool
     error: Exception | None = None
     """What went wrong behind them."""
@@ -47,6 +52,7 @@ class Sections:
         max_bytes: int | None,
     ) -> None:
         self._held, self._size = [head], len(head)
+        self._pieces: list[bytes] = []
         self._blocks, self._on_block = blocks, on_block
         self._left = max_bytes
         self._max_bytes = max_bytes
@@ -61,13 +67,21 @@ class Sections:
                 section = len(cid) + len(data)
                 head = _varint.encode(section) + cid
                 self._pay(len(head) + len(data))
-                self._held += (head, data)
-                self._size += len(head) + len(data)
+                self._hold(head, data)
                 if self._size >= BATCH:
                     return self._batch(is_last=False)
         except Exception as fault:  # noqa: BLE001  (told to whoever sends the batch)
             error = fault
         return self._batch(is_last=True, error=error)
+
+    def _hold(self, head: bytes, data: bytes) -> None:
+        self._size += len(head) + len(data)
+        self._held.append(head)
+        if len(data) < LARGE:
+            self._held.append(data)
+        else:
+            self._pieces += (b"".join(self._held), data)
+            self._held = []
 
     def _pay(self, size: int) -> None:
         if self._left is not None:
@@ -76,9 +90,9 @@ class Sections:
                 raise BudgetError("bytes of an answer", allowed=self._max_bytes or 0)
 
     def _batch(self, *, is_last: bool, error: Exception | None = None) -> Batch:
-        body = b"".join(self._held)
-        self._held, self._size = [], 0
-        return Batch(body, is_last, error)
+        pieces = [*self._pieces, b"".join(self._held)] if self._held else self._pieces
+        self._held, self._pieces, self._size = [], [], 0
+        return Batch(pieces, is_last, error)
 
 
 class Worker:
