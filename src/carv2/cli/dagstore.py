@@ -42,7 +42,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def add_local_store(parser: argparse.ArgumentParser) -> None:
     """Those of a store on this host."""
     parser.add_argument(
-        "--root", metavar="DIR", help="folder of the store; made if there is none (default: dagstore in the repo)"
+        "--root", metavar="DIR", help="folder of the store (default: dagstore in the repo)"
     )
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file of options; `carv2 dagstore config` prints one"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from carv2.errors import CarError, RpcError
 from carv2.rpc import _jsonrpc as rpc
+from carv2.rpc._veiled import veiled
 from carv2.rpc._work import within
 from carv2.rpc.methods import refusal_of
 
@@ -74,7 +76,7 @@ class Dispatcher:
         try:
             answer = rpc.result(request.id, await self._called(request, grant))
         except RpcError as fault:
-            answer = rpc.error(request.id, fault)
+            answer = rpc.error(request.id, fault if "admin" in grant.allow else _veiled(fault))
         return None if request.is_notification else answer
 
     async def _called(self, request: Request, grant: Grant) -> bytes:
@@ -116,6 +118,8 @@ class Dispatcher:
         if method.permission not in grant.allow:
             text = f"missing permission to invoke '{method.name}' (need '{method.permission}')"
             raise RpcError(rpc.APPLICATION_ERROR, text)
+        if method.veiled is not None and "admin" not in grant.allow:
+            method = dataclasses.replace(method, call=method.veiled)
         given, wanted = len(request.params), len(method.params)
         if given != wanted:
             text = f"wrong param count (method '{request.method}'): {given} != {wanted}"
@@ -158,3 +162,8 @@ class Dispatcher:
             raise fault from error
         finally:
             self.metrics.called(name, outcome, time.monotonic() - start)
+
+
+def _veiled(fault: RpcError) -> RpcError:
+    """As who is no admin sees it."""
+    return RpcError(fault.code, veiled(fault.message)) if fault.code == rpc.APPLICATION_ERROR else fault

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
@@ -21,6 +22,7 @@ from carv2.dagstore import AsyncDagStore, ShardState
 from carv2.dagstore.keys import check_key
 from carv2.errors import CarError, ClosedError, RpcError, ShardExistsError, ShardNotFoundError
 from carv2.rpc import _jsonrpc as rpc
+from carv2.rpc._veiled import veiled, veiled_error
 from carv2.rpc._work import Shared, Work
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Method:
             ValueError if it is none.
         call: does it; gives the result in JSON, or for a stream a generator of values in JSON.
         kind: whether it is over soon, waits until a shard is indexed, or gives a stream.
+        veiled: is called instead for who is no admin, where its results say where shards are.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Method:
     params: tuple[Callable[[Any], Any], ...]
     call: Callable[..., Any]
     kind: Literal["soon", "waits", "stream"] = "soon"
+    veiled: Callable[..., Any] | None = None
 
 
 class StoreMethods:
@@ -62,14 +66,22 @@ class StoreMethods:
         self.work = Work(threads)
         self._streams = AsyncDagStore(store)
         self._list = Shared(lambda: self.work.run(self._listed))
+        self._veiled_list = Shared(lambda: self.work.run(self._veiled_listed))
 
     def table(self) -> dict[str, Method]:
         """All of them, by their whole names."""
         methods = (
-            Method("DagstoreListShards", "read", (), self.list_shards),
+            Method("DagstoreListShards", "read", (), self.list_shards, veiled=self._veiled_list.get),
             Method("DagstoreInitializeShard", "write", (_key,), self.initialize_shard, "waits"),
             Method("DagstoreRecoverShard", "write", (_key,), self.recover_shard, "waits"),
-            Method("DagstoreInitializeAll", "write", (_initialize_params,), self.initialize_all, "stream"),
+            Method(
+                "DagstoreInitializeAll",
+                "write",
+                (_initialize_params,),
+                self.initialize_all,
+                "stream",
+                self._veiled_all,
+            ),
             Method("DagstoreGC", "admin", (), self.collect),
             Method("DagstoreLookupPieces", "admin", (_cid,), self.lookup_pieces),
             Method("DagstorePieceIndexSize", "admin", (), self.index_size),
@@ -86,6 +98,9 @@ class StoreMethods:
 
     def _listed(self) -> bytes:
         return _array(map(_shard, self.store.list()))
+
+    def _veiled_listed(self) -> bytes:
+        return _array(_shard(info, veiled_error(info)) for info in self.store.list())
 
     async def lookup_pieces(self, cid: CID) -> bytes:
         """The shards with a block of that multihash; an error if there is none, as in Lotus."""
@@ -176,6 +191,13 @@ class StoreMethods:
             async for event in events:
                 yield _event(event)
 
+    async def _veiled_all(self, params: tuple[int, bool]) -> AsyncGenerator[bytes]:
+        concurrency, include_sealed = params
+        events = self._streams.initialize_all(concurrency=concurrency, include_sealed=include_sealed)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield _event(dataclasses.replace(event, error=veiled(event.error)))
+
 
 # -- parameters ---------------------------------------------------------------------------------------------------
 
@@ -211,9 +233,10 @@ def _array(items: Iterable[str]) -> bytes:
     return f"[{','.join(items)}]".encode()
 
 
-def _shard(info: ShardInfo) -> str:
+def _shard(info: ShardInfo, error: str | None = None) -> str:
     """Source: Lotus' ``DagstoreShardInfo``."""
-    return f'{{"Key":{quoted(info.key)},"State":"{info.state.go_name}","Error":{quoted(info.error)}}}'
+    told = info.error if error is None else error
+    return f'{{"Key":{quoted(info.key)},"State":"{info.state.go_name}","Error":{quoted(told)}}}'
 
 
 def _collected(found: Collected) -> str:
