@@ -215,6 +215,21 @@ def test_a_client_that_takes_nothing_is_let_go_of() -> None:
     assert app.counters()["under_way"] == 0
 
 
+@pytest.mark.parametrize("form", ["raw", "car"])
+def test_an_answer_of_one_block_has_its_place_until_the_client_took_it(http_server: str, form: str) -> None:
+    data = bytes(8 << 20)
+    cid = CID.of_data(data)
+    app = create_gateway({cid: data}, limits=GatewayLimits(send_timeout=0.5, max_responses=1))
+    with served(app, http_server) as base, socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(place_of(base))
+        stalled.sendall(f"GET /ipfs/{cid}?format={form} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_for(lambda: app.counters()["clients_gone"] == 1)
+        assert app.counters()["answered"] == 0
+        wait_for(lambda: app.counters()["under_way"] == 0)
+        assert httpx.get(f"{base}/ipfs/{cid}?format={form}").content.endswith(data)
+
+
 def test_a_store_that_hangs_is_waited_for_so_long_and_no_longer() -> None:
     for at, expected in ((0, 504), (GONE, 200)):
         store = Store()

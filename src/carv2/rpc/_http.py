@@ -133,7 +133,7 @@ async def _respond_slowly(send: Send, status: int, kind: str, body: Sequence[byt
         for start in range(0, len(part), _CHUNK):
             chunk = {"type": "http.response.body", "body": part[start : start + _CHUNK], "more_body": True}
             await within(timeout, send(chunk))
-    await send({"type": "http.response.body", "body": b""})
+    await within(timeout, send({"type": "http.response.body", "body": b""}))  # waits for the last chunk
 
 
 def _start(status: int, kind: str, size: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, object]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
 
 
+_PIECE = 1 << 16  # bytes; what a server buffers for a client that takes nothing is little more
+
+
 class ClientGoneError(Exception):
     """Nobody is there to take the answer."""
 
@@ -96,10 +99,19 @@ class Exchange:
             raise ClientGoneError from error
 
     async def whole(self, status: int, headers: Iterable[tuple[str, str]], data: bytes = b"") -> None:
-        """Send an answer that is known whole."""
+        """Send an answer that is known whole.
+
+        A large one goes in pieces, and its end alone: a server takes the end when the client has taken what was
+        before it, so that the answer is not over earlier.
+        """
         length = [] if status in {204, 304} else [("content-length", str(len(data)))]
         await self.start(status, [*headers, *length])
-        await self.body(b"" if self.is_head else data)
+        if self.is_head or len(data) <= _PIECE:
+            await self.body(b"" if self.is_head else data)
+            return
+        for at in range(0, len(data), _PIECE):
+            await self.body(data[at : at + _PIECE], more=True)
+        await self.body(b"")
 
     async def last_words(self, data: bytes) -> None:
         """Send what can still be sent of an answer that will be broken off."""

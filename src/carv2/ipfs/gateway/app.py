@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from carv2.errors import CarError
 from carv2.ipfs.gateway._answers import Answering
 from carv2.ipfs.gateway._exchange import ClientGoneError, Exchange
 from carv2.ipfs.gateway._headers import ALWAYS, CORS
@@ -40,7 +41,8 @@ class GatewayLimits:
     """
 
     max_responses: int = 64
-    """Answers under way at a time, each with a thread that reads; more are told to come back (503)."""
+    """Answers under way at a time, each with a thread that reads; more are told to come back (503). A client that
+    takes nothing has its place for ``send_timeout``, with the block it asked for or megabytes of an archive."""
     max_bytes: int = 1 << 40
     """Bytes of one archive: with ``dups=y`` a small DAG can be an endless answer."""
     max_remembered: int = 1 << 20
@@ -174,7 +176,8 @@ class Gateway:
     def _log_error(self, exchange: Exchange, error: Exception) -> None:
         path = str(exchange.scope.get("path", ""))[:500]
         if is_ours(error) and not isinstance(error, RefusalError):
-            _log.error("%r: %s", path, error, exc_info=error)
+            # what carv2 foresees needs no traceback, which anybody could have written again and again
+            _log.error("%r: %s", path, error, exc_info=None if isinstance(error, CarError) else error)
         elif exchange.is_started:
             _log.warning("%r was broken off: %s", path, error)
 
