@@ -184,6 +184,11 @@ def test_what_mends_it_is_said_with_the_api_in_it(store: Path) -> None:
         ran = run(store, [*again.split()[1:], "new"])
         assert ran.code == 1
         assert ran.err.startswith("carv2: failed to recover shard: ")
+        ran = run(store, ["dagstore", *flags, "register-shard", "errored"])  # where Lotus answers null
+        assert (ran.code, ran.out) == (1, b"")
+        assert ran.err.startswith("carv2: errored: shard is in errored state; err: ")
+        assert ran.err.splitlines()[1] == f"To try it again: {again} errored"
+        assert run(store, ["dagstore", *flags, "register-shard", "available"]).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,12 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from carv2.cli import api, color, dagstore
-from carv2.errors import ShardExistsError
+from carv2.errors import CarError, RpcError, ShardErroredError, ShardExistsError
 
 if TYPE_CHECKING:
     import argparse
 
     from carv2.dagstore import DagStore, ShardInfo
+    from carv2.rpc import DagStoreClient
 
 HELP = "register a shard, and index it"
 EXAMPLES = (
@@ -37,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if api.is_meant(args):
         api.refuse(args, "url", "lazy", "local_copy", "owner")
-        with api.opened(args) as client:
+        with api.opened(args, lambda error: _remedy(args, error)) as client:
             client.register(args.key)
+            _check_remote(client, args.key)
         info = None
     else:
         info = _registered_here(args)
@@ -46,6 +48,24 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"Registered shard {color.printable(args.key)}")
     return 0
+
+
+def _check_remote(client: DagStoreClient, key: str) -> None:
+    """ShardErroredError if it is errored there: of a shard that is known Lotus' method says nothing."""
+    try:
+        found = [info for info in client.list(prefix=key) if info.key == key and info.state.name == "ERRORED"]
+    except RpcError as error:
+        if api.is_no_method(error):  # a token without "read"
+            return
+        raise
+    for info in found:
+        raise ShardErroredError(key, cause=info.error, error_type="")
+
+
+def _remedy(args: argparse.Namespace, error: CarError) -> str:
+    if isinstance(error, ShardErroredError):
+        return f"To try it again: {dagstore.line(args, 'recover-shard', args.key)}"
+    return ""
 
 
 def _registered_here(args: argparse.Namespace) -> ShardInfo:
