@@ -418,3 +418,23 @@ def test_what_is_missing_is_named(missing: str, words: list[str], store: Path) -
     assert {"jwt": "PyJWT"}.get(missing, missing) in done.stderr
     assert "pip install 'carv2[rpc]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_secret_where_there_is_no_folder_is_named(store: Path) -> None:
+    ran = run(store, ["dagstore", "token", "--root", "store", "--allow", "read", "--token-secret", "no/secret"])
+    assert (ran.code, ran.err) == (1, "carv2: no/secret: there is no folder for it\n")
+
+
+def test_a_shard_that_needs_fsspec_is_not_registered_without(store: Path) -> None:
+    code = (
+        "import importlib.util, sys; importlib.util.find_spec = lambda *_: None; "
+        "from carv2.cli.main import entry; entry()"
+    )
+    words = ["dagstore", "register-shard", "--root", "store", "far", "http://127.0.0.1:9/x.car"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=store, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install 'carv2[remote]'" in done.stderr
+    with DagStore(store / "store", go_on=False) as opened:
+        assert "far" not in opened

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from carv2.dagstore import DagStore, DagStoreConfig, InitializeEvent, ShardInfo
     from carv2.rpc import DagStoreClient
 
-_REMOTE = ("http", "https", "s3", "gs", "abfs", "ftp", "sftp")
+REMOTE = ("http", "https", "s3", "gs", "abfs", "ftp", "sftp")
 """fsspec's protocols that a shard's URL may have here; credentials come from where their libraries look."""
 
 _STATE_STYLES = {"Available": "good", "Serving": "blue", "Errored": "bad", "New": "yellow"}
@@ -41,9 +41,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def add_local_store(parser: argparse.ArgumentParser) -> None:
     """Those of a store on this host."""
-    parser.add_argument(
-        "--root", metavar="DIR", help="folder of the store (default: dagstore in the repo)"
-    )
+    parser.add_argument("--root", metavar="DIR", help="folder of the store (default: dagstore in the repo)")
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file of options; `carv2 dagstore config` prints one"
     )
@@ -106,7 +104,7 @@ def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: boo
     if not is_new_fine and not is_there(root, config):
         raise CarError(f"{root}: there is no DAG store")
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
-    mounts = default_registry(fsspec=_REMOTE, pieces=pieces)
+    mounts = default_registry(fsspec=REMOTE, pieces=pieces)
     try:
         visited = DagStore(root, mounts=mounts, config=config, go_on=is_served)
     except ImportError as error:

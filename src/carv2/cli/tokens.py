@@ -26,8 +26,11 @@ def secret_of(args: argparse.Namespace, folder: str) -> bytes:
     """The secret, of a store in that folder."""
     from carv2.rpc import load_or_make_secret  # noqa: PLC0415  (for the commands that need it)
 
+    path = args.token_secret or os.path.join(folder, _FILE)
     try:
-        return load_or_make_secret(args.token_secret or os.path.join(folder, _FILE))
+        return load_or_make_secret(path)
+    except FileNotFoundError as error:  # which names a temporary file beside it
+        raise CarError(f"{path}: there is no folder for it") from error
     except ValueError as error:  # the file's fault
         raise CarError(str(error)) from error
 
