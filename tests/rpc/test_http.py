@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -386,3 +387,19 @@ def test_a_piece_registered_by_many_at_once_is_registered_once(api: Service) -> 
         thread.join(PATIENCE)
     assert found == [None] * 8
     assert api.store.counters()["registered"] == 1
+
+
+def test_the_end_of_a_large_answer_is_not_waited_for_without_limit() -> None:
+    from carv2.rpc._http import _respond_slowly
+
+    async def send(message: Any) -> None:
+        if message.get("body") == b"":  # as a server does while the client takes nothing
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        await asyncio.wait_for(_respond_slowly(send, 200, "text/plain", [b"a" * 100_000], 0.05), 5)
+
+    began = time.monotonic()
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(main())
+    assert time.monotonic() - began < 4
