@@ -438,3 +438,9 @@ def test_a_shard_that_needs_fsspec_is_not_registered_without(store: Path) -> Non
     assert "pip install 'carv2[remote]'" in done.stderr
     with DagStore(store / "store", go_on=False) as opened:
         assert "far" not in opened
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/", "/ipfs/bafkqaaa"])
+def test_another_page_of_the_server_is_no_api(path: str) -> None:
+    with pytest.raises(ValueError, match=r"is no address of an API: leave the path out"):
+        DagStoreClient(f"http://127.0.0.1:7878{path}")
