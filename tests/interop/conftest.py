@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.interop)
+            item.add_marker(pytest.mark.timeout(2 * PATIENCE))  # the first one builds the peer
 
 
 def make(peer: str, command: list[str], folder: Path) -> None:
