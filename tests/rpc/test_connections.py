@@ -86,10 +86,29 @@ def test_asyncio_still_says_it_in_these_words() -> None:
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] in _UNFINISHED:
+        await _begun(scope, send)
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(0.6)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
+
+
+_UNFINISHED = ("/stalled", "/cut", "/last")
+
+
+async def _begun(scope: Any, send: Any) -> None:
+    """An answer given up as the client takes nothing, or for reasons of its own; or a whole one."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/last":
+        await send({"type": "http.response.body", "body": bytes(32 << 20)})
+        return
+    await send({"type": "http.response.body", "body": b"whole?", "more_body": True})
+    if scope["path"] == "/stalled":
+        await send({"type": "http.response.body", "body": bytes(32 << 20), "more_body": True})
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(send({"type": "http.response.body", "body": b"b", "more_body": True}), 0.2)
 
 
 @contextlib.asynccontextmanager
@@ -155,6 +174,42 @@ def test_one_too_many_is_told_so_where_all_are_busy(kind: str) -> None:
             return got
 
     assert asyncio.run(main()).startswith(b"HTTP/1.1 503 ")
+
+
+async def _fate(port: int, path: str, version: str) -> tuple[bytes, bool]:
+    """What a client that reads nothing for a second gets then, and whether its connection was reset."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(peer, ("127.0.0.1", port))
+        await loop.sock_sendall(peer, f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+        await asyncio.sleep(1)
+        got = b""
+        try:
+            while piece := await asyncio.wait_for(loop.sock_recv(peer, 1 << 20), PATIENCE):
+                got += piece
+        except ConnectionResetError:
+            return got, True
+        return got, False
+
+
+@pytest.mark.parametrize("kind", ["h11", "httptools"])
+@pytest.mark.parametrize(
+    ("path", "version", "is_reset"),
+    [("/stalled", "1.1", True), ("/cut", "1.1", False), ("/cut", "1.0", True), ("/last", "1.1", True)],
+)
+def test_an_answer_that_is_given_up_takes_its_connection_with_it(
+    kind: str, path: str, version: str, is_reset: bool
+) -> None:
+    async def main() -> tuple[bytes, bool]:
+        async with _limited(kind, 8, 0.3) as port:
+            return await _fate(port, path, version)
+
+    got, was_reset = asyncio.run(main())
+    assert was_reset == is_reset
+    assert is_reset or b"whole?" in got  # who reads gets what there was
+    assert len(got) < 32 << 20
 
 
 # -- the end --------------------------------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import struct
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,7 +48,11 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
         kind: of HTTP; its WebSockets are counted too.
         most: connections at once. One more takes the place of who has been silent for longest; where all are
             busy it is told 503.
-        asking_time: seconds until the headers of a request are there; then the connection is closed.
+        asking_time: seconds until the headers of a request are there; then the connection is closed. A client has
+            as long to take what is left of its last answer.
+
+    Where an answer is given up, uvicorn would wait for the client to take what is buffered. Here the connection is
+    reset if the client takes nothing, or has HTTP/1.0: there, an answer that just ends looks whole.
     """
     silent: dict[Any, asyncio.TimerHandle] = {}  # the eldest first
 
@@ -52,11 +61,36 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
             if len(self.connections) >= most and silent:
                 next(iter(silent)).give_up()
             kind.connection_made(self, transport)
+            self.app = partial(self.answer, self.config.loaded_app)
             if len(self.connections) > most:
                 transport.write(_BUSY)
                 transport.close()
             else:
-                silent[self] = self.loop.call_later(asking_time, self.give_up)
+                self.expect_soon()
+
+        async def answer(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
+            is_begun = is_whole = False
+
+            async def watched(message: Any) -> None:
+                nonlocal is_begun, is_whole
+                is_begun = True
+                await send(message)
+                is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+            try:
+                await app(scope, receive, watched)
+            finally:
+                if is_begun and not is_whole:
+                    self.break_off(scope)
+
+        def break_off(self, scope: Any) -> None:
+            if self.flow.write_paused or scope["http_version"] == "1.0":
+                _reset(self.transport)
+            self.expect_soon()
+
+        def expect_soon(self) -> None:
+            self.forget()
+            silent[self] = self.loop.call_later(asking_time, self.give_up)
 
         def data_received(self, data: bytes) -> None:
             kind.data_received(self, data)
@@ -66,9 +100,8 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
 
         def on_response_complete(self) -> None:
             kind.on_response_complete(self)
-            if self.cycle.response_complete and not self.transport.is_closing():  # else there was one waiting
-                self.forget()
-                silent[self] = self.loop.call_later(asking_time, self.give_up)
+            if self.cycle.response_complete:  # else there was one waiting
+                self.expect_soon()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.forget()
@@ -77,7 +110,7 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
         def give_up(self) -> None:
             self.forget()
             self.connections.discard(self)
-            self.transport.abort()
+            _reset(self.transport)
 
         def forget(self) -> None:
             timer = silent.pop(self, None)
@@ -85,6 +118,14 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
                 timer.cancel()
 
     return Limited
+
+
+def _reset(transport: Any) -> None:
+    """Close at once, and have the system forget what it holds for the client; which is told that it is no end."""
+    with contextlib.suppress(OSError, AttributeError):
+        linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 class Complaints:
