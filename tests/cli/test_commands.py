@@ -294,13 +294,14 @@ def stopped_when_it_speaks(name: str, folder: Path) -> Iterator[None]:
     if name != "dagstore serve":
         yield
         return
-    thread = threading.Thread(target=watch)
+    thread, before = threading.Thread(target=watch), signal.getsignal(signal.SIGTERM)
     thread.start()
     try:
         yield
     finally:
         is_over.set()
         thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before  # else processes begun later could not be ended
 
 
 @pytest.mark.parametrize("name", NAMES)

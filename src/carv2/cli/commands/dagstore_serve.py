@@ -62,10 +62,11 @@ def _serve(args: argparse.Namespace) -> None:
 
     limits = ServerLimits()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(serving.signals_kept())
         listening = stack.enter_context(serving.bound(args.listen))
         store = stack.enter_context(dagstore.opened(args, is_served=True))
         secret = tokens.secret_of(args, dagstore.folder_of(args, dagstore.config_of(args)))
-        gateway = _gateway(store, stack) if args.gateway else None
+        gateway = _gateway(store, stack, listening) if args.gateway else None
         stack.enter_context(serving.access_log(args.access_log))
         _warn(args, listening)
         app = create_app(store, secret=secret, limits=limits, gateway=gateway)
@@ -74,10 +75,15 @@ def _serve(args: argparse.Namespace) -> None:
             store.close(timeout=_HURRY)
 
 
-def _gateway(store: DagStore, stack: contextlib.ExitStack) -> Any:
-    from carv2.ipfs.gateway import create_gateway  # noqa: PLC0415  (not for --help)
+def _gateway(store: DagStore, stack: contextlib.ExitStack, listening: socket.socket) -> Any:
+    from carv2.ipfs.gateway import GatewayLimits, create_gateway  # noqa: PLC0415  (not for --help)
 
-    gateway = create_gateway(stack.enter_context(store.blockstore()))
+    limits = GatewayLimits()
+    if not serving.is_open_to_others(
+        listening
+    ):  # then all have one address, that of this host or of a proxy on it
+        limits = GatewayLimits(max_per_client=limits.max_responses)
+    gateway = create_gateway(stack.enter_context(store.blockstore()), limits=limits)
     stack.callback(gateway.close)
     return gateway
 
