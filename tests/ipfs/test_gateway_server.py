@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import itertools
 import logging
@@ -25,6 +26,7 @@ from helpers.unixfs import Dag
 from ipfs.gateway_server import SERVERS, call, served, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LEAF, LEAVES = 256 << 10, 40
@@ -230,6 +232,70 @@ def test_an_answer_of_one_block_has_its_place_until_the_client_took_it(http_serv
         assert httpx.get(f"{base}/ipfs/{cid}?format={form}").content.endswith(data)
 
 
+@contextlib.contextmanager
+def stalled(base: str, cid: CID, form: str) -> Iterator[socket.socket]:
+    """A client that asked, and reads nothing."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(place_of(base))
+        peer.sendall(f"GET /ipfs/{cid}?format={form} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        yield peer
+
+
+def test_one_client_has_a_quarter_of_the_places() -> None:
+    store = Store(100)
+    app = create_gateway(store, limits=GatewayLimits(max_responses=8))
+    with served(app) as base, stalled(base, store.root, "car"), stalled(base, store.root, "car") as second:
+        wait_for(lambda: app.counters()["under_way"] == 2)
+        refused = httpx.get(f"{base}/ipfs/{store.leaves[0]}?format=raw")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        raw = f"/ipfs/{store.leaves[0]}".encode()
+        assert call(app, raw, b"format=raw", client=("192.0.2.7", 1))[0] == 200  # another has room
+        second.close()
+        wait_for(lambda: app.counters()["under_way"] == 1)
+        assert httpx.get(f"{base}/ipfs/{store.leaves[0]}?format=raw").status_code == 200
+
+
+@pytest.mark.parametrize("form", ["raw", "car"])
+def test_what_all_answers_hold_has_a_limit(form: str) -> None:
+    data = bytes(8 << 20)
+    cid, small = CID.of_data(data), CID.of_data(b"fish")
+    limits = GatewayLimits(max_pending_bytes=11 << 20, max_per_client=64)
+    app = create_gateway({cid: data, small: b"fish"}, limits=limits)
+    with served(app) as base, stalled(base, cid, form) as first:
+        assert first.recv(12) == b"HTTP/1.1 200"
+        refused = httpx.get(f"{base}/ipfs/{cid}?format={form}")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert httpx.get(f"{base}/ipfs/{small}?format=raw").content == b"fish"
+        first.close()
+        wait_for(lambda: app.counters()["under_way"] == 0)
+        assert httpx.get(f"{base}/ipfs/{cid}?format={form}").status_code == 200
+
+
+def test_an_answer_that_would_hold_too_much_is_broken_off() -> None:
+    dag = Dag()
+    root = CID(dag.file([dag.raw(bytes([at]) * (3 << 20)) for at in range(4)]).cid)
+    app = create_gateway(
+        {CID(cid): data for cid, data in dag.blocks.items()}, limits=GatewayLimits(max_pending_bytes=5 << 20)
+    )
+    with served(app) as base, httpx.stream("GET", f"{base}/ipfs/{root}?format=car") as answer:
+        assert b"too much is under way" in taken_until_broken_off(answer)
+    assert app.counters()["under_way"] == 0
+
+
+def test_a_client_that_takes_a_little_now_and_then_is_let_go_of() -> None:
+    data = bytes(64 << 20)
+    cid = CID.of_data(data)
+    app = create_gateway({cid: data}, limits=GatewayLimits(send_timeout=0.5, min_rate=1 << 40))
+    with served(app) as base, stalled(base, cid, "raw") as slow:
+        deadline = time.monotonic() + 20
+        while not app.counters()["clients_gone"]:
+            assert time.monotonic() < deadline
+            slow.recv(1 << 20)
+            time.sleep(0.02)
+    assert app.counters()["answered"] == 0
+
+
 def test_a_store_that_hangs_is_waited_for_so_long_and_no_longer() -> None:
     for at, expected in ((0, 504), (GONE, 200)):
         store = Store()
@@ -262,7 +328,7 @@ def test_an_answer_without_end_is_broken_off_at_the_limit() -> None:
 
 def test_many_clients_at_once_get_what_they_asked_for(http_server: str) -> None:
     store = Store(12)
-    app = create_gateway(store, limits=GatewayLimits(max_responses=8))
+    app = create_gateway(store, limits=GatewayLimits(max_responses=8, max_per_client=8))
     failed: list[Any] = []
 
     def work() -> None:

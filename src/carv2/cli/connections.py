@@ -41,6 +41,27 @@ def most_connections() -> int:
     return max(_FEWEST, min(_MOST, files // 2 - _UNDER_WAY))
 
 
+class _Breaking:
+    """For a protocol of uvicorn's: what becomes of an answer that was begun and is not completed."""
+
+    async def answer(self: Any, app: Any, scope: Any, receive: Any, send: Any) -> None:
+        is_begun = is_whole = False
+
+        async def watched(message: Any) -> None:
+            nonlocal is_begun, is_whole
+            is_begun = True
+            await send(message)
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await app(scope, receive, watched)
+        finally:
+            if is_begun and not is_whole:
+                if self.flow.write_paused or scope["http_version"] == "1.0":
+                    _reset(self.transport)
+                self.expect_soon()
+
+
 def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]:
     """The protocol ``kind`` of uvicorn's with limits.
 
@@ -56,7 +77,7 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
     """
     silent: dict[Any, asyncio.TimerHandle] = {}  # the eldest first
 
-    class Limited(kind):  # type: ignore[misc]  # which it is, is known when it runs
+    class Limited(_Breaking, kind):  # type: ignore[misc]  # which it is, is known when it runs
         def connection_made(self, transport: Any) -> None:
             if len(self.connections) >= most and silent:
                 next(iter(silent)).give_up()
@@ -67,26 +88,6 @@ def limited(kind: Any, most: int, asking_time: float = ASKING_TIME) -> type[Any]
                 transport.close()
             else:
                 self.expect_soon()
-
-        async def answer(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
-            is_begun = is_whole = False
-
-            async def watched(message: Any) -> None:
-                nonlocal is_begun, is_whole
-                is_begun = True
-                await send(message)
-                is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-
-            try:
-                await app(scope, receive, watched)
-            finally:
-                if is_begun and not is_whole:
-                    self.break_off(scope)
-
-        def break_off(self, scope: Any) -> None:
-            if self.flow.write_paused or scope["http_version"] == "1.0":
-                _reset(self.transport)
-            self.expect_soon()
 
         def expect_soon(self) -> None:
             self.forget()

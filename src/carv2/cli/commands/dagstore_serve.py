@@ -79,9 +79,7 @@ def _gateway(store: DagStore, stack: contextlib.ExitStack, listening: socket.soc
     from carv2.ipfs.gateway import GatewayLimits, create_gateway  # noqa: PLC0415  (not for --help)
 
     limits = GatewayLimits()
-    if not serving.is_open_to_others(
-        listening
-    ):  # then all have one address, that of this host or of a proxy on it
+    if not serving.is_open_to_others(listening):  # then all have one address: of this host, or a proxy on it
         limits = GatewayLimits(max_per_client=limits.max_responses)
     gateway = create_gateway(stack.enter_context(store.blockstore()), limits=limits)
     stack.callback(gateway.close)

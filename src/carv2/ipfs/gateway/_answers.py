@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.header import CarV1Header
 from carv2.ipfs.gateway._headers import etag_of, has_etag, of_answer
-from carv2.ipfs.gateway._reader import Sections
+from carv2.ipfs.gateway._reader import Batch, Sections
 from carv2.ipfs.gateway._refusal import RefusalError
 from carv2.ipfs.gateway._request import header
 from carv2.unixfs import path_roots, request_blocks
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from carv2.cid import CID
     from carv2.dag.walking import Store
     from carv2.ipfs.gateway._exchange import Exchange
-    from carv2.ipfs.gateway._memory import Share
-    from carv2.ipfs.gateway._reader import Batch, Worker
+    from carv2.ipfs.gateway._memory import Place, Share
+    from carv2.ipfs.gateway._reader import Worker
     from carv2.ipfs.gateway._request import GatewayRequest
 
 
@@ -33,6 +33,7 @@ class Answering(NamedTuple):
     worker: Worker
     store: Store
     share: Share
+    place: Place
     max_bytes: int
     headers: tuple[tuple[str, str], ...]
     """Those of every answer."""
@@ -68,6 +69,7 @@ class Answering(NamedTuple):
 
     async def _block(self, headers: list[tuple[str, str]]) -> None:
         data = await self.worker.call(partial(_data, self.store, self.request.root))
+        self.place.hold(len(data))
         await self.exchange.whole(200, headers, data)
 
     async def _archive(self, root: CID, headers: list[tuple[str, str]]) -> None:
@@ -82,7 +84,7 @@ class Answering(NamedTuple):
         )
         note = None if request.form.dups else self.share.take
         take = Sections(CarV1Header((root,)).to_bytes(), blocks, note, self.max_bytes).take
-        batch = await self.worker.call(take)
+        batch = await self.worker.call(partial(self._taken, take, 0))
         if batch.error is not None:
             raise batch.error
         if batch.is_last:
@@ -94,13 +96,22 @@ class Answering(NamedTuple):
     async def _send_all(self, take: Callable[[], Batch], batch: Batch) -> None:
         """Send an archive from ``batch`` on, reading the next batch meanwhile."""
         while not batch.is_last:
-            self.worker.begin(take)
+            self.worker.begin(partial(self._taken, take, batch.size))
             await self._send(batch)
             batch = await self.worker.result()
         await self._send(batch)
         if batch.error is not None:
             raise batch.error
         await self.exchange.body(b"")
+
+    def _taken(self, take: Callable[[], Batch], before: int) -> Batch:
+        """The next batch; ``before`` bytes are held besides."""
+        batch = take()
+        try:
+            self.place.hold(before + batch.size)
+        except RefusalError as error:
+            return Batch([], is_last=True, error=error)
+        return batch
 
     async def _send(self, batch: Batch) -> None:
         for piece in batch.pieces:

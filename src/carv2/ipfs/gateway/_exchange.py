@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from carv2.ipfs.gateway._headers import encoded
@@ -33,11 +34,13 @@ class Exchange:
         receive: of ASGI.
         send: of ASGI.
         timeout: seconds in which a client has to take what was sent before more is sent.
+        rate: bytes a second that it has to take, once it has been waited for as long as that.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, timeout: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timeout: float, rate: float) -> None:
         self.scope = scope
         self._receive, self._send, self._timeout = receive, send, timeout
+        self._rate, self._waited = rate, 0.0
         self.is_started = self.is_complete = False
         self._is_over = False
         self.sent = 0
@@ -80,7 +83,11 @@ class Exchange:
     async def body(self, data: bytes, *, more: bool = False) -> None:
         """Send some of the body, or the rest of it."""
         self.is_complete = not more
+        if self._waited > self._timeout and self.sent < self._rate * self._waited:
+            raise ClientGoneError(f"took fewer than {self._rate:g} bytes a second")
+        began = time.monotonic()
         await self._told({"type": "http.response.body", "body": data, "more_body": more})
+        self._waited += time.monotonic() - began
         self.sent += len(data)
 
     async def _told(self, message: Message) -> None:

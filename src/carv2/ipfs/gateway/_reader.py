@@ -33,6 +33,11 @@ class Batch(NamedTuple):
     error: Exception | None = None
     """What went wrong behind them."""
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(map(len, self.pieces))
+
 
 class Sections:
     """Blocks as the bytes of an archive.

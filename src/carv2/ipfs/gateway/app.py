@@ -11,7 +11,7 @@ from carv2.errors import CarError
 from carv2.ipfs.gateway._answers import Answering
 from carv2.ipfs.gateway._exchange import ClientGoneError, Exchange
 from carv2.ipfs.gateway._headers import ALWAYS, CORS
-from carv2.ipfs.gateway._memory import Places, Remembered
+from carv2.ipfs.gateway._memory import Places, Remembered, client_of
 from carv2.ipfs.gateway._reader import Worker
 from carv2.ipfs.gateway._refusal import RefusalError, is_ours, last_words, refusal_of
 from carv2.ipfs.gateway._request import request_of
@@ -26,7 +26,6 @@ __all__ = ["Gateway", "GatewayLimits", "create_gateway"]
 _log = logging.getLogger("carv2.ipfs.gateway")
 
 _METHODS = ("GET", "HEAD", "OPTIONS")
-_RETRY = (("retry-after", "1"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +42,13 @@ class GatewayLimits:
     max_responses: int = 64
     """Answers under way at a time, each with a thread that reads; more are told to come back (503). A client that
     takes nothing has its place for ``send_timeout``, with the block it asked for or megabytes of an archive."""
+    max_per_client: int | None = None
+    """Answers under way to one client address (of IPv6, to its first 64 bits); more are told to come back (429).
+    By default a quarter of ``max_responses``. Behind a proxy that is the proxy's address, unless the server has
+    to believe what the proxy says of it (uvicorn: ``--forwarded-allow-ips``): else set it to ``max_responses``."""
+    max_pending_bytes: int = 256 << 20
+    """Bytes of blocks that all answers under way hold, at least 2 MiB each; an answer that finds no room is told
+    to come back (503), or broken off if it has begun."""
     max_bytes: int = 1 << 40
     """Bytes of one archive: with ``dups=y`` a small DAG can be an endless answer."""
     max_remembered: int = 1 << 20
@@ -54,11 +60,14 @@ class GatewayLimits:
     """Seconds that the blockstore has to give the next megabyte."""
     send_timeout: float = 30.0
     """Seconds that a client has to take what was sent."""
+    min_rate: float = 16 << 10
+    """Bytes a second, over its answer, that a client has to take once it has been waited for ``send_timeout``."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:  # nor nan
-                raise ValueError(f"{field.name} of {getattr(self, field.name)}, expected more than 0")
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:  # nor nan
+                raise ValueError(f"{field.name} of {value}, expected more than 0")
 
 
 def create_gateway(
@@ -107,7 +116,8 @@ class Gateway:
         self._store = blockstore
         self._headers = (*ALWAYS, *CORS) if cors else ALWAYS
         self._executor: ThreadPoolExecutor | None = None
-        self._places = Places(self.limits.max_responses)
+        per_client = self.limits.max_per_client or max(1, self.limits.max_responses // 4)
+        self._places = Places(self.limits.max_responses, per_client, self.limits.max_pending_bytes)
         self._remembered = Remembered(self.limits.max_remembered)
         self._is_closed = False
         self._counts = dict.fromkeys(("answered", "refused", "broken_off", "clients_gone", "bytes_sent"), 0)
@@ -132,7 +142,7 @@ class Gateway:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, self.limits.send_timeout)
+            exchange = Exchange(scope, receive, send, self.limits.send_timeout, self.limits.min_rate)
             try:
                 await exchange.run(self._answer(exchange))
             except ClientGoneError as gone:
@@ -191,16 +201,15 @@ class Gateway:
         request = request_of(exchange.scope, self.limits.max_url)
         if self._is_closed:
             raise RefusalError(503, "this gateway is shutting down")
-        if not self._places.enter():
-            raise RefusalError(503, "this gateway is busy", _RETRY)
+        place = self._places.enter(client_of(exchange.scope))
         worker = Worker(self._threads(), self.limits.read_timeout)
         try:
             with self._remembered.share() as share:
                 await Answering(
-                    exchange, request, worker, self._store, share, self.limits.max_bytes, self._headers
+                    exchange, request, worker, self._store, share, place, self.limits.max_bytes, self._headers
                 ).run()
         finally:
-            worker.close(self._places.leave)
+            worker.close(place.leave)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._executor is None:
