@@ -27,6 +27,7 @@ METHODS = [
     "Filecoin.DagstoreInitializeAll", "Filecoin.DagstoreGC", "Filecoin.DagstoreLookupPieces",
     "Filecoin.DagstorePieceIndexSize", "Filecoin.DagstoreRegisterShard", "Filecoin.DagstoreDestroyShard",
     "Filecoin.DagstoreStat", "Filecoin.DagstoreConfig", "Filecoin.DagstoreDoctor", "Filecoin.DagstoreMigrate",
+    "Filecoin.DagstoreExportGo",
     "xrpc.cancel", "xrpc.ch.val", "xrpc.ch.close", "rpc.discover",
 ]  # fmt: skip
 

@@ -22,6 +22,7 @@ LEVELS = {
     "DagstoreStat": "admin",
     "DagstoreConfig": "admin",
     "DagstoreDoctor": "admin",
+    "DagstoreExportGo": "admin",
     "DagstoreMigrate": "admin",
 }
 

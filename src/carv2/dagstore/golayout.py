@@ -10,6 +10,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes, urlsplit
 
@@ -25,10 +26,12 @@ from carv2.dagstore.states import ShardState
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from carv2.dagstore._core import Core
-    from carv2.dagstore.catalogue import ShardRow
+    from carv2.dagstore.catalogue import IndexFacts, ShardRow
+    from carv2.dagstore.indices import OpenIndex
+    from carv2.dagstore.store import DagStore
 
 __all__ = ["GoExport", "GoImport", "carv2_url", "go_url"]
 
@@ -76,40 +79,88 @@ class GoExport:
 
 def export_go(core: Core, folder: str, *, url_of: Callable[[str], str], local_copies: bool) -> GoExport:
     """See :meth:`carv2.dagstore.DagStore.export_go`."""
+    return write_export(
+        folder,
+        (
+            (
+                _record_of(row, url_of, local_copies=local_copies),
+                partial(_copy_index, core, row) if row.state is DurableState.AVAILABLE else None,
+            )
+            for row in core.catalogue.rows()
+        ),
+    )
+
+
+def write_export(
+    folder: str, shards: Iterable[tuple[dict[str, Any], Callable[[GoIndexFolder], bool] | None]]
+) -> GoExport:
+    """Write records of shards that have no index, and for those that have one, what puts it there if it can.
+
+    If it fails, nothing of it is left but the folders.
+    """
     records, index_folder = os.path.join(folder, _RECORDS), os.path.join(folder, _INDEX)
     if os.path.lexists(records) or (os.path.lexists(index_folder) and any(GoIndexFolder(index_folder).names())):
         # The Go dagstore takes an index that is there for a shard's, whatever it is of.
         raise FileExistsError(f"{folder} holds shards already: export to a new folder")
     os.makedirs(folder, exist_ok=True)
     indices = GoIndexFolder(index_folder)
-    shards = copied = 0
-    with replacing(records) as file:
-        for row in core.catalogue.rows():
-            has_index = row.state is DurableState.AVAILABLE and _copy_index(core, row, indices)
-            record = {
-                "k": row.key,
-                "u": url_of(row.url),
-                "t": row.local_copy if local_copies else "",
-                "s": (ShardState.AVAILABLE if has_index else _STATES.get(row.state, ShardState.NEW)).value,
-                "l": row.lazy,
-                "e": row.error,
-            }
-            file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-            shards += 1
-            copied += has_index
-    return GoExport(shards, copied)
+    count = copied = 0
+    try:
+        with replacing(records) as file:
+            for record, copy in shards:
+                if copy is not None and indices.can_hold(record["k"]) and copy(indices):
+                    record["s"] = ShardState.AVAILABLE.value
+                    copied += 1
+                file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+                count += 1
+    except BaseException:
+        for name in [*indices.names()]:
+            indices.drop_stray(name)
+        raise
+    return GoExport(count, copied)
+
+
+def _record_of(row: ShardRow, url_of: Callable[[str], str], *, local_copies: bool) -> dict[str, Any]:
+    """A shard without an index, which is a new one there."""
+    return {
+        "k": row.key,
+        "u": url_of(row.url),
+        "t": row.local_copy if local_copies else "",
+        "s": _STATES.get(row.state, ShardState.NEW).value,
+        "l": row.lazy,
+        "e": row.error,
+    }
 
 
 def _copy_index(core: Core, row: ShardRow, indices: GoIndexFolder) -> bool:
-    """Whether it could be copied; a shard without an index is a new one there."""
-    if not indices.can_hold(row.key):
-        return False
+    """Whether it could be copied."""
     try:
         with core.indices.open(row.key, facts_of(row)) as opened:
             indices.write(row.key, opened.index.chunks())
     except (FileNotFoundError, CarError):
         return False
     return True
+
+
+def records_of(store: DagStore, *, local_copies: bool) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The records of an export to another host, and whether the shard has an index: see :func:`open_index`."""
+    for row in store._core.catalogue.rows():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        yield _record_of(row, go_url, local_copies=local_copies), row.state is DurableState.AVAILABLE
+
+
+def open_index(store: DagStore, key: str) -> tuple[OpenIndex, IndexFacts]:
+    """The index file of a shard, and what is known of it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CarError: there is no such shard, or the file is not the one that was written.
+    """
+    core = store._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    row = core.catalogue.find(key)
+    if row.state is not DurableState.AVAILABLE:
+        raise FileNotFoundError(2, os.strerror(2), key)
+    facts = facts_of(row)
+    return core.indices.open(key, facts), facts
 
 
 def go_url(url: str) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from carv2.errors import CarError
     from carv2.rpc._address import ApiAddress
 
+INDEX_PATH, DIGEST_HEADER = "/index", "carv2-sha256"
+"""Of index files: where they are, below the API, and where the digest of one is, in hexadecimal digits."""
 MAX_ANSWER = 64 << 20
 """Bytes of an answer: some 400,000 shards."""
 _MAX_MESSAGE = 1 << 20

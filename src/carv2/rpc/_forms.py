@@ -5,15 +5,19 @@ What comes is somebody else's: it is checked before it is used, and ValueError s
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carv2.dagstore import Deal, Finding, MigrationReport, Problem, ShardState, StoreStat
 from carv2.dagstore.config import config_of, table_of
+from carv2.dagstore.keys import check_key
 from carv2.dagstore.mounts._urls import shown
 from carv2.rpc._fields import checked, field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from carv2.dagstore import DagStoreConfig
 
 _SECTION = "DAGStore"
@@ -104,6 +108,62 @@ def _without_secrets(value: object) -> object:
 def config_in(value: Any) -> DagStoreConfig:
     """The same back."""
     return config_of({_SECTION: checked(value, dict)})
+
+
+# -- records of an export ---------------------------------------------------------------------------------------
+
+_AT_ONCE = 64 << 10
+"""Bytes of records in a value, or one more record."""
+_RECORD: dict[str, type[Any]] = {"k": str, "u": str, "t": str, "s": int, "l": bool, "e": str, "HasIndex": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A value of the stream: shards as the Go dagstore has them, and whether each has an index."""
+
+    shards: list[tuple[dict[str, Any], bool]]
+    is_end: bool = False
+    """Whether there are no more: without that the stream broke off."""
+    error: str = ""
+    """Why there are no more; ``""`` where these were all."""
+
+
+def batches_out(records: Iterable[tuple[dict[str, Any], bool]]) -> Iterator[bytes]:
+    """Records as values of the stream, in JSON."""
+    batch, size = list[str](), 0
+    for record, has_index in records:
+        batch.append(json.dumps({**record, "HasIndex": has_index}))
+        size += len(batch[-1])
+        if size >= _AT_ONCE:
+            yield _values_out(batch)
+            batch, size = [], 0
+    if batch:
+        yield _values_out(batch)
+
+
+def _values_out(batch: list[str]) -> bytes:
+    return f'{{"Records": [{", ".join(batch)}], "Done": false, "Error": ""}}'.encode()
+
+
+def end_of_records_out(error: str = "") -> bytes:
+    """The last value."""
+    return json.dumps({"Records": [], "Done": True, "Error": error}).encode()
+
+
+def records_in(value: Any) -> Records:
+    """The same back.
+
+    >>> records_in(json.loads(end_of_records_out("why"))).error
+    'why'
+    """
+    shards = [_record_in(one) for one in field(value, "Records", list)]
+    return Records(shards, field(value, "Done", bool), field(value, "Error", str))
+
+
+def _record_in(value: Any) -> tuple[dict[str, Any], bool]:
+    found = {name: field(value, name, kind) for name, kind in _RECORD.items()}
+    check_key(found["k"])
+    return found, found.pop("HasIndex")
 
 
 # -- deals ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from carv2.rpc._dispatch import Dispatcher
     from carv2.rpc._jsonrpc import Answer
 
-__all__ = ["HttpCalls"]
+__all__ = ["HttpCalls", "refuse", "start_of"]
 
 _JSON = "application/json"
 _CHUNK = 1 << 16  # bytes of an answer at a time
@@ -41,7 +41,7 @@ class HttpCalls:
         try:
             status, answer = await self._answered(scope, receive)
         except Refusal as refusal:
-            await _refuse(send, refusal)
+            await refuse(send, refusal)
         except _GoneError:
             return
         else:
@@ -108,7 +108,8 @@ async def _while_there(call: Any, receive: Receive) -> tuple[Answer | None, bool
         await asyncio.gather(*filter(None, (task, leaving)), return_exceptions=True)
 
 
-async def _refuse(send: Send, refusal: Refusal) -> None:
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """Send a refusal."""
     extra = {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"POST")], 408: [(b"connection", b"close")]}
     await _respond_at_once(
         send, refusal.status, "text/plain; charset=utf-8", str(refusal).encode(), extra.get(refusal.status, ())
@@ -119,7 +120,7 @@ async def _respond_at_once(
     send: Send, status: int, kind: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send a whole response."""
-    await send(_start(status, kind, len(body), headers))
+    await send(start_of(status, kind, len(body), headers))
     await send({"type": "http.response.body", "body": body})
 
 
@@ -128,7 +129,7 @@ async def _respond_slowly(send: Send, status: int, kind: str, body: Sequence[byt
 
     One that takes nothing for ``timeout`` seconds is let go of.
     """
-    await send(_start(status, kind, sum(map(len, body))))
+    await send(start_of(status, kind, sum(map(len, body))))
     for part in body:
         for start in range(0, len(part), _CHUNK):
             chunk = {"type": "http.response.body", "body": part[start : start + _CHUNK], "more_body": True}
@@ -136,7 +137,8 @@ async def _respond_slowly(send: Send, status: int, kind: str, body: Sequence[byt
     await within(timeout, send({"type": "http.response.body", "body": b""}))  # waits for the last chunk
 
 
-def _start(status: int, kind: str, size: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, object]:
+def start_of(status: int, kind: str, size: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, object]:
+    """What a response begins with, as ASGI has it."""
     about = [(b"content-length", b"%d" % size), (b"content-type", kind.encode())] if status != 204 else []
     fixed = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
     return {"type": "http.response.start", "status": status, "headers": [*about, *fixed, *headers]}

@@ -6,6 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
+from carv2.dagstore.golayout import records_of
 from carv2.errors import CarError
 from carv2.rpc import _forms as forms
 from carv2.rpc._work import Shared, Work
@@ -33,6 +34,7 @@ class OwnMethods:
             Method("DagstoreStat", "admin", (), self.stat),
             Method("DagstoreConfig", "admin", (), self.config),
             Method("DagstoreDoctor", "admin", (_doctor_params,), self.doctor, "stream"),
+            Method("DagstoreExportGo", "admin", (_export_params,), self.export_go, "stream"),
             Method("DagstoreMigrate", "admin", (_migrate_params,), self.migrate),
         )
         return {f"Filecoin.{method.name}": method for method in methods}
@@ -61,6 +63,16 @@ class OwnMethods:
             yield _json(forms.finding_out(forms.DoctorEnd(str(told))))
         finally:
             stop.set()
+
+    async def export_go(self, local_copies: bool) -> AsyncGenerator[bytes]:
+        """The records of all shards, some at a time, and a value that says that these were all."""
+        batches = forms.batches_out(records_of(self._store, local_copies=local_copies))
+        try:
+            while (batch := await self._streams.run(lambda: next(batches, None))) is not None:
+                yield batch
+            yield forms.end_of_records_out()
+        except (CarError, OSError) as error:  # the close of a channel says nothing of it
+            yield forms.end_of_records_out(str(refusal_of(error)))
 
     async def migrate(self, params: tuple[list[Deal], bool, int, bool]) -> bytes:
         """Register the pieces of some deals, or of the last of them."""
@@ -96,6 +108,10 @@ def _doctor_params(value: Any) -> dict[str, bool]:
         "thorough": _flag(fields, "Thorough"),
         "mounts": not _flag(fields, "SkipMounts"),
     }
+
+
+def _export_params(value: Any) -> bool:
+    return _flag(_fields(value), "LocalCopies")
 
 
 def _migrate_params(value: Any) -> tuple[list[Deal], bool, int, bool]:

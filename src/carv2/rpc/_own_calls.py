@@ -37,6 +37,11 @@ def doctor(*, repair: bool, thorough: bool, mounts: bool) -> Call[Finding | form
     return Call("DagstoreDoctor", [params], forms.finding_in)
 
 
+def export_go(*, local_copies: bool) -> Call[forms.Records]:
+    """The stream of records, some at a time, and of their end."""
+    return Call("DagstoreExportGo", [{"LocalCopies": local_copies}], forms.records_in)
+
+
 class DoctorStream:
     """What comes out of that stream, which has to say itself that it is complete."""
 

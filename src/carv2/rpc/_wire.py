@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from carv2.rpc._connection import connected_socket, explained, httpx_of, stream_options, transport_options
+from carv2.rpc._connection import (
+    INDEX_PATH,
+    Answer,
+    connected_socket,
+    explained,
+    httpx_of,
+    stream_options,
+    transport_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from carv2.rpc._connection import Answer, Route
+    from carv2.rpc._connection import Route
     from carv2.rpc._dialogue import Stream
 
 __all__ = ["HttpConnections", "values"]
@@ -45,6 +53,22 @@ class HttpConnections:
                 return int(response.status_code)
         except self._httpx.HTTPError as error:
             raise answer.failure(error) from error
+
+    @contextlib.contextmanager
+    def index_of(self, key: str) -> Generator[Any]:
+        """The response with the index file of a shard, of which nothing is read yet.
+
+        Raises:
+            RpcTransportError: there is no connection, or it breaks while it is read.
+        """
+        url, route = self._route.address.http_url + INDEX_PATH, self._route
+        try:
+            with self._client.stream(
+                "GET", url, params={"key": key}, headers=route.headers, timeout=route.timeout
+            ) as response:
+                yield response
+        except self._httpx.HTTPError as error:
+            raise Answer(route.dialogue, "index", None, 0).failure(error) from error
 
     def close(self) -> None:
         """Close them all."""

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from carv2.rpc._access import Access
 from carv2.rpc._dispatch import Dispatcher
 from carv2.rpc._http import HttpCalls
+from carv2.rpc._index_files import INDEX_PATH, IndexFiles
 from carv2.rpc._metrics import Metrics
 from carv2.rpc._own import OwnMethods
 from carv2.rpc._status import Status
@@ -70,6 +71,7 @@ def create_app(
     status = Status(methods, metrics, access)
     routes: list[BaseRoute] = [
         Route("/rpc/v0", HttpCalls(dispatcher, access)),
+        Route(f"/rpc/v0{INDEX_PATH}", IndexFiles(store, dispatcher, access)),
         WebSocketRoute("/rpc/v0", WebSocketCalls(dispatcher, access)),
         Route("/health", status.health),
         Route("/metrics", status.metrics),

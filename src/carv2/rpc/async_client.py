@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from carv2.errors import RpcError
@@ -12,6 +14,7 @@ from carv2.rpc import _calls, _own_calls
 from carv2.rpc._async_wire import AsyncHttpConnections, async_values
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
+from carv2.rpc._exporting import export_go
 
 if TYPE_CHECKING:
     import ssl
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
         DagStoreConfig,
         Deal,
         Finding,
+        GoExport,
         InitializeEvent,
         MigrationReport,
         ShardInfo,
@@ -157,6 +161,16 @@ class AsyncDagStoreClient:
         while (call := await asyncio.to_thread(next, calls, None)) is not None:
             migration.add(await self._call(call, None))
         return migration.report
+
+    async def export_go(self, folder: str | os.PathLike[str], *, local_copies: bool = False) -> GoExport:
+        """As :meth:`DagStoreClient.export_go`, in a thread, which ends soon when this is cancelled."""
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(
+                export_go, self._route, os.fspath(folder), local_copies=local_copies, stop=stop
+            )
+        finally:
+            stop.set()
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""

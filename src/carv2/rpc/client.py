@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 from carv2.errors import RpcError
 from carv2.rpc import _calls, _own_calls
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
+from carv2.rpc._exporting import export_go
 from carv2.rpc._wire import HttpConnections, values
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         DagStoreConfig,
         Deal,
         Finding,
+        GoExport,
         InitializeEvent,
         MigrationReport,
         ShardInfo,
@@ -193,6 +196,17 @@ class DagStoreClient:
         for call in migration.calls():
             migration.add(self._call(call, None))
         return migration.report
+
+    def export_go(self, folder: str | os.PathLike[str], *, local_copies: bool = False) -> GoExport:
+        """Write the shards as the Go dagstore keeps them, with their indexes, to a folder on this host.
+
+        See :meth:`carv2.dagstore.DagStore.export_go`. Each index is held against the digest that the server
+        gives with it. If it fails, nothing is left but the folders. By carv2 only.
+
+        Raises:
+            FileExistsError: the folder holds shards already.
+        """
+        return export_go(self._route, os.fspath(folder), local_copies=local_copies)
 
     def close(self) -> None:
         """Close the connections. May be called twice."""

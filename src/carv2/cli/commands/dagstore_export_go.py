@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args, is_new_fine=False) as store:
+    with dagstore.either(args, is_new_fine=False) as store:
         report = store.export_go(args.folder, local_copies=args.local_copies)
     if args.json:
         streams.print_json(report)
