@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carv2 import header
-from carv2._scan import GATEWAY_REACH, Entry, SectionScanner, gateway_error_in, gateway_text_under_way
+from carv2._scan import GATEWAY_REACH, Entries, SectionScanner, gateway_error_in, gateway_text_under_way
 from carv2.errors import CarError, FormatError, GatewayTruncatedError, TruncatedError, VersionError
-from carv2.section import Block, BlockChecker, new_block
+from carv2.section import Block, BlockChecker, blocks_of, data_of, new_block
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class CarDecoder:
     def _take_sections(self, buffer: bytes) -> int:
         if self._end is not None and self._position + len(buffer) > self._end:
             buffer = buffer[: self._end - self._position]
-        entries: list[Entry] = []
+        entries = Entries()
         try:
             used = self._scanner.scan(buffer, 0, entries, position=self._position)
         except FormatError:
@@ -212,15 +212,16 @@ class CarDecoder:
         self._done = self._position + used == self._end
         return used
 
-    def _give(self, buffer: bytes, entries: list[Entry]) -> None:
-        checker = self._checker
-        for cid, start, stop in entries:
-            data = buffer[start:stop]
-            if checker is not None:
-                make = checker.constructors.get(cid[:-32])
-                if make is None or make(data).digest() != cid[-32:]:
-                    checker.check(cid, data, position=self._position + start)
-            self._blocks.append(new_block(Block, (cid, data)))
+    def _give(self, buffer: bytes, entries: Entries) -> None:
+        checker, data = self._checker, data_of(buffer, entries)
+        if checker is None or checker.are_right(entries, data):
+            self._blocks += blocks_of(entries.cids, data)
+            return
+        for (cid, start, _), each in zip(entries, data, strict=True):
+            make = checker.constructors.get(cid[:-32])
+            if make is None or make(each).digest() != cid[-32:]:
+                checker.check(cid, each, position=self._position + start)
+            self._blocks.append(new_block(Block, (cid, each)))
 
 
 def iter_blocks(

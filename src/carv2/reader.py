@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from carv2 import header
@@ -20,17 +21,21 @@ from carv2.errors import (
 )
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.index import parse as parse_index
-from carv2.section import Block, BlockChecker, Section, new_block
+from carv2.section import Block, BlockChecker, Section, blocks_of, data_of, new_block
 from carv2.units import DEFAULT_LIMITS, FilePosition, Limits, PayloadOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from types import TracebackType
 
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
 
 __all__ = ["CarReader", "open", "read_version"]
+
+_WORTH_A_THREAD = 32 << 10
+"""Bytes of a block from which on hashing it in a thread of its own pays."""
 
 
 def open(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS, null_padding: bool = False) -> CarReader:  # noqa: A001
@@ -196,50 +201,50 @@ class CarReader:
             FormatError: the sections stop making sense; TruncatedError: the file ends too early.
         """
         if not verify:
-            return _unchecked(self.batches())
+            return chain.from_iterable(map(_unchecked, self.batches()))
         checker = BlockChecker(on_unverified)
-        return _checked(self.batches(), checker) if workers < 2 else self._blocks_by_threads(checker, workers)
+        if workers < 2:
+            return chain.from_iterable(_checked(batch, checker) for batch in self.batches())
+        return self._blocks_by_threads(checker, workers)
 
     def _blocks_by_threads(self, checker: BlockChecker, workers: int) -> Iterator[Block]:
-        """Read and check large blocks ahead, several at a time; small ones gain nothing from it.
+        """Read ahead, and hash large blocks several at a time; small ones gain nothing from it.
 
-        hashlib lets go of the interpreter while it hashes; below 32 KiB handing the work over costs more.
+        hashlib lets go of the interpreter while it hashes; below 32 KiB handing the work over costs more. One
+        thread does the reading, so that the memory of one block serves for the next.
         """
         from collections import deque  # noqa: PLC0415  (15 ms, for those who ask for workers)
-        from concurrent.futures import Future, ThreadPoolExecutor  # noqa: PLC0415
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-        def load(cid: bytes, position: int, size: int) -> Block:
-            data = self.source.read_exactly(position, size, "block")
-            checker.check(cid, data, position=position)
-            return Block(cid, data)
-
-        ahead: deque[Future[Block]] = deque()
-        fault: CarError | None = None
-        batches = self.batches(bodies=False)
+        ahead: deque[tuple[Block, Future[None]]] = deque()
+        fault: CarError | OSError | None = None
+        found = self.batches()
         with ThreadPoolExecutor(workers) as pool:
             try:
                 while True:
                     try:
-                        batch = next(batches)
+                        batch = next(found)
                     except StopIteration:
                         break
-                    except CarError as error:  # raised when what comes before it was yielded
+                    except (CarError, OSError) as error:  # raised when what comes before it was yielded
                         fault = error
                         break
                     cid, start, stop = batch.entries[0]
-                    if stop > len(batch.buffer):
-                        ahead.append(pool.submit(load, cid, batch.base + start, stop - start))
-                        if len(ahead) > 2 * workers:
-                            yield ahead.popleft().result()
+                    if len(batch.entries) > 1 or stop - start < _WORTH_A_THREAD:
+                        while ahead:
+                            yield _settled(*ahead.popleft())
+                        yield from _checked(batch, checker)
                         continue
-                    while ahead:
-                        yield ahead.popleft().result()
-                    yield from _checked([batch], checker)
+                    data = batch.buffer[start:stop]
+                    check = pool.submit(checker.check, cid, data, position=batch.base + start)
+                    ahead.append((Block(cid, data), check))
+                    if len(ahead) > 2 * workers:
+                        yield _settled(*ahead.popleft())
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield _settled(*ahead.popleft())
             finally:
                 while ahead:
-                    ahead.popleft().cancel()
+                    ahead.popleft()[1].cancel()
         if fault is not None:
             raise fault
 
@@ -272,7 +277,7 @@ class CarReader:
         payload = self.payload_position
         for batch in self.batches(bodies=False):
             shift = batch.base - payload
-            builder.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+            builder.add_columns(batch.entries, batch.start + shift, shift, payload=payload)
         return builder
 
     def ignore_index(self) -> None:
@@ -351,23 +356,30 @@ class CarReader:
         self.close()
 
 
-def _unchecked(found: Iterable[Batch]) -> Iterator[Block]:
-    for batch in found:
-        buffer = batch.buffer
-        for cid, start, stop in batch.entries:
-            yield new_block(Block, (cid, buffer[start:stop]))
+def _settled(block: Block, check: Future[None]) -> Block:
+    check.result()
+    return block
 
 
-def _checked(found: Iterable[Batch], checker: BlockChecker) -> Iterator[Block]:
+def _unchecked(batch: Batch) -> Iterator[Block]:
+    return blocks_of(batch.entries.cids, data_of(batch.buffer, batch.entries))
+
+
+def _checked(batch: Batch, checker: BlockChecker) -> Iterator[Block]:
+    """The blocks of ``batch``; they are checked at once if that tells that all is well, else one by one."""
+    data = data_of(batch.buffer, batch.entries)
+    if checker.are_right(batch.entries, data):
+        return blocks_of(batch.entries.cids, data)
+    return _checked_each(batch, data, checker)
+
+
+def _checked_each(batch: Batch, data: list[bytes], checker: BlockChecker) -> Iterator[Block]:
     constructors = checker.constructors
-    for batch in found:
-        buffer = batch.buffer
-        for cid, start, stop in batch.entries:
-            data = buffer[start:stop]
-            make = constructors.get(cid[:-32])
-            if make is None or make(data).digest() != cid[-32:]:
-                checker.check(cid, data, position=batch.base + start)
-            yield new_block(Block, (cid, data))
+    for (cid, start, _), each in zip(batch.entries, data, strict=True):
+        make = constructors.get(cid[:-32])
+        if make is None or make(each).digest() != cid[-32:]:
+            checker.check(cid, each, position=batch.base + start)
+        yield new_block(Block, (cid, each))
 
 
 def _read_header(source: Source, start: int, end: int, limits: Limits) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from carv2 import multihash
@@ -10,8 +11,9 @@ from carv2.cid import CID
 from carv2.errors import CarError, IntegrityError, UnknownHashError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from carv2._scan import Entries
     from carv2.units import FilePosition, PayloadOffset
 
 __all__ = ["Block", "Section"]
@@ -100,6 +102,16 @@ new_block = cast("Callable[[type[Block], tuple[bytes, bytes]], Block]", tuple.__
 """Makes a block of a pair that is known to be one, in half the time: for loops over many."""
 
 
+def data_of(buffer: bytes, entries: Entries) -> list[bytes]:
+    """The data of sections that lie in ``buffer`` as a whole."""
+    return [buffer[start:stop] for start, stop in zip(entries.starts, entries.stops, strict=True)]
+
+
+def blocks_of(cids: Iterable[bytes], data: Iterable[bytes]) -> Iterator[Block]:
+    """A block of each CID and its data, made as it is asked for."""
+    return map(new_block, repeat(Block), zip(cids, data, strict=True))
+
+
 class BlockChecker:
     """Checks blocks against their hashes; remembers how the hash of each kind of CID is made.
 
@@ -110,6 +122,17 @@ class BlockChecker:
     def __init__(self, on_unverified: Callable[[CID], object] | None = None) -> None:
         self.constructors: dict[bytes, Callable[[bytes], multihash.HashObject]] = {}
         self._on_unverified = on_unverified
+
+    def are_right(self, entries: Entries, data: list[bytes]) -> bool:
+        """Whether the data of all ``entries`` are what their CIDs name; if not, :meth:`check` says of each.
+
+        It also says no of sections whose CIDs are of several kinds, or of a kind not met before.
+        """
+        prefix = entries.prefix
+        make = None if prefix is None else self.constructors.get(prefix)
+        if prefix is None or make is None:
+            return False
+        return [prefix + make(each).digest() for each in data] == entries.cids
 
     def check(self, cid_bytes: bytes, data: bytes, *, position: int) -> None:
         """Raise unless ``data`` are what ``cid_bytes`` names; ``position`` is that of the section's data.

@@ -10,7 +10,7 @@ import pytest
 
 import carv2
 from carv2 import errors
-from carv2._scan import Batch
+from carv2._scan import Batch, Entries
 from carv2.operations import _tally
 from carv2.operations._tally import Counting
 from helpers import archives
@@ -282,7 +282,7 @@ def test_workers_give_the_same_figures(tmp_path: Path) -> None:
 def test_short_cids_of_different_kinds_are_told_apart_from_batch_to_batch() -> None:
     counting = Counting([])
     for data, codec in ((b"ab", 0x55), (b"abc", 0x55), (b"ab", 0x71)):
-        counting.count(Batch(b"", 0, 0, [(archives.identity(data, codec=codec), 0, len(data))]))
+        counting.count(Batch(b"", 0, 0, Entries([archives.identity(data, codec=codec)], [0], [len(data)])))
     assert counting.tally.kinds == {(0x55, 0, 6): 1, (0x55, 0, 7): 1, (0x71, 0, 6): 1}
 
 
@@ -290,14 +290,17 @@ def test_counting_long_digests_goes_over_each_batch_a_few_times_only() -> None:
     """Each sha2-512 CID has a front of its own; counting must not search the batch for each."""
     passes = 0
 
-    class Entries(list[Any]):
+    class Passes(list[Any]):
         def __iter__(self) -> Any:
             nonlocal passes
             passes += 1
             return super().__iter__()
 
     digests = (hashlib.sha512(n.to_bytes(2, "big")).digest() for n in range(2000))
-    entries = Entries((archives.cid_v1(b"", code=0x13, digest=digest), 0, 1) for digest in digests)
+    entries = Entries(
+        [archives.cid_v1(b"", code=0x13, digest=digest) for digest in digests], [0] * 2000, [1] * 2000
+    )
+    entries.cids = Passes(entries.cids)
     counting = Counting([])
     counting.count(Batch(b"", 0, 0, entries))
     assert counting.tally.kinds == {(0x55, 0x13, 68): 2000}

@@ -109,7 +109,7 @@ class Archive:
         try:
             for batch in self.car.batches(bodies=False):
                 shift = batch.base - payload
-                builder.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+                builder.add_columns(batch.entries, batch.start + shift, shift, payload=payload)
         except FormatError as error:
             self.damage = self.damage or str(error)
         return builder.to_index()

@@ -12,7 +12,7 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2._atomic import writing
-from carv2._scan import SectionScanner, batches
+from carv2._scan import Entries, SectionScanner, batches
 from carv2._source import open_source
 from carv2.errors import CarError
 from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header, header_size
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import BinaryIO
 
-    from carv2._scan import Batch, Entry
+    from carv2._scan import Batch
     from carv2._source import Source, SourceLike
     from carv2.cid import CID
     from carv2.reader import CarReader
@@ -111,18 +111,18 @@ class Assembly:
         for batch in batches(car.source, start, stop, SectionScanner(car.limits), bodies=False):
             self._add_run(bounds, batch.base, batch.start, batch.entries)
 
-    def _add_run(self, bounds: array[int], base: int, start: int, run: list[Entry]) -> None:
+    def _add_run(self, bounds: array[int], base: int, start: int, run: Entries) -> None:
         """Take neighbouring sections, the first of which starts at ``base + start`` of the file."""
-        stop = run[-1][2]
+        stop = run.stops[-1]
         if bounds and bounds[-1] == base + start:
             bounds[-1] = base + stop
         else:
             bounds.extend((base + start, base + stop))
         self.block_count += len(run)
-        self.block_bytes += sum([end - data for _, data, end in run])
+        self.block_bytes += sum(run.stops) - sum(run.starts)
         if self._index is not None:
             where = base + start - self._size  # so that errors tell positions in the file that is read
-            self._index.add_sections(run, self._size, self._size - start, payload=where)
+            self._index.add_columns(run, self._size, self._size - start, payload=where)
         self._size += stop - start
 
     def write(self, destination: str | os.PathLike[str] | BinaryIO) -> None:
@@ -149,21 +149,20 @@ class Assembly:
         return PRAGMA + header.to_bytes() + bytes(self._layout.data_padding)
 
 
-def _runs(batch: Batch, keep: Keep | None) -> Iterator[tuple[int, list[Entry]]]:
+def _runs(batch: Batch, keep: Keep | None) -> Iterator[tuple[int, Entries]]:
     """Neighbouring sections that are wanted, with where in the buffer the first starts."""
     if keep is None:
         yield batch.start, batch.entries
         return
     start = batch.start
-    run: list[Entry] = []
-    for entry in batch.entries:
-        cid, data, stop = entry
+    run = Entries()
+    for cid, data, stop in batch.entries:
         if keep(cid, stop - data):
-            run.append(entry)
+            run.append(cid, data, stop)
         else:
             if run:
                 yield start, run
-            run, start = [], stop
+            run, start = Entries(), stop
     if run:
         yield start, run
 

@@ -46,7 +46,7 @@ class IndexCheck:
         payload = self._car.payload_position
         shift = batch.base - payload
         try:
-            self._expected.add_sections(batch.entries, batch.start + shift, shift, payload=payload)
+            self._expected.add_columns(batch.entries, batch.start + shift, shift, payload=payload)
         except LimitError as error:
             self.fault = error
 
@@ -137,12 +137,15 @@ def require_matching_index(car: CarReader, found: Index) -> None:
 def _same_bytes(one: Iterator[bytes], other: Iterator[bytes]) -> bool:
     """Whether two streams of chunks, cut differently, are the same bytes."""
     left = right = b""
+    at = to = 0  # how much of the two was held against each other
     while True:
-        left = left or next(one, b"")
-        right = right or next(other, b"")
-        if not left or not right:
-            return left == right
-        size = min(len(left), len(right))
-        if left[:size] != right[:size]:
+        if at == len(left):
+            left, at = next(one, b""), 0
+        if to == len(right):
+            right, to = next(other, b""), 0
+        size = min(len(left) - at, len(right) - to)
+        if not size:
+            return at == len(left) and to == len(right)
+        if left[at : at + size] != right[to : to + size]:
             return False
-        left, right = left[size:], right[size:]
+        at, to = at + size, to + size

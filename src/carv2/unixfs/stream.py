@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
     from typing import Literal, TypeAlias, TypedDict
 
-    from carv2._scan import Entry
+    from carv2._scan import Entries
     from carv2.cid import CIDLike
     from carv2.unixfs._request import ByteRange, Scope
 
@@ -248,8 +248,8 @@ class _Decoder(CarDecoder):
         positions, self._positions = self._positions, []
         return positions
 
-    def _give(self, buffer: bytes, entries: list[Entry]) -> None:
-        self._positions += [self._position + start for _, start, _ in entries]
+    def _give(self, buffer: bytes, entries: Entries) -> None:
+        self._positions += [self._position + start for start in entries.starts]
         super()._give(buffer, entries)
 
 
