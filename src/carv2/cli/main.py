@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
 import os
 import re
@@ -11,7 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from carv2.cli import color, progress, references, registry
+from carv2.cli import color, progress, registry
 from carv2.errors import (
     BlockNotFoundError,
     BudgetError,
@@ -98,7 +97,7 @@ def _run(argv: Sequence[str]) -> int:
         code = _report(error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
             _hint(error)
-        references.hint_at_import(name or "", error)
+        _hint_at_import(name or "", error)
         _advise(error)
         return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
@@ -127,8 +126,16 @@ def _report(error: CarError | OSError, code: int) -> int:
     return code
 
 
+def _hint_at_import(name: str, error: CarError | OSError) -> None:
+    from carv2.cli import references  # noqa: PLC0415  (10 ms, for those who need it)
+
+    references.hint_at_import(name, error)
+
+
 def _hint(error: CarError | OSError) -> None:
     """Say what mends it, or that it failed because an archive is a ref-CAR, which looks like an ordinary one."""
+    from carv2.cli import references  # noqa: PLC0415
+
     if remedy := getattr(error, "remedy", ""):
         print(color.printable(remedy), file=sys.stderr)
     if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
@@ -190,6 +197,8 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
     name = registry.ALIASES.get(words[0], words[0])
     rest = words[1:]
     if name not in registry.COMMANDS and not registry.subcommands(name):
+        import difflib  # noqa: PLC0415  (1 ms, for those who mistyped)
+
         near = difflib.get_close_matches(name, [*registry.COMMANDS, *registry.ALIASES], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown command {name}{hint}")

@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
-import re
 import stat
 import sys
-import tempfile
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cid import CID
@@ -81,6 +77,9 @@ def size_with_unit(text: str) -> int:
     >>> size_with_unit("100MiB"), size_with_unit("1.5 GB"), size_with_unit("512k")
     (104857600, 1500000000, 512000)
     """
+    import re  # noqa: PLC0415
+    from decimal import Decimal  # noqa: PLC0415  (1 ms, for those who ask for it)
+
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?(?:([kmgt])(i?))?b?", text.strip().lower())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size, such as 1000, 100MiB or 1.5GB")
@@ -165,6 +164,8 @@ def _spooled(name: str) -> Generator[BinaryIO]:
     if name == "-" and standard_input().seekable():
         yield standard_input()
         return
+    import tempfile  # noqa: PLC0415  (5 ms, for those who read from a pipe)
+
     with tempfile.TemporaryFile() as spool:
         for chunk in chunks(name):
             spool.write(chunk)
@@ -225,6 +226,8 @@ def total_size(names: Iterable[str]) -> int | None:
 
 def print_json(value: object, *, beside: str | None = None) -> None:
     """One JSON object on a line: on standard error, if ``beside`` says that standard output is taken."""
+    import json  # noqa: PLC0415  (2 ms, for those who ask for it)
+
     print(json.dumps(plain(value)), file=sys.stderr if beside == "-" else sys.stdout)
 
 
