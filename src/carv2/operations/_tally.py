@@ -17,6 +17,7 @@ from carv2._scan import SectionScanner, batches
 from carv2.cid import CID
 from carv2.errors import CarError, GatewayTruncatedError, IntegrityError, UnknownHashError
 from carv2.multicodec import name_of
+from carv2.operations._processes import calling, leave_if_alone
 from carv2.reader import CarReader
 from carv2.section import BlockChecker, data_of
 
@@ -277,18 +278,22 @@ def _take_shared(
     """Each range by a process of its own; None where that does not give what one pass would have given."""
     if car.path is None:
         return None
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  (15 ms, for those who ask for it)
-
     settings = (car.path, car.limits, car.null_padding, keep_going)
-    with ProcessPoolExecutor(len(ranges)) as pool:
-        passes = [pool.submit(_take_range_of_file, *settings, *found) for found in ranges]
+    own = ranges[:1] if on_batch is None else []  # else there are other things to do here
+    with calling(_take_range_of_file, [(*settings, *found) for found in ranges[len(own) :]]) as answers:
         if on_batch is not None:
             _feed(car, on_batch)
         try:
-            tallies = [one.result() for one in passes]
+            first = [take_range(car, *found, hashes=True, keep_going=keep_going) for found in own]
         except CarError:
             return None
-    if any(tally.fault for tally in tallies) or any(tally.ended_early for tally in tallies[:-1]):
+        others = answers()
+    if others is None:
+        return None
+    tallies = [tally for tally in [*first, *others] if tally is not None]
+    if len(tallies) < len(ranges) or any(tally.fault for tally in tallies):
+        return None
+    if any(tally.ended_early for tally in tallies[:-1]):
         return None
     return functools.reduce(_merged, tallies)
 
@@ -313,9 +318,19 @@ def _take_range_of_file(  # noqa: PLR0917
     keep_going: bool,
     start: int,
     stop: int,
-) -> Tally:
-    with CarReader(path, limits=limits, null_padding=null_padding) as car:
-        return take_range(car, start, stop, hashes=True, keep_going=keep_going)
+) -> Tally | None:
+    """None for a range with a fault, of which a pass over the whole is to tell."""
+    taken = itertools.count()
+
+    def look_round(_: Batch) -> None:
+        if next(taken) % 256 == 255:
+            leave_if_alone()
+
+    try:
+        with CarReader(path, limits=limits, null_padding=null_padding) as car:
+            return take_range(car, start, stop, hashes=True, keep_going=keep_going, on_batch=look_round)
+    except CarError:
+        return None
 
 
 def _merged(one: Tally, other: Tally) -> Tally:
