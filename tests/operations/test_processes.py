@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_costs_time_but_no_answer(tmp_path: Path, monkey
     ours, take_range = os.getpid(), _tally.take_range
     ranges: list[tuple[int, int]] = []
 
-    def short_lived(car: carv2.CarReader, start: int, stop: int, **how: bool) -> object:
+    def short_lived(car: carv2.CarReader, start: int, stop: int, **how: Any) -> object:
         if os.getpid() != ours:
             os.kill(os.getpid(), signal.SIGKILL)
         ranges.append((start, stop))
