@@ -19,7 +19,7 @@ from carv2.errors import FormatError, GatewayTruncatedError, LimitError, Truncat
 from carv2.multihash import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from carv2._source import Source
     from carv2.units import Limits
@@ -43,13 +43,17 @@ class Entries:
     __slots__ = ("cids", "prefix", "starts", "stops")
 
     def __init__(
-        self, cids: list[bytes] | None = None, starts: Sequence[int] = (), stops: Sequence[int] = ()
+        self,
+        cids: list[bytes] | None = None,
+        starts: list[int] | None = None,
+        stops: list[int] | None = None,
     ) -> None:
-        self.cids: list[bytes] = cids or []
-        self.starts, self.stops = list(starts), list(stops)
-        heads = {cid[:-32] for cid in self.cids}
-        self.prefix: bytes | None = heads.pop() if len(heads) == 1 else None
+        self.cids, self.starts, self.stops = cids or [], starts or [], stops or []
+        self.prefix: bytes | None = None
         """All of each CID but its last 32 bytes, where that is the same for all; else None."""
+        if cids:
+            heads = {cid[:-32] for cid in cids}
+            self.prefix = heads.pop() if len(heads) == 1 else None
 
     def append(self, cid: bytes, start: int, stop: int) -> None:
         """Add one section."""
@@ -67,11 +71,17 @@ class Entries:
         """
         if not many:
             return None
+        end = stops[many - 1]
         self._meet(prefix)
-        self.cids += cids[:many]
-        self.starts += starts[:many]
-        self.stops += stops[:many]
-        return stops[many - 1]
+        if many < len(cids):
+            cids, starts, stops = cids[:many], starts[:many], stops[:many]
+        if self.cids:
+            self.cids += cids
+            self.starts += starts
+            self.stops += stops
+        else:
+            self.cids, self.starts, self.stops = cids, starts, stops
+        return end
 
     def _meet(self, prefix: bytes | None) -> None:
         if not self.cids:
@@ -133,6 +143,15 @@ def _section_sizes(limit: int) -> list[int]:
 @functools.lru_cache(maxsize=_MAX_LAYOUTS)
 def _section_head(cid_size: int) -> struct.Struct:
     return struct.Struct(f"<H{cid_size}s")
+
+
+def _all_begin_with(head: bytes, joined: bytes, many: int) -> bool:
+    """Whether ``joined``, ``many`` CIDs of one size, all begin with ``head``: by a few cuts, not one of each."""
+    size = len(joined) // many
+    for at in range(len(head)):  # noqa: SIM110  (this is no place for a generator)
+        if joined[at::size] != head[at : at + 1] * many:
+            return False
+    return True
 
 
 class SectionScanner:
@@ -214,9 +233,8 @@ class SectionScanner:
         Returns what all CIDs begin with, if it is the same, and how many sections have one.
         """
         size, wanted = self._layout
-        many, joined, first, known = len(cids), b"".join(cids), cids[0][:size], self._cid_sizes
-        same = all(joined[at::wanted] == first[at : at + 1] * many for at in range(size))
-        if same and known.get(first) == wanted:
+        many, first, known = len(cids), cids[0][:size], self._cid_sizes
+        if known.get(first) == wanted and _all_begin_with(first, b"".join(cids), many):
             return first if wanted - size == _DIGEST_SIZE else None, many
         heads = [cid[:size] for cid in cids]
         others = {head for head in set(heads) if known.get(head) != wanted}

@@ -36,6 +36,8 @@ __all__ = ["CarReader", "open", "read_version"]
 
 _WORTH_A_THREAD = 32 << 10
 """Bytes of a block from which on hashing it in a thread of its own pays."""
+_SMALL = 1 << 10
+"""Bytes of a block up to which cutting out many at once pays; larger ones leave their memory to the next."""
 
 
 def open(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS, null_padding: bool = False) -> CarReader:  # noqa: A001
@@ -362,7 +364,10 @@ def _settled(block: Block, check: Future[None]) -> Block:
 
 
 def _unchecked(batch: Batch) -> Iterator[Block]:
-    return blocks_of(batch.entries.cids, data_of(batch.buffer, batch.entries))
+    buffer, entries = batch.buffer, batch.entries
+    if len(buffer) < _SMALL * len(entries):
+        return blocks_of(entries.cids, data_of(buffer, entries))
+    return (new_block(Block, (cid, buffer[start:stop])) for cid, start, stop in entries)
 
 
 def _checked(batch: Batch, checker: BlockChecker) -> Iterator[Block]:

@@ -17,7 +17,6 @@ from carv2._scan import SectionScanner, batches
 from carv2.cid import CID
 from carv2.errors import CarError, GatewayTruncatedError, IntegrityError, UnknownHashError
 from carv2.multicodec import name_of
-from carv2.operations._processes import calling, leave_if_alone
 from carv2.reader import CarReader
 from carv2.section import BlockChecker, data_of
 
@@ -278,6 +277,8 @@ def _take_shared(
     """Each range by a process of its own; None where that does not give what one pass would have given."""
     if car.path is None:
         return None
+    from carv2.operations._processes import calling  # noqa: PLC0415  (for those who ask for workers)
+
     settings = (car.path, car.limits, car.null_padding, keep_going)
     own = ranges[:1] if on_batch is None else []  # else there are other things to do here
     with calling(_take_range_of_file, [(*settings, *found) for found in ranges[len(own) :]]) as answers:
@@ -320,6 +321,8 @@ def _take_range_of_file(  # noqa: PLR0917
     stop: int,
 ) -> Tally | None:
     """None for a range with a fault, of which a pass over the whole is to tell."""
+    from carv2.operations._processes import leave_if_alone  # noqa: PLC0415
+
     taken = itertools.count()
 
     def look_round(_: Batch) -> None:
