@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carv2.cid import RAW
-from carv2.cli import color, references, streams
+from carv2.cli import color, references, streams, workers
 from carv2.multicodec import name_of
 from carv2.operations.inspect import inspect
 
@@ -22,15 +22,14 @@ EXAMPLES = ("carv2 inspect archive.car", "carv2 inspect --full --workers 2 archi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser)
     parser.add_argument("--full", action="store_true", help="check the hash of each block too")
-    parser.add_argument(
-        "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
-    )
+    workers.add_to(parser)
     streams.add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.watched(args.file, "inspecting", workers=args.workers) as source:
-        report = inspect(source, full=args.full, workers=args.workers, limits=streams.limits_of(args))
+    several = workers.number_of(args, args.file) if args.full else 1
+    with streams.watched(args.file, "inspecting", workers=several) as source:
+        report = inspect(source, full=args.full, workers=several, limits=streams.limits_of(args))
     if args.json:
         streams.print_json(report)
     else:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from carv2.cid import RAW
-from carv2.cli import color, references, streams
+from carv2.cli import color, references, streams, workers
 from carv2.multicodec import name_of
 from carv2.operations.verify import verify
 
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="archives, - for standard input")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was checked")
     parser.add_argument("--deep", action="store_true", help="also check that all that the roots lead to is there")
-    parser.add_argument(
-        "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
-    )
+    workers.add_to(parser)
     parser.add_argument(
         "--allow-unknown-hash", action="store_true", help="a hash function that is not known is no problem"
     )
@@ -72,13 +70,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(name: str, args: argparse.Namespace) -> tuple[Verification, Completeness | None]:
+    several = workers.number_of(args, name)
     settings: dict[str, Any] = {
-        "workers": args.workers,
+        "workers": several,
         "allow_unknown_hash": args.allow_unknown_hash,
         "limits": streams.limits_of(args),
         "null_padding": args.null_padding,
     }
-    with streams.watched(name, "verifying", workers=args.workers) as source:
+    with streams.watched(name, "verifying", workers=several) as source:
         if not args.deep:
             return verify(source, **settings), None
         from carv2.dag import verify_deep  # noqa: PLC0415  (15 ms, for those who ask for it)
