@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2._scan import SectionScanner
+from carv2._source import peeker
 from carv2.cid import CID
 from carv2.errors import FormatError, IndexMismatchError, TruncatedError
 from carv2.section import BlockChecker, Section
 from carv2.units import FilePosition, PayloadOffset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carv2._source import Source
     from carv2.index import Index
     from carv2.units import Limits
@@ -40,19 +43,6 @@ class Found(NamedTuple):
         )
 
 
-class Window(NamedTuple):
-    """A stretch of a payload that was read in one go."""
-
-    buffer: bytes
-    position: int
-    """File position of ``buffer[0]``."""
-
-    def has(self, start: int, stop: int) -> bytes | None:
-        """The bytes between two file positions, if all of them were read."""
-        start, stop = start - self.position, stop - self.position
-        return self.buffer[start:stop] if start >= 0 and stop <= len(self.buffer) else None
-
-
 class BlockFinder:
     """Follows payload offsets to sections and reads their blocks; may be shared between threads.
 
@@ -64,17 +54,14 @@ class BlockFinder:
         self._first, self._end = payload_position + first, end
         self._scanner = SectionScanner(limits)
         self._checker = BlockChecker()
+        self._constructors = self._checker.constructors
+        self._peek = peeker(source)
+        self._longest = limits.section
         self.guess = _FIRST_GUESS
         """Bytes that are read to get a section in one go."""
 
-    def window(self, offset: int, size: int) -> Window:
-        """The bytes from payload offset ``offset`` on, for :meth:`at`; fewer where the payload ends."""
-        position = self._payload + offset
-        size = max(0, min(size, self._end - position))
-        return Window(self._source.read_at(position, size), position)
-
-    def at(self, offset: int, *, window: Window | None = None) -> Found:
-        """The section at payload offset ``offset``; taken from ``window``, as far as that has it.
+    def at(self, offset: int) -> Found:
+        """The section at payload offset ``offset``.
 
         Raises:
             FormatError: there is none.
@@ -83,10 +70,7 @@ class BlockFinder:
         room = self._end - position
         if position < self._first or room <= 0:
             raise FormatError(f"payload offset {offset} is not among the sections", position=position)
-        if window is None:
-            front = self._source.read_at(position, min(self.guess, room))
-        else:
-            front = window.buffer[position - window.position : position - window.position + self.guess]
+        front = self._source.read_at(position, min(self.guess, room))
         entry = self._scanner.locate(front, 0, position=position)
         if entry is None:
             front = self._source.read_at(position, min(self._limits.section + 9, room))
@@ -97,8 +81,6 @@ class BlockFinder:
             raise TruncatedError("section", wanted=wanted, got=got, position=position + got)
         cid, start, stop = entry
         data = front[start:stop] if stop <= len(front) else None
-        if data is None and window is not None:
-            data = window.has(position + start, position + stop)
         self._learn(stop)
         return Found(cid, position, position + start, stop - start, data)
 
@@ -147,53 +129,90 @@ class BlockFinder:
 
     def usual_block(self, offset: int, raw: bytes, *, verify: bool) -> bytes | None:
         """The block of the CID ``raw`` at ``offset`` if all is as it usually is; None tells nothing."""
-        front = self._front(offset)
-        span = self._span(front, raw)
         position = self._payload + offset
-        if span is None or position + span[1] > self._end:
+        if not self._first <= position < self._end:
             return None
-        start, stop = span
-        self._learn(stop)
-        if stop <= len(front):
-            data = front[start:stop]
-        else:
-            data = self._source.read_at(position + start, stop - start)
-            if len(data) < stop - start:
-                return None
-        make = self._checker.constructors.get(raw[:-32])
-        return data if not verify or (make is not None and make(data).digest() == raw[-32:]) else None
+        guess = self.guess
+        front = self._peek(guess, position)
+        start, stop = self._span(front, raw, 0)
+        if not start or position + stop > self._end:
+            return None
+        if stop > guess or guess > 4 * stop + _FIRST_GUESS:
+            self._learn(stop)
+        data = front[start:stop] if stop <= len(front) else self._peek(stop - start, position + start)
+        if len(data) < stop - start:
+            return None
+        return data if not verify or self._is_right(raw, data) else None
 
-    def _front(self, offset: int) -> bytes:
-        position = self._payload + offset
-        return self._source.read_at(position, self.guess) if position >= self._first else b""
+    def usual_blocks(
+        self, size: int, numbers: list[int], offsets: Sequence[int], raws: list[bytes], *, room: int, verify: bool
+    ) -> list[tuple[int, bytes]]:
+        """The same out of one read of ``size`` bytes: number and block of each found, of ``room`` bytes in all.
 
-    def _span(self, front: bytes, raw: bytes) -> tuple[int, int] | None:
-        """Where the data are in the usual case, a length of up to three bytes and the CID ``raw``.
-
-        They may go on behind ``front``.
+        ``numbers`` say of which offsets and CIDs, in ascending order of the offsets.
         """
-        if len(front) < 3:
-            return None
-        size, at = front[0], 1
-        if size > 127:
-            size, at = size & 127 | (front[1] & 127) << 7, 2
-            if front[1] > 127:
-                size, at = size | (front[2] & 127) << 14, 3
-            if not 0 < front[at - 1] < 128:
-                return None
-        start, stop = at + len(raw), at + size
-        if front[at:start] != raw or stop < start or size > self._limits.section:
-            return None
-        return start, stop
+        first = offsets[numbers[0]]
+        position = self._payload + first
+        end = min(position + size, self._end)
+        window = self._peek(end - position, position) if self._first <= position < end else b""
+        span_of, pairs, stop = self._span, list[tuple[int, bytes]](), 0
+        for number in numbers:
+            at = offsets[number] - first
+            start, stop = span_of(window, raws[number], at)
+            if start and stop <= len(window):
+                room -= stop - start
+                if room < 0:
+                    break
+                pairs.append((number, window[start:stop]))
+        if stop:
+            self._learn(stop - offsets[numbers[-1]] + first)
+        if not verify or self._are_right(raws, pairs):
+            return pairs
+        return [(number, data) for number, data in pairs if self._is_right(raws[number], data)]
+
+    def _is_right(self, raw: bytes, data: bytes) -> bool:
+        """Whether it is quick to tell that ``data`` are those of ``raw``."""
+        make = self._constructors.get(raw[:-32])
+        return make is not None and make(data).digest() == raw[-32:]
+
+    def _are_right(self, raws: list[bytes], pairs: list[tuple[int, bytes]]) -> bool:
+        """Whether all are, by their numbers in ``raws``, and of one kind: so it is quicker to tell."""
+        prefix = raws[pairs[0][0]][:-32] if pairs else b""
+        make = self._constructors.get(prefix)
+        if make is None:
+            return False
+        return [prefix + make(data).digest() for _, data in pairs] == [raws[number] for number, _ in pairs]
+
+    def _span(self, front: bytes, raw: bytes, at: int) -> tuple[int, int]:
+        """Where the data of the section at ``front[at]`` are in the usual case, with the CID ``raw``; else zeros.
+
+        They may go on behind ``front``; the length before them takes up to three bytes.
+        """
+        try:
+            size, at = front[at], at + 1
+            if size > 127:
+                last, at = front[at], at + 1
+                size += (last - 1) << 7
+                if last > 127:
+                    last, at = front[at], at + 1
+                    size += (last - 1) << 14
+                if not 0 < last < 128:
+                    return 0, 0
+        except IndexError:
+            return 0, 0
+        if size < len(raw) or size > self._longest or not front.startswith(raw, at):
+            return 0, 0
+        return at + len(raw), at + size
 
     def _expected_at(self, offset: int, raw: bytes) -> Found | None:
         """The section at ``offset`` if it is a usual one, and that of the CID ``raw``."""
-        front = self._front(offset)
-        span = self._span(front, raw)
         position = self._payload + offset
-        if span is None or position + span[1] > self._end:
+        if not self._first <= position < self._end:
             return None
-        start, stop = span
+        front = self._peek(self.guess, position)
+        start, stop = self._span(front, raw, 0)
+        if not start or position + stop > self._end:
+            return None
         self._learn(stop)
         data = front[start:stop] if stop <= len(front) else None
         return Found(raw, position, position + start, stop - start, data)
@@ -203,9 +222,6 @@ class BlockFinder:
         data = found.data
         if data is None:
             data = self._source.read_exactly(found.data_position, found.size, "block")
-        if verify:
-            cid, checker = found.cid, self._checker
-            make = checker.constructors.get(cid[:-32])
-            if make is None or make(data).digest() != cid[-32:]:
-                checker.check(cid, data, position=found.data_position)
+        if verify and not self._is_right(found.cid, data):
+            self._checker.check(found.cid, data, position=found.data_position)
         return data

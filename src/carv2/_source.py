@@ -13,12 +13,13 @@ import io
 import os
 import stat
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 from carv2.errors import ClosedError, TruncatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, BinaryIO
 
     SourceLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
@@ -219,6 +220,13 @@ class MappedSource(_Exact):
             return b""
         return self._map[position : position + size]
 
+    def peek(self, size: int, position: int) -> bytes:
+        """The same, with less ado; nothing where the map was closed."""
+        try:
+            return self._map[position : position + size] if self._map is not None else b""
+        except ValueError:  # another thread may have closed it just now
+            return b""
+
     def close(self) -> None:
         self._closed = True
         if self._map is not None:
@@ -307,6 +315,10 @@ class SliceView:
     def __len__(self) -> int:
         return self._size
 
+    def peeking(self, start: int) -> tuple[int, Callable[[int, int], bytes]]:
+        """A function like that of :func:`peeker`, and what ``start`` is called there."""
+        return self._start + start, peeker(self._source)
+
     def __getitem__(self, key: slice) -> bytes:
         start, stop = key.start, key.stop
         if start is None or stop is None or not 0 <= start < stop <= self._size:
@@ -318,6 +330,19 @@ class SliceView:
             end = self._start + start + len(data)
             raise TruncatedError("index", wanted=stop - start, got=len(data), position=end)
         return data
+
+
+def peeker(source: Source) -> Callable[[int, int], bytes]:
+    """What reads ``size`` bytes from ``position`` on with as little ado as can be, for code that asks again.
+
+    It may give fewer bytes than there are, or none where the source was closed: :meth:`Source.read_at` tells.
+    """
+    if type(source) is FileSource:
+        return partial(os.pread, source.fileno())
+    if type(source) is MappedSource:
+        return source.peek
+    read_at = source.read_at
+    return lambda size, position: read_at(position, size)
 
 
 def open_source(source: SourceLike) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -390,10 +391,68 @@ def test_the_quick_look_gives_what_the_thorough_one_gives_first_or_nothing() -> 
     assert index.usual_offset(cids[0].raw) is None  # not before it is worth its while
     expected = [next(index.offsets_of(cid)) for cid in cids]
     quick = [index.usual_offset(cid.raw) for cid in cids]
-    assert {one for one, other in zip(quick, expected, strict=True) if one != other} == {None}
-    assert sum(offset is None for offset in quick) < len(quick) // 20
+    assert quick == expected  # that of a digest which begins a stretch, too
+    assert index.usual_offsets([cid.raw for cid in cids[::-1]]) == expected[::-1]
+    absent = CID.of_multihash(b"\x12\x20" + digests[5][:-1] + b"\x01").raw
+    assert index.usual_offsets([cids[9].raw, absent, cids[9].raw, cids[0].raw]) == [
+        expected[9], None, expected[9], expected[0]
+    ]  # fmt: skip
     for absent in (bytes(31) + b"\x01", b"\xff" * 32, digests[5][:-1] + b"\x01"):
         assert index.usual_offset(CID.of_multihash(b"\x12\x20" + absent).raw) is None
+
+
+@pytest.mark.parametrize(("count", "step"), [(9000, 1), (9000, 7), (9000, 900), (40, 1), (1, 1)])
+def test_many_look_ups_at_once_find_what_single_ones_find(count: int, step: int) -> None:
+    """Whether they are so many that several come out of one read, or few and far between."""
+    cids = [CID.of_data(n.to_bytes(4, "big")) for n in range(count)]
+    index = parse(index_multihash_sorted([Record(0x12, cid.digest, n) for n, cid in enumerate(cids)]))
+    for cid in [cids[0]] * 16:
+        assert list(index.offsets_of(cid)) == [0]
+    absent = [CID.of_data(n.to_bytes(5, "big")) for n in range(20)]
+    identity, other = CID.of_data(b"fish", hash="identity"), CID.of_data(b"0", hash="sha2-512")
+    asked = [cid.raw for cid in [*cids[::step], *absent, cids[0]]]
+    wanted = [*range(0, count, step), *([None] * 20), 0]
+    assert index.usual_offsets(asked) == wanted
+    assert index.usual_offsets([*asked, identity.raw, other.raw]) == [*wanted, None, None]
+    assert index.usual_offsets([]) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 20, 32, 64])
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_digests_that_share_what_is_kept_of_them_are_found_all_the_same(size: int, most: int) -> None:
+    """Of a digest its first eight bytes are kept; these differ in the last two at most."""
+    digests = sorted({(bytes(size) + struct.pack(">H", number))[-size:] if size else b"" for number in range(700)})
+    copies = [digest for n, digest in enumerate(digests) for _ in range(40 if n % 97 == 3 else 1)]
+    index = parse(index_multihash_sorted([Record(0x1E, digest, n) for n, digest in enumerate(copies)]))
+    index.keep_samples(most)
+    for digest in [*digests[:40], *digests]:
+        cid = CID.of_multihash(bytes([0x1E, size]) + digest)
+        expected = [n for n, other in enumerate(copies) if other == digest]
+        assert list(index.offsets_of(cid)) == expected
+        assert index.usual_offset(cid.raw) in {None, expected[0]}
+    for absent in (b"\xff" * size, bytes(size - 1) + b"\xff" if size > 2 else b"\xff" * size):
+        assert (CID.of_multihash(bytes([0x1E, size]) + absent) in index) == (absent in digests)
+
+
+def test_a_look_up_reads_little_where_all_digests_share_what_is_kept_of_them() -> None:
+    class Counted(bytes):
+        taken = 0
+
+        def __getitem__(self, key: Any) -> Any:
+            found = super().__getitem__(key)
+            if isinstance(found, bytes):
+                self.taken += len(found)
+            return found
+
+    digests = [bytes(28) + struct.pack(">I", number) for number in range(20_000)]
+    buffer = Counted(index_multihash_sorted([Record(0x12, digest, n) for n, digest in enumerate(digests)]))
+    index = parse(buffer)
+    for number in range(32):
+        assert list(index.offsets_of(CID.of_multihash(b"\x12\x20" + digests[number]))) == [number]
+    buffer.taken = 0
+    for number in range(0, 20_000, 999):
+        assert list(index.offsets_of(CID.of_multihash(b"\x12\x20" + digests[number]))) == [number]
+    assert buffer.taken < 21 * 3000
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 1000])

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from carv2._source import REMOTE_CHUNK_SIZE
-from carv2.errors import CarError
-from carv2.section import Block
+from carv2.section import Block, blocks_of, new_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from carv2._finder import BlockFinder
     from carv2._source import Source
     from carv2.cid import CID
 
-_AT_ONCE = 512
-"""Blocks that are looked up before anything is read."""
+_AT_FIRST = 512
+"""Blocks that are looked up before anything is read, for one who may want no more; then more and more."""
 
-_NEAR = 4 << 10
-"""Bytes between two sections of a local file that cost less than another read; a request costs more."""
+_AT_ONCE = 1 << 16
+"""The most of them: the more, the nearer to each other they lie."""
+
+_NEAR = 16 << 10
+"""Bytes from one section of a local file to the next that cost less than another read; a request costs more."""
+
+_WINDOW = 256 << 10
+"""Bytes of a local file that are read as one range."""
 
 _HOLD = 32 << 20
 """Bytes read ahead that are kept until it is their turn."""
@@ -31,7 +36,7 @@ def read_merged(
     *,
     source: Source,
     finder: BlockFinder,
-    locate: Callable[[CID], int | None],
+    locate: Callable[[list[CID], list[bytes]], list[int | None]],
     fetch: Callable[[CID], bytes],
     verify: bool,
 ) -> Iterator[Block]:
@@ -41,53 +46,68 @@ def read_merged(
         cids: what is wanted; may be endless.
         source: what ``finder`` reads.
         finder: finds sections in it.
-        locate: payload offset of a block, or None for one that is not to be read ahead.
+        locate: payload offset of each of some CIDs and their binary forms; None for one not to be read ahead.
         fetch: reads one block by itself; has the last word on everything that is odd.
         verify: check what is read against its hash.
     """
-    pending = iter(cids)
-    while group := list(islice(pending, _AT_ONCE)):
-        places = [(offset, at) for at, cid in enumerate(group) if (offset := locate(cid)) is not None]
-        held = dict(_read_ahead(sorted(places), group, source, finder, verify=verify))
-        for at, cid in enumerate(group):
-            data = held.pop(at, None)
-            yield Block(cid, fetch(cid) if data is None else data)
+    pending, many = iter(cids), _AT_FIRST
+    ahead = _ReadAhead(finder, source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else 0, verify=verify)
+    while group := list(islice(pending, many)):
+        raws = [cid.raw for cid in group]
+        held = ahead.blocks(raws, locate(group, raws))
+        if None not in held:
+            yield from blocks_of(raws, cast("list[bytes]", held))
+        else:
+            for at, data in enumerate(held):
+                held[at] = None
+                yield new_block(Block, (raws[at], fetch(group[at]) if data is None else data))
+        many = max(_AT_FIRST, min(4 * many, _AT_ONCE, _HOLD * many // (ahead.taken + 1)))
 
 
-def _read_ahead(
-    places: list[tuple[int, int]], group: list[CID], source: Source, finder: BlockFinder, *, verify: bool
-) -> Iterator[tuple[int, bytes]]:
-    """Number in the group and data of each block that can be had easily."""
-    room = _HOLD
-    gap = source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else _NEAR
-    for members in _ranges(places, gap):
-        first, at = members[0]
-        if len(members) < 2:
-            data = finder.usual_block(first, group[at].raw, verify=verify)
-            if data is not None:
-                yield at, data
-            continue
-        size = members[-1][0] - first + max(source.chunk_size // 16, finder.guess)
-        if size > room:
-            continue
-        room -= size
-        try:
-            window = finder.window(first, size)
-            for offset, at in members:
-                found = finder.at(offset, window=window)
-                if found.data is not None and found.cid == group[at].raw:
-                    yield at, finder.data_of(found, verify=verify)
-        except CarError:  # whatever it is, fetching the block by itself says so
-            continue
+class _ReadAhead:
+    """Reads blocks in the order in which they lie."""
 
+    taken = 0
+    """Bytes of the blocks that were read last."""
 
-def _ranges(places: list[tuple[int, int]], gap: int) -> Iterator[list[tuple[int, int]]]:
-    """Runs of places, ascending, that lie no further apart than ``gap`` bytes."""
-    run: list[tuple[int, int]] = []
-    for place in places:
-        if run and place[0] - run[-1][0] > gap:
-            yield run
-            run = []
-        run.append(place)
-    if run:
-        yield run
+    def __init__(self, finder: BlockFinder, remote: int, *, verify: bool) -> None:
+        self._finder, self._verify = finder, verify
+        self._gap, self._most = (remote, _HOLD) if remote else (_NEAR, _WINDOW)
+        self._more = remote // 16  # bytes behind where the last section of a range starts
+
+    def blocks(self, raws: list[bytes], offsets: list[int | None]) -> list[bytes | None]:
+        """Each block that can be had easily, None for the others."""
+        held: list[bytes | None] = [None] * len(raws)
+        finder, verify, room = self._finder, self._verify, _HOLD
+        known = cast("Sequence[int]", offsets)
+        numbers = [number for number, offset in enumerate(offsets) if offset is not None]
+        for first, last, run in self._runs(sorted(numbers, key=known.__getitem__), known):
+            size = last - first + max(self._more, finder.guess)
+            if size > room:
+                break
+            if len(run) == 1:
+                data = held[run[0]] = finder.usual_block(first, raws[run[0]], verify=verify)
+                room -= 0 if data is None else len(data)
+                continue
+            for number, data in finder.usual_blocks(size, run, known, raws, room=room, verify=verify):
+                held[number] = data
+                room -= len(data)
+        self.taken = _HOLD - room
+        return held
+
+    def _runs(self, numbers: list[int], offsets: Sequence[int]) -> Iterator[tuple[int, int, list[int]]]:
+        """First offset, last offset and the numbers of such as lie no further apart than one read is worth."""
+        gap, most = self._gap, self._most
+        first = last = 0
+        run: list[int] = []
+        for number in numbers:
+            offset = offsets[number]
+            if run and (offset - last > gap or offset - first > most):
+                yield first, last, run
+                run = []
+            if not run:
+                first = offset
+            last = offset
+            run.append(number)
+        if run:
+            yield first, last, run

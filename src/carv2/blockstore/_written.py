@@ -37,7 +37,7 @@ _FAN_IN = 8
 _RUNS = 24
 """More runs than there are at a time below 8**3 full dicts."""
 
-_SAMPLE = 75
+_SAMPLE = 8
 """Bytes of a digest that the look-up in a run keeps in memory."""
 
 _FILTER_BYTES = 2

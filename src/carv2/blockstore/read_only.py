@@ -194,14 +194,15 @@ class ReadOnlyBlockstore(ReadsOneByOne):
     def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[Block]:
         """The blocks of all ``cids``, in that order; sections that lie near each other are read as one range.
 
-        A few thousand blocks are gathered at a time, so ``cids`` may be endless.
+        The first 512 are gathered, then more and more, up to 65,536 blocks and some 32 MiB at a time: ``cids`` may
+        be endless.
 
         Raises:
             BlockNotFoundError: one of them is not there; those before it were yielded.
         """
         self._check_open()
         return read_merged(
-            map(CID.of, cids),
+            (cid if isinstance(cid, CID) else CID.of(cid) for cid in cids),
             source=self._car.source,
             finder=self._finder,
             locate=self._locate,
@@ -209,12 +210,15 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             verify=self._verify,
         )
 
-    def _locate(self, wanted: CID) -> int | None:
-        """Where ``wanted`` should be, as far as the index tells; None if there is nothing to read."""
-        if self._answers_itself(wanted):
-            return None
-        offset = self._index.usual_offset(wanted.raw)
-        return next(self._index.offsets_of(wanted), None) if offset is None else offset
+    def _locate(self, wanted: list[CID], raws: list[bytes]) -> list[int | None]:
+        """Where each of ``wanted`` should be, as far as the index tells; None if there is nothing to read."""
+        offsets = self._index.usual_offsets(raws)
+        if None in offsets:
+            for at, cid in enumerate(wanted):
+                if offsets[at] is None and not self._answers_itself(cid):
+                    offset = self._index.usual_offset(raws[at])
+                    offsets[at] = next(self._index.offsets_of(cid), None) if offset is None else offset
+        return offsets
 
     def __iter__(self) -> Iterator[CID]:
         """The CIDs in file order, duplicates and identity CIDs included."""

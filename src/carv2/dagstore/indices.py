@@ -29,13 +29,13 @@ __all__ = ["IndexFacts", "IndexFolder", "OpenIndex", "multihashes_of"]
 
 _VERSION = b"1"
 _SUFFIX = ".full.idx"
-_MAX_SAMPLES = 1 << 14  # digests, each some 75 bytes, that an index keeps in memory once it is looked up in often
+_MAX_SAMPLES = 1 << 17  # fronts of digests, 8 bytes each, that an index in frequent use keeps in memory
 _CHECKED_WHOLE = 16 << 20  # bytes of an index file up to which it is hashed whenever it is opened: 10 ms
 _READ = 1 << 20
 
 
 class OpenIndex:
-    """An index file that is open. It is looked up in the file; what is kept of it in memory is at most 1.2 MB.
+    """An index file that is open. It is looked up in the file; what is kept of it in memory is at most 1 MiB.
 
     It is read by position, not mapped: a file that shrinks, or a disk that fails, is an error and not the end of
     the process. Threads may share it.

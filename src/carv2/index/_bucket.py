@@ -7,24 +7,30 @@ A bucket is ``uint32 width | uint64 byte length | records``, a record ``digest |
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from array import array
+from bisect import bisect_left, bisect_right
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from carv2.errors import IndexFormatError, TruncatedError
 from carv2.units import PayloadOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OFFSET_SIZE = 8
 COUNT = struct.Struct("<i")
 BUCKET_HEAD = struct.Struct("<IQ")
 MAX_WIDTH = 32 << 20  # go-car's
 MAX_BUCKETS = 1 << 16  # of all hash functions; there is one for each size of digest
-_STEP = 64  # records that one read brings in
-_MAX_SAMPLES = 1 << 16  # each some 75 bytes: up to 4,000,000 records one in 64, beyond that fewer
+_STEP = 16  # records that one read brings in
+_KEY = struct.Struct(">Q")  # the front of a digest, as a number that sorts like it
+_OFFSET = struct.Struct("<Q")
+_MAX_SAMPLES = 1 << 19  # each 8 bytes: up to 8,000,000 records one in 16, beyond that fewer
 _PATIENCE = 16  # look-ups before samples are worth their while
 _READ = 1 << 20
+_WINDOW = 64 << 10  # bytes that are read at a time where many records are wanted
+_FAR = 8 << 10  # bytes from one of them to the next from which on each is read by itself
 _SPARSE = 16 << 10  # bytes between two samples, from which on each is read by itself
 
 
@@ -34,6 +40,14 @@ class IndexBuffer(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: slice, /) -> bytes: ...
+
+
+def _peek_of(buffer: IndexBuffer, start: int) -> tuple[int, Callable[[int, int], bytes]]:
+    """What reads so many bytes from a position on, fewer if need be, and the position of ``buffer[start]``."""
+    peeking = getattr(buffer, "peeking", None)  # of a stretch of a file: quicker than slices
+    if peeking is not None:
+        return cast("tuple[int, Callable[[int, int], bytes]]", peeking(start))
+    return start, lambda size, position: bytes(buffer[position : position + size])
 
 
 def unpack(layout: struct.Struct, buffer: IndexBuffer, at: int, *, position: int, field: str) -> tuple[int, ...]:
@@ -55,8 +69,8 @@ class Bucket:
         self.digest_size = width - OFFSET_SIZE
         self._buffer, self._start, self._width = buffer, start, width
         self._count, self.stray = divmod(size, width)
-        self._stop = start + self._count * width
-        self._samples: list[bytes] | None = None
+        self._size = self._count * width
+        self._samples: array[int] | None = None
         self._lookups = 0
         self.keep_samples(_MAX_SAMPLES)
 
@@ -64,8 +78,8 @@ class Bucket:
         return self._count
 
     def keep_samples(self, most: int) -> None:
-        """Keep at most that many digests in memory: with fewer, a look-up reads more often."""
-        self._stretches, self._samples = 1, None  # of 64 records, to a sample
+        """Keep the fronts of at most that many digests in memory: with fewer, a look-up reads more often."""
+        self._stretches, self._samples = 1, None  # of 16 records, to a sample
         while self._count > most * self._stretches * _STEP:
             self._stretches *= 2
 
@@ -87,30 +101,68 @@ class Bucket:
             step += 1
 
     def usual_offset(self, digest: bytes) -> int | None:
-        """What :meth:`offsets_of` gives first, if samples and one stretch of records tell; None if not."""
-        if self._samples is None:
+        """What :meth:`offsets_of` gives first, if samples and one stretch of records tell; None if not.
+
+        Of digests with at least eight bytes. The first record of the next stretch is looked at as well: a digest
+        that is a sample itself may begin there, or before.
+        """
+        samples, width = self._samples, self._width
+        if samples is None:
             return None
-        width = self._width
-        start = self._start + self._first_step(digest) * _STEP * width
-        window = self._buffer[start : min(start + _STEP * width, self._stop)]
+        if self._stretches == 1:
+            first = bisect_left(samples, _KEY.unpack_from(digest)[0]) - 1
+        else:
+            first = self._first_step(digest)
+        at = first * _STEP * width if first > 0 else 0
+        window = self._peek(min((_STEP + 1) * width, self._size - at), self._origin + at)
         at = window.find(digest)
-        if at < 0 or at % width:
+        if at < 0 or at % width or at + width > len(window):
             return None
-        return int.from_bytes(window[at + self.digest_size : at + width], "little")
+        offset: int = _OFFSET.unpack_from(window, at + self.digest_size)[0]
+        return offset
+
+    def usual_offsets(self, digests: list[bytes]) -> list[int | None]:
+        """What :meth:`usual_offset` gives for each; those that stand near each other come out of one read."""
+        samples, width = self._samples, self._width
+        if samples is None or self._stretches > 1 or self._size > _FAR * len(digests):
+            return [self.usual_offset(each) for each in digests]
+        found: list[int | None] = [None] * len(digests)
+        key_of, offset_of, size = _KEY.unpack_from, _OFFSET.unpack_from, self.digest_size
+        stride, span = _STEP * width, (_STEP + 1) * width
+        near, top = 8 + 4 * len(samples) // len(digests), len(samples)
+        above = start = end = 0  # of the window
+        window = b""
+        for number in sorted(range(len(digests)), key=digests.__getitem__):
+            digest = digests[number]
+            (key,) = key_of(digest)
+            below = above
+            above = bisect_left(samples, key, below, min(below + near, top))
+            if above == below + near:
+                above = bisect_left(samples, key, above)
+            at = (above - 1) * stride if above else 0
+            if at + span > end < self._size:
+                start, end = at, min(at + _WINDOW, self._size)
+                window = self._peek(end - start, self._origin + start)
+            at = window.find(digest, at - start, at - start + span)
+            if at >= 0 and (start + at) % width == 0 and at + width <= len(window):
+                (found[number],) = offset_of(window, at + size)
+        return found
 
     def _first_step(self, digest: bytes) -> int:
-        """The first stretch of 64 records that can hold ``digest``."""
+        """The first stretch of 16 records that can hold ``digest``."""
         if self._samples is None:
             self._lookups += 1
             if self._lookups < _PATIENCE:
                 return self._last_below(range(0, self._count, _STEP), digest)
+            self._origin, self._peek = _peek_of(self._buffer, self._start)
             self._samples = self._take_samples()
-        first = (bisect_left(self._samples, digest) or 1) - 1
-        if self._stretches == 1:
+        (key,) = _KEY.unpack(digest[: _KEY.size].ljust(_KEY.size, b"\0"))
+        first = max(0, bisect_left(self._samples, key) - 1)
+        last = bisect_right(self._samples, key, first)  # many of them may share their fronts
+        if last - first <= 1 and self._stretches == 1:
             return first
-        first *= self._stretches
-        last = min(self._count, (first + self._stretches) * _STEP)
-        return first + self._last_below(range(first * _STEP, last, _STEP), digest)
+        first, last = first * self._stretches, max(last, first + 1) * self._stretches
+        return first + self._last_below(range(first * _STEP, min(self._count, last * _STEP), _STEP), digest)
 
     def _last_below(self, records: range, digest: bytes) -> int:
         """Which of ``records``, a few of which are read, is the last with a smaller digest; else the first."""
@@ -120,17 +172,20 @@ class Bucket:
         at = self._start + record * self._width
         return self._buffer[at : at + self.digest_size]
 
-    def _take_samples(self) -> list[bytes]:
-        """The first digest of each stretch, or of each few."""
-        step, size = self._stretches * _STEP, self.digest_size
+    def _take_samples(self) -> array[int]:
+        """The front of the first digest of each stretch, or of each few."""
+        step = self._stretches * _STEP
         stride = step * self._width
-        if stride > _SPARSE:
-            return [self._digest_at(record) for record in range(0, self._count, step)]
+        if stride > _SPARSE or self.digest_size < _KEY.size:
+            fronts = (self._digest_at(record)[: _KEY.size] for record in range(0, self._count, step))
+            return array("Q", (_KEY.unpack(front.ljust(_KEY.size, b"\0"))[0] for front in fronts))
         many = max(1, _READ // stride) * step
-        samples: list[bytes] = []
+        samples = array("Q")
+        layout = struct.Struct(f">Q{stride - _KEY.size}x")
         for first in range(0, self._count, many):  # one pass over the records, whose pages are not kept
             window = self._records(first, first + many)
-            samples += [window[at : at + size] for at in range(0, len(window), stride)]
+            window += bytes(-len(window) % stride)
+            samples.extend(chain.from_iterable(layout.iter_unpack(window)))
         return samples
 
     def _records(self, first: int, last: int) -> bytes:

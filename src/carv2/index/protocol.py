@@ -6,6 +6,7 @@ import abc
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cid import CID
+from carv2.multihash import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +68,13 @@ class Index(abc.ABC):
         bucket = self._bucket_for(wanted)
         if bucket is None:
             return iter(())
-        if bucket.digest_size == 32 and len(self._by_prefix) < _MAX_PREFIXES:
+        is_usual = bucket.digest_size == 32 and wanted.hash_code != IDENTITY
+        if is_usual and len(self._by_prefix) < _MAX_PREFIXES:
             self._by_prefix[raw[:-32]] = bucket
         return bucket.offsets_of(wanted.digest)
 
     def keep_samples(self, most: int) -> None:
-        """Keep at most ``most`` digests of each bucket in memory for look-ups."""
+        """Keep the first eight bytes of at most ``most`` digests of each bucket in memory for look-ups."""
         for _, bucket in self.buckets():
             bucket.keep_samples(most)
 
@@ -80,6 +82,14 @@ class Index(abc.ABC):
         """What :meth:`offsets_of` gives first for a binary CID, if that is quick to tell; None if it is not."""
         bucket = self._by_prefix.get(raw[:-32])
         return None if bucket is None else bucket.usual_offset(raw[-32:])
+
+    def usual_offsets(self, raws: list[bytes]) -> list[int | None]:
+        """The same for each of many binary CIDs, quicker than one by one where they are of one kind."""
+        prefixes = {raw[:-32] for raw in raws}
+        bucket = self._by_prefix.get(prefixes.pop()) if len(prefixes) == 1 else None
+        if bucket is None:
+            return [self.usual_offset(raw) for raw in raws]
+        return bucket.usual_offsets([raw[-32:] for raw in raws])
 
     def __contains__(self, cid: object) -> bool:
         if not isinstance(cid, (CID, str, bytes)):
