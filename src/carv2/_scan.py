@@ -30,6 +30,7 @@ Entry: TypeAlias = "tuple[bytes, int, int]"
 _NOT_HERE = 1 << 62
 _MAX_LAYOUTS = 64
 _DIGEST_SIZE = 32
+_MANY = 16
 _PROBE = 256
 _WARM_UP = 32  # sections before the table of section sizes is worth the 0.1 ms that making it takes
 _MAX_CID_HEAD = 4 * _varint.MAX_SIZE  # version, codec, hash code, digest size
@@ -52,8 +53,9 @@ class Entries:
         self.prefix: bytes | None = None
         """All of each CID but its last 32 bytes, where that is the same for all; else None."""
         if cids:
-            heads = {cid[:-32] for cid in cids}
-            self.prefix = heads.pop() if len(heads) == 1 else None
+            first = cids[0][:-32]
+            if len(cids) == 1 or all(cid[:-32] == first for cid in cids):
+                self.prefix = first
 
     def append(self, cid: bytes, start: int, stop: int) -> None:
         """Add one section."""
@@ -145,10 +147,16 @@ def _section_head(cid_size: int) -> struct.Struct:
     return struct.Struct(f"<H{cid_size}s")
 
 
-def _all_begin_with(head: bytes, joined: bytes, many: int) -> bool:
-    """Whether ``joined``, ``many`` CIDs of one size, all begin with ``head``: by a few cuts, not one of each."""
-    size = len(joined) // many
-    for at in range(len(head)):  # noqa: SIM110  (this is no place for a generator)
+def _all_begin_with(head: bytes, cids: list[bytes]) -> bool:
+    """Whether ``cids``, all of one size, begin with ``head``: if they are many, by a few cuts, not one of each."""
+    many = len(cids)
+    if many < _MANY:
+        for cid in cids:  # noqa: SIM110  (this is no place for a generator)
+            if not cid.startswith(head):
+                return False
+        return True
+    size, joined = len(cids[0]), b"".join(cids)
+    for at in range(len(head)):  # noqa: SIM110
         if joined[at::size] != head[at : at + 1] * many:
             return False
     return True
@@ -175,7 +183,7 @@ class SectionScanner:
         while True:
             if self._steps < _WARM_UP:
                 self._steps += 1
-            else:
+            elif len(buffer) - offset > 1 and not buffer[offset] & buffer[offset + 1] & 0x80:  # else it is no run
                 offset = self._run(buffer, offset, entries, position)
             entry = self._step(buffer, offset, position)
             if entry is None:
@@ -234,7 +242,7 @@ class SectionScanner:
         """
         size, wanted = self._layout
         many, first, known = len(cids), cids[0][:size], self._cid_sizes
-        if known.get(first) == wanted and _all_begin_with(first, b"".join(cids), many):
+        if known.get(first) == wanted and _all_begin_with(first, cids):
             return first if wanted - size == _DIGEST_SIZE else None, many
         heads = [cid[:size] for cid in cids]
         others = {head for head in set(heads) if known.get(head) != wanted}

@@ -340,7 +340,9 @@ class CarReader:
         index = self.index
         if index is None:
             return self.read(self.find(wanted), verify=verify).data
-        return self.finder.data_of(self._find_by_index(index, wanted), verify=verify)
+        offset = index.usual_offset(wanted.raw)
+        data = None if offset is None else self.finder.usual_block(offset, wanted.raw, verify=verify)
+        return self.finder.data_of(self._find_by_index(index, wanted), verify=verify) if data is None else data
 
     # -- life cycle ---------------------------------------------------------------------------------------
 
@@ -365,9 +367,11 @@ def _settled(block: Block, check: Future[None]) -> Block:
 
 def _unchecked(batch: Batch) -> Iterator[Block]:
     buffer, entries = batch.buffer, batch.entries
-    if len(buffer) < _SMALL * len(entries):
-        return blocks_of(entries.cids, data_of(buffer, entries))
-    return (new_block(Block, (cid, buffer[start:stop])) for cid, start, stop in entries)
+    cids = entries.cids
+    if len(buffer) < _SMALL * len(cids):
+        return blocks_of(cids, data_of(buffer, entries))
+    columns = zip(cids, entries.starts, entries.stops, strict=True)
+    return (new_block(Block, (cid, buffer[start:stop])) for cid, start, stop in columns)
 
 
 def _checked(batch: Batch, checker: BlockChecker) -> Iterator[Block]:
