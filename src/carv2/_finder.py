@@ -12,7 +12,7 @@ from carv2.section import BlockChecker, Section
 from carv2.units import FilePosition, PayloadOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from carv2._source import Source
     from carv2.index import Index
@@ -117,18 +117,28 @@ class BlockFinder:
                 return found
         return None
 
-    def get(self, index: Index, wanted: CID, *, whole: bool, verify: bool) -> bytes | None:
-        """The block that :meth:`find` finds; in the usual case without all that it looks after."""
-        raw = wanted.raw
-        offset = index.usual_offset(raw)
-        data = None if offset is None else self.usual_block(offset, raw, verify=verify)
-        if data is None:
-            found = self.find(index, wanted, whole=whole)
-            data = None if found is None else self.data_of(found, verify=verify)
-        return data
+    def getter(self, index: Index, *, verify: bool) -> Callable[[bytes], bytes | None]:
+        """What gives the block of a binary CID in the usual case, and None where :meth:`find` is to tell."""
+        kinds, constructors, block_at = index.usual, self._constructors, self._block_at
+
+        def get(raw: bytes) -> bytes | None:
+            kind, digest = raw[:-32], raw[-32:]
+            bucket = kinds.get(kind)
+            offset = None if bucket is None else bucket.usual_offset(digest)
+            data = None if offset is None else block_at(offset, raw)
+            if data is None or not verify:
+                return data
+            make = constructors.get(kind)
+            return data if make is not None and make(data).digest() == digest else None
+
+        return get
 
     def usual_block(self, offset: int, raw: bytes, *, verify: bool) -> bytes | None:
         """The block of the CID ``raw`` at ``offset`` if all is as it usually is; None tells nothing."""
+        data = self._block_at(offset, raw)
+        return data if data is None or not verify or self._is_right(raw, data) else None
+
+    def _block_at(self, offset: int, raw: bytes) -> bytes | None:
         position = self._payload + offset
         if not self._first <= position < self._end:
             return None
@@ -140,9 +150,7 @@ class BlockFinder:
         if stop > guess or guess > 4 * stop + _FIRST_GUESS:
             self._learn(stop)
         data = front[start:stop] if stop <= len(front) else self._peek(stop - start, position + start)
-        if len(data) < stop - start:
-            return None
-        return data if not verify or self._is_right(raw, data) else None
+        return data if len(data) == stop - start else None
 
     def usual_blocks(
         self, size: int, numbers: list[int], offsets: Sequence[int], raws: list[bytes], *, room: int, verify: bool

@@ -105,6 +105,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
                 self._index = _open_index(index)
             else:
                 self._index = self._own_index(rebuild=rebuild_index)
+            self._usual = self._finder.getter(self._index, verify=verify)
         except BaseException:
             self.close()
             raise
@@ -172,17 +173,17 @@ class ReadOnlyBlockstore(ReadsOneByOne):
 
     def __getitem__(self, cid: CIDLike, /) -> bytes:
         wanted = cid if isinstance(cid, CID) else CID.of(cid)
-        if not self._store_identity and wanted.is_identity:
+        data = self._usual(wanted.raw)
+        return self._get(wanted) if data is None else data
+
+    def _get(self, wanted: CID) -> bytes:
+        if self._answers_itself(wanted):
             return wanted.digest
-        if self._closed:
-            self._check_open()
+        found = self._find(wanted)
         try:
-            data = self._finder.get(self._index, wanted, whole=self._whole_cids, verify=self._verify)
+            return self._finder.data_of(found, verify=self._verify)
         except (FormatError, IntegrityError) as error:
             raise self._unless_changed(error) from error.__cause__
-        if data is None:
-            raise self._unless_changed(BlockNotFoundError(wanted))
-        return data
 
     def size_of(self, cid: CIDLike, /) -> int:
         """Bytes of the block; its section is located, its data are neither read on purpose nor checked."""
@@ -246,9 +247,14 @@ class ReadOnlyBlockstore(ReadsOneByOne):
     def close(self) -> None:
         """Close what was opened here; may be called twice. Iterations that are under way end with ClosedError."""
         self._closed = True
+        self._usual = _nothing
         self._car.close()
         if self._mapped is not None:
             self._mapped.close()
+
+
+def _nothing(_: bytes) -> None:
+    """What a store that was closed has for a CID."""
 
 
 def _in_temporary_file(chunks: Iterable[bytes]) -> Index:

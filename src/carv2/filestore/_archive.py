@@ -79,6 +79,7 @@ class Archive:
             self.blocks = self._open(opened, null_padding=null_padding)
             self._finder: BlockFinder = self.car.finder
             self._index = self.blocks.index
+            self._usual = self._finder.getter(self._index, verify=True)
         except BaseException:
             self.close()
             raise
@@ -122,7 +123,11 @@ class Archive:
             FormatError: the archive is damaged there.
         """
         try:
-            return self._finder.get(self._index, wanted, whole=True, verify=True)
+            data = self._usual(wanted.raw)
+            if data is None:
+                found = self._finder.find(self._index, wanted, whole=True)
+                data = None if found is None else self._finder.data_of(found, verify=True)
+            return data
         except (FormatError, IntegrityError):
             with contextlib.suppress(CodecError):
                 data = self._unchecked(wanted.raw)

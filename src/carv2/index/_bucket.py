@@ -71,6 +71,7 @@ class Bucket:
         self._count, self.stray = divmod(size, width)
         self._size = self._count * width
         self._samples: array[int] | None = None
+        self._search: Callable[[bytes, int | None], int | None] | None = None
         self._lookups = 0
         self.keep_samples(_MAX_SAMPLES)
 
@@ -79,7 +80,7 @@ class Bucket:
 
     def keep_samples(self, most: int) -> None:
         """Keep the fronts of at most that many digests in memory: with fewer, a look-up reads more often."""
-        self._stretches, self._samples = 1, None  # of 16 records, to a sample
+        self._stretches, self._samples, self._search = 1, None, None  # of 16 records, to a sample
         while self._count > most * self._stretches * _STEP:
             self._stretches *= 2
 
@@ -103,23 +104,35 @@ class Bucket:
     def usual_offset(self, digest: bytes) -> int | None:
         """What :meth:`offsets_of` gives first, if samples and one stretch of records tell; None if not.
 
-        Of digests with at least eight bytes. The first record of the next stretch is looked at as well: a digest
-        that is a sample itself may begin there, or before.
+        Of digests with at least eight bytes.
         """
-        samples, width = self._samples, self._width
-        if samples is None:
+        search = self._search
+        if search is None:
             return None
-        if self._stretches == 1:
-            first = bisect_left(samples, _KEY.unpack_from(digest)[0]) - 1
-        else:
-            first = self._first_step(digest)
-        at = first * _STEP * width if first > 0 else 0
-        window = self._peek(min((_STEP + 1) * width, self._size - at), self._origin + at)
-        at = window.find(digest)
-        if at < 0 or at % width or at + width > len(window):
-            return None
-        offset: int = _OFFSET.unpack_from(window, at + self.digest_size)[0]
-        return offset
+        return search(digest, None if self._stretches == 1 else self._first_step(digest))
+
+    def _searcher(self, samples: array[int]) -> Callable[[bytes, int | None], int | None]:
+        """What looks a digest up in one stretch of records; a closure, for it is half of a get.
+
+        The first record of the next stretch is looked at as well: a digest that is a sample itself may begin
+        there, or before.
+        """
+        width, size, origin, peek = self._width, self._size, self._origin, self._peek
+        key_of, offset_of, digest_size = _KEY.unpack_from, _OFFSET.unpack_from, self.digest_size
+        stretch, length = _STEP * width, (_STEP + 1) * width
+
+        def search(digest: bytes, first: int | None) -> int | None:
+            if first is None:
+                first = bisect_left(samples, key_of(digest)[0]) - 1
+            at = first * stretch if first > 0 else 0
+            window = peek(length if at + length <= size else size - at, origin + at)
+            at = window.find(digest)
+            if at < 0 or at % width or at + width > len(window):
+                return None
+            offset: int = offset_of(window, at + digest_size)[0]
+            return offset
+
+        return search
 
     def usual_offsets(self, digests: list[bytes]) -> list[int | None]:
         """What :meth:`usual_offset` gives for each; those that stand near each other come out of one read."""
@@ -156,6 +169,7 @@ class Bucket:
                 return self._last_below(range(0, self._count, _STEP), digest)
             self._origin, self._peek = _peek_of(self._buffer, self._start)
             self._samples = self._take_samples()
+            self._search = self._searcher(self._samples)
         (key,) = _KEY.unpack(digest[: _KEY.size].ljust(_KEY.size, b"\0"))
         first = max(0, bisect_left(self._samples, key) - 1)
         last = bisect_right(self._samples, key, first)  # many of them may share their fronts

@@ -46,7 +46,8 @@ class Index(abc.ABC):
     """Bytes that it takes in the file, its codec included."""
 
     def __init__(self) -> None:
-        self._by_prefix: dict[bytes, Bucket] = {}  # by all of a CID but its 32-byte digest
+        self.usual: dict[bytes, Bucket] = {}
+        """The records for kinds of CIDs that were asked for before, by all of a CID but its 32-byte digest."""
 
     @abc.abstractmethod
     def buckets(self) -> Iterator[tuple[int | None, Bucket]]:
@@ -62,15 +63,15 @@ class Index(abc.ABC):
         """
         wanted = cid if isinstance(cid, CID) else CID.of(cid)
         raw = wanted.raw
-        bucket = self._by_prefix.get(raw[:-32])
+        bucket = self.usual.get(raw[:-32])
         if bucket is not None:
             return bucket.offsets_of(raw[-32:])
         bucket = self._bucket_for(wanted)
         if bucket is None:
             return iter(())
         is_usual = bucket.digest_size == 32 and wanted.hash_code != IDENTITY
-        if is_usual and len(self._by_prefix) < _MAX_PREFIXES:
-            self._by_prefix[raw[:-32]] = bucket
+        if is_usual and len(self.usual) < _MAX_PREFIXES:
+            self.usual[raw[:-32]] = bucket
         return bucket.offsets_of(wanted.digest)
 
     def keep_samples(self, most: int) -> None:
@@ -80,13 +81,13 @@ class Index(abc.ABC):
 
     def usual_offset(self, raw: bytes) -> int | None:
         """What :meth:`offsets_of` gives first for a binary CID, if that is quick to tell; None if it is not."""
-        bucket = self._by_prefix.get(raw[:-32])
+        bucket = self.usual.get(raw[:-32])
         return None if bucket is None else bucket.usual_offset(raw[-32:])
 
     def usual_offsets(self, raws: list[bytes]) -> list[int | None]:
         """The same for each of many binary CIDs, quicker than one by one where they are of one kind."""
         prefixes = {raw[:-32] for raw in raws}
-        bucket = self._by_prefix.get(prefixes.pop()) if len(prefixes) == 1 else None
+        bucket = self.usual.get(prefixes.pop()) if len(prefixes) == 1 else None
         if bucket is None:
             return [self.usual_offset(raw) for raw in raws]
         return bucket.usual_offsets([raw[-32:] for raw in raws])
