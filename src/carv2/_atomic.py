@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Generator[BinaryIO]:
     """A new file that takes the place of ``path`` at the end, or leaves it untouched on an exception.
 
     The bytes are durable before the name is; a new file gets the mode that the old one had, or the usual one
-    of a new file. A link at ``path`` keeps being one: what it points to is replaced.
+    of a new file. A link at ``path`` keeps being one: what it points to is replaced. Without ``sync`` nothing is
+    made durable: the name still changes at once and last, but a power cut may leave it with half the bytes.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
@@ -29,13 +30,15 @@ def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
                 os.fchmod(fd, os.stat(target).st_mode & 0o7777)
             yield file
             file.flush()
-            os.fsync(fd)
+            if sync:
+                os.fsync(fd)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_folder(folder)
+    if sync:
+        sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -73,8 +76,10 @@ def publish(temporary: str, path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def writing(destination: str | os.PathLike[str] | BinaryIO) -> Generator[BinaryIO]:
+def writing(destination: str | os.PathLike[str] | BinaryIO, *, sync: bool = True) -> Generator[BinaryIO]:
     """A sink for ``destination``: a path is replaced whole or not at all, a binary file is written to as it is.
+
+    ``sync`` is that of :func:`replacing`; a file that was opened by somebody else is synced by nobody.
 
     What stands at a path and is no regular file (a device, a named pipe) is written to as well.
     """
@@ -84,7 +89,7 @@ def writing(destination: str | os.PathLike[str] | BinaryIO) -> Generator[BinaryI
         with open(destination, "wb") as file:
             yield file
     else:
-        with replacing(destination) as file:
+        with replacing(destination, sync=sync) as file:
             yield file
 
 

@@ -274,10 +274,12 @@ def create(
     data_padding: int = 0,
     index_padding: int = 0,
     limits: Limits = DEFAULT_LIMITS,
+    sync: bool = True,
 ) -> Generator[CarWriter]:
     """Create an archive at ``path``, which appears when it is whole, or not at all.
 
-    A context manager that gives the :class:`CarWriter`, whose arguments these are.
+    A context manager that gives the :class:`CarWriter`, whose arguments these are; but ``sync=False`` leaves it to
+    the system when the bytes reach the disk: after a power cut the file may be there and lack some of them.
 
     Raises:
         FileExistsError: ``path`` exists.
@@ -285,7 +287,7 @@ def create(
     if os.path.lexists(path):
         raise FileExistsError(17, os.strerror(17), os.fspath(path))
     with (
-        replacing(path) as file,
+        replacing(path, sync=sync) as file,
         CarWriter(
             file,
             roots,

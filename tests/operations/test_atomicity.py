@@ -48,6 +48,11 @@ OPERATIONS = {
     "create": """
     with carv2.create('new') as car:
         car.write(carv2.CID.of_data(bytes(300_000)), bytes(300_000))""",
+    "wrap, not synced": "carv2.wrap('v1.car', 'out', sync=False)",
+    "unwrap in place, not synced": "carv2.unwrap('out', 'out', sync=False)",
+    "create, not synced": """
+    with carv2.create('new', sync=False) as car:
+        car.write(carv2.CID.of_data(bytes(300_000)), bytes(300_000))""",
     "command": """
     import carv2.cli.main
     if carv2.cli.main.main(['wrap', 'v1.car', 'out']) == 1:
@@ -56,6 +61,7 @@ OPERATIONS = {
 IN_PLACE = {
     "roots": PAYLOAD,
     "unwrap in place": ARCHIVE,
+    "unwrap in place, not synced": ARCHIVE,
     "reindex in place": ARCHIVE,
     "wrap in place": PAYLOAD,
     "filter in place": PAYLOAD,

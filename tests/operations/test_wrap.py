@@ -273,3 +273,26 @@ def test_an_index_codec_that_is_none_is_a_callers_mistake(tmp_path: Path) -> Non
         carv2.wrap(PAYLOAD, tmp_path / "x.car", index_codec=0x55)
     assert not isinstance(caught.value, errors.CarError)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_paths_are_synced_unless_told_otherwise_and_the_bytes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    count, fsync = 0, os.fsync
+
+    def counted(fd: int) -> None:
+        nonlocal count
+        count += 1
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    wrapped_path, plain, made = tmp_path / "wrapped", tmp_path / "plain", tmp_path / "made"
+    carv2.wrap(PAYLOAD, wrapped_path, sync=sync)
+    carv2.unwrap(wrapped_path, plain, sync=sync)
+    with carv2.create(made, sync=sync) as car:
+        car.write(*archives.FISH)
+    assert count == (6 if sync else 0)  # each file and its folder
+    assert wrapped_path.read_bytes() == wrapped(PAYLOAD)
+    assert plain.read_bytes() == PAYLOAD
+    assert carv2.verify(made).ok

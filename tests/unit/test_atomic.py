@@ -78,3 +78,20 @@ def test_the_bytes_are_durable_before_the_name_is(tmp_path: Path, monkeypatch: p
     with replacing(tmp_path / "file") as file:
         file.write(b"x")
     assert done == ["file", "rename", "folder"]
+
+
+def test_what_is_not_synced_still_gets_its_name_at_the_end_and_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_fsync(fd: int) -> None:
+        raise AssertionError(f"descriptor {fd} was synced")
+
+    monkeypatch.setattr(os, "fsync", no_fsync)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with replacing(path, sync=False) as file:
+        file.write(b"new content")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new content"
+    assert os.listdir(tmp_path) == ["file"]

@@ -101,6 +101,15 @@ def add_null_padding(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_no_sync(parser: argparse.ArgumentParser) -> None:
+    """The flag for those who can make the file anew after a power cut."""
+    parser.add_argument(
+        "--no-sync",
+        action="store_true",
+        help="do not wait for the disk: faster, but a power cut may leave a damaged file",
+    )
+
+
 def limits_of(args: argparse.Namespace) -> Limits:
     """The limits that the flags of :func:`add_limits` give."""
     return Limits(section=args.max_section, header=args.max_header)

@@ -31,6 +31,7 @@ def wrap(
     index_padding: int = 0,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
+    sync: bool = True,
 ) -> CarV2Header:
     """Make a CARv2 with an index of a CARv1.
 
@@ -45,6 +46,8 @@ def wrap(
         index_padding: zero bytes between payload and index.
         limits: upper bounds for what the file may claim.
         null_padding: take a zero-length section for the end of the sections.
+        sync: make the file durable before it gets its name; False leaves that to the system, and a power cut
+            may then leave ``destination`` with half of its bytes. A sink is never synced.
 
     Raises:
         VersionError: ``source`` is not a CARv1.
@@ -65,15 +68,20 @@ def wrap(
             fully_indexed=identity,
             data_padding=data_padding,
             index_padding=index_padding,
+            sync=sync,
         )
 
 
 def unwrap(
-    source: SourceLike, destination: str | os.PathLike[str] | BinaryIO, *, limits: Limits = DEFAULT_LIMITS
+    source: SourceLike,
+    destination: str | os.PathLike[str] | BinaryIO,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    sync: bool = True,
 ) -> int:
     """Take the CARv1 out of a CARv2; return its size in bytes.
 
-    ``destination`` may be the path that ``source`` is.
+    ``destination`` may be the path that ``source`` is. ``sync`` is that of :func:`wrap`.
 
     Raises:
         VersionError: ``source`` is not a CARv2, or what is in it is no CARv1.
@@ -82,7 +90,7 @@ def unwrap(
     with CarReader(source, limits=limits) as car:
         if car.version != 2:
             raise VersionError(car.version, position=0, supported=(2,))
-        return _copy_payload(car, destination)
+        return _copy_payload(car, destination, sync=sync)
 
 
 def payload_of(
@@ -93,10 +101,10 @@ def payload_of(
         return _copy_payload(car, destination)
 
 
-def _copy_payload(car: CarReader, destination: str | os.PathLike[str] | BinaryIO) -> int:
+def _copy_payload(car: CarReader, destination: str | os.PathLike[str] | BinaryIO, *, sync: bool = True) -> int:
     _ = car.payload_header  # raises unless it is a CARv1 that we are about to hand out
     require_whole(car)
-    with writing(destination) as file:
+    with writing(destination, sync=sync) as file:
         copy(car.source, car.payload_position, car.payload_end, file.write)
     return car.payload_end - car.payload_position
 
@@ -123,6 +131,7 @@ def write_v2(
     fully_indexed: bool = False,
     data_padding: int = 0,
     index_padding: int = 0,
+    sync: bool = True,
 ) -> CarV2Header:
     """Write a CARv2 of the payload of ``car`` and the given index, front to back."""
     require_whole(car)
@@ -134,7 +143,7 @@ def write_v2(
         index_offset=FilePosition(data_offset + size + index_padding if has_index else 0),
         characteristics=FULLY_INDEXED if fully_indexed and has_index else 0,
     )
-    with writing(destination) as file:
+    with writing(destination, sync=sync) as file:
         file.write(PRAGMA + header.to_bytes() + bytes(data_padding))
         copy(car.source, car.payload_position, car.payload_end, file.write)
         if has_index:

@@ -19,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="the CARv2, - for standard input")
     parser.add_argument("destination", metavar="DST", help="the CARv1, - for standard output; may be SRC")
     streams.add_limits(parser)
+    streams.add_no_sync(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with streams.watched(args.source, "copying") as source:
-        size = unwrap(source, streams.destination(args.destination), limits=streams.limits_of(args))
+        size = unwrap(
+            source,
+            streams.destination(args.destination),
+            limits=streams.limits_of(args),
+            sync=not args.no_sync,
+        )
     if args.json:
         streams.print_json({"size": size}, beside=args.destination)
     else:

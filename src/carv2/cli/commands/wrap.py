@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     streams.add_null_padding(parser)
     streams.add_limits(parser)
+    streams.add_no_sync(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
             index_padding=args.index_padding,
             limits=streams.limits_of(args),
             null_padding=args.null_padding,
+            sync=not args.no_sync,
         )
     if args.json:
         streams.print_json(header, beside=args.destination)
