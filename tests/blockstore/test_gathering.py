@@ -64,6 +64,29 @@ def test_far_fewer_reads_than_blocks(archive: Path, monkeypatch: pytest.MonkeyPa
     assert 0 < len(reads) < COUNT // 50
 
 
+def test_blocks_that_are_read_by_themselves_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeping a large one costs more than reading it when it is due, however near another one lies."""
+    large = [(CID.of_data(data), data) for data in (bytes([n]) * 5000 for n in range(100))]
+    path = tmp_path / "large.car"
+    path.write_bytes(b"".join(carv2.iter_car([], large)))
+    held: list[int] = []
+    blocks = _ranges._ReadAhead.blocks
+
+    def watched(self: _ranges._ReadAhead, raws: list[bytes], offsets: list[int | None]) -> list[bytes | None]:
+        found = blocks(self, raws, offsets)
+        held.append(sum(each is not None for each in found))
+        return found
+
+    monkeypatch.setattr(_ranges._ReadAhead, "blocks", watched)
+    with ReadOnlyBlockstore(path) as store:
+        assert [store[cid] for cid, _ in large] == [data for _, data in large]
+        for _ in range(2):
+            assert [block.data for block in store.get_many([cid for cid, _ in large])] == [
+                data for _, data in large
+            ]
+    assert held == [0, 0]
+
+
 def test_what_comes_before_a_missing_block_is_given(archive: Path) -> None:
     missing = CID.of_data(b"nowhere")
     asked = [MANY[number][0] for number in ORDER]

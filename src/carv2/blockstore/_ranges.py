@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from carv2._source import REMOTE_CHUNK_SIZE
+from carv2._source import REMOTE_CHUNK_SIZE, BytesSource, MappedSource
 from carv2.section import Block, blocks_of, new_block
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _AT_ONCE = 1 << 16
 _NEAR = 16 << 10
 """Bytes from one section of a local file to the next that cost less than another read; a request costs more."""
 
+_SMALL = 2 << 10
+"""Bytes of a section of a local file from which on a read by itself costs less than to copy it and keep it."""
+
 _WINDOW = 256 << 10
 """Bytes of a local file that are read as one range."""
 
@@ -37,6 +40,7 @@ def read_merged(
     source: Source,
     finder: BlockFinder,
     locate: Callable[[list[CID], list[bytes]], list[int | None]],
+    read: Callable[[int, bytes], bytes | None],
     fetch: Callable[[CID], bytes],
     verify: bool,
 ) -> Iterator[Block]:
@@ -47,19 +51,27 @@ def read_merged(
         source: what ``finder`` reads.
         finder: finds sections in it.
         locate: payload offset of each of some CIDs and their binary forms; None for one not to be read ahead.
+        read: reads the block of a binary CID at an offset; None tells nothing.
         fetch: reads one block by itself; has the last word on everything that is odd.
         verify: check what is read against its hash.
     """
+    if isinstance(source, (BytesSource, MappedSource)):  # a read costs next to nothing
+        for cid in cids:
+            yield new_block(Block, (cid.raw, fetch(cid)))
+        return
     pending, many = iter(cids), _AT_FIRST
-    ahead = _ReadAhead(finder, source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else 0, verify=verify)
+    ahead = _ReadAhead(finder, source, verify=verify)
     while group := list(islice(pending, many)):
         raws = [cid.raw for cid in group]
-        held = ahead.blocks(raws, locate(group, raws))
+        offsets = locate(group, raws)
+        held = ahead.blocks(raws, offsets)
         if None not in held:
             yield from blocks_of(raws, cast("list[bytes]", held))
         else:
             for at, data in enumerate(held):
-                held[at] = None
+                offset, held[at] = offsets[at], None
+                if data is None and offset is not None:
+                    data = read(offset, raws[at])  # noqa: PLW2901
                 yield new_block(Block, (raws[at], fetch(group[at]) if data is None else data))
         many = max(_AT_FIRST, min(4 * many, _AT_ONCE, _HOLD * many // (ahead.taken + 1)))
 
@@ -70,15 +82,21 @@ class _ReadAhead:
     taken = 0
     """Bytes of the blocks that were read last."""
 
-    def __init__(self, finder: BlockFinder, remote: int, *, verify: bool) -> None:
+    def __init__(self, finder: BlockFinder, source: Source, *, verify: bool) -> None:
         self._finder, self._verify = finder, verify
-        self._gap, self._most = (remote, _HOLD) if remote else (_NEAR, _WINDOW)
-        self._more = remote // 16  # bytes behind where the last section of a range starts
+        self._gap, self._most, self._small = _NEAR, _WINDOW, _SMALL
+        self._more = 0  # bytes behind where the last section of a range starts
+        if source.chunk_size >= REMOTE_CHUNK_SIZE:
+            self._gap, self._most, self._small = source.chunk_size, _HOLD, _HOLD
+            self._more = source.chunk_size // 16
 
     def blocks(self, raws: list[bytes], offsets: list[int | None]) -> list[bytes | None]:
-        """Each block that can be had easily, None for the others."""
+        """Each block that comes out of one read with others, None for the rest."""
         held: list[bytes | None] = [None] * len(raws)
         finder, verify, room = self._finder, self._verify, _HOLD
+        self.taken = 0
+        if finder.guess > self._small:
+            return held
         known = cast("Sequence[int]", offsets)
         numbers = [number for number, offset in enumerate(offsets) if offset is not None]
         for first, last, run in self._runs(sorted(numbers, key=known.__getitem__), known):
@@ -86,8 +104,6 @@ class _ReadAhead:
             if size > room:
                 break
             if len(run) == 1:
-                data = held[run[0]] = finder.usual_block(first, raws[run[0]], verify=verify)
-                room -= 0 if data is None else len(data)
                 continue
             for number, data in finder.usual_blocks(size, run, known, raws, room=room, verify=verify):
                 held[number] = data

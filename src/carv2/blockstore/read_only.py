@@ -207,6 +207,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             source=self._car.source,
             finder=self._finder,
             locate=self._locate,
+            read=self._read_at,
             fetch=self.__getitem__,
             verify=self._verify,
         )
@@ -220,6 +221,9 @@ class ReadOnlyBlockstore(ReadsOneByOne):
                     offset = self._index.usual_offset(raws[at])
                     offsets[at] = next(self._index.offsets_of(cid), None) if offset is None else offset
         return offsets
+
+    def _read_at(self, offset: int, raw: bytes) -> bytes | None:
+        return None if self._closed else self._finder.usual_block(offset, raw, verify=self._verify)
 
     def __iter__(self) -> Iterator[CID]:
         """The CIDs in file order, duplicates and identity CIDs included."""
