@@ -13,9 +13,12 @@ from carv2._source import FileSource, Source
 from carv2.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypeAlias
 
     PathLike: TypeAlias = "str | os.PathLike[str]"
+
+_UNCOPIED = 64 << 10  # bytes of a part that is written by itself
 
 
 @runtime_checkable
@@ -118,3 +121,16 @@ class StoreFile(FileSource):
         if not self._closed and self._process == os.getpid():
             unlock(self._fd)
         super().close()
+
+
+def in_few_pieces(parts: list[bytes]) -> Iterator[bytes]:
+    """The same bytes: small parts joined, large ones as they are."""
+    joined = 0
+    for at, part in enumerate(parts):
+        if len(part) >= _UNCOPIED:
+            if at > joined:
+                yield b"".join(parts[joined:at])
+            yield part
+            joined = at + 1
+    if joined < len(parts):
+        yield b"".join(parts[joined:])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from carv2 import _varint, multihash
 from carv2._finder import BlockFinder, Found
 from carv2._scan import SectionScanner, batches
-from carv2._storefile import StoreFile
+from carv2._storefile import StoreFile, in_few_pieces
 from carv2.blockstore._checkpoints import Checkpoints
 from carv2.blockstore._kept_index import is_as_wanted, take_over
 from carv2.blockstore._mapping import ReadsOneByOne
@@ -99,8 +99,9 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _begin_at(self, first: int, end: int) -> None:
         """Set where the sections start and where the next one goes, as payload offsets."""
-        self._first, self._end = first, end
-        self._on_file = end  # payload offset where what is pending belongs
+        self._first: int = first
+        self._end: int = end
+        self._on_file: int = end  # payload offset where what is pending belongs
         self._finder = BlockFinder(self._file, self._payload, first, _ALL, self._limits)
 
     # -- making one -----------------------------------------------------------------------------------------
@@ -368,10 +369,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
         if self._pending:
             self._reopen()
             self._checkpoints.check_length(self._on_file)
-            data = b"".join(self._pending)
-            self._file.write_at(self._payload + self._on_file, data)
-            self._on_file += len(data)
-            self._pending = []
+            start, many, size = self._on_file, len(self._pending), 0
+            for data in in_few_pieces(self._pending[:many]):
+                self._file.write_at(self._payload + start + size, data)
+                size += len(data)
+            if self._on_file == start:  # else a signal's handler wrote the same, and maybe more
+                self._on_file += size
+                del self._pending[:many]
         if self._on_file != self._end:  # something from outside, as Ctrl-C, came between two steps of a put
             self._written.is_whole = False
             self._end = self._on_file
