@@ -115,21 +115,11 @@ class Calls:
             task.cancel()
 
 
-@contextlib.contextmanager
-def signals_kept() -> Generator[None]:
-    """Give signals back at the end to whoever had them; else processes begun later would ignore them too."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> bool:
     """Serve ``app`` until SIGTERM or Ctrl-C; a second one ends calls at once. Whether there was a second one.
 
-    No further one disturbs the cleaning up that follows, up to the end of :func:`signals_kept`.
+    No further one disturbs the cleaning up that follows: they stay ignored, until :func:`carv2.cli.main.main`
+    gives them back to its caller, if there is one.
     """
     import uvicorn  # noqa: PLC0415  (optional)
 
