@@ -304,7 +304,7 @@ def stopped_when_it_speaks(name: str, folder: Path) -> Iterator[None]:
     assert _handlers() == before  # else processes begun later could not be ended
 
 
-def _handlers() -> list[object]:
+def _handlers() -> list[Any]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
