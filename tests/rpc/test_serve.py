@@ -350,6 +350,13 @@ def test_a_token_of_another_secret_is_refused_and_not_shown(store: Path) -> None
             assert token not in ran.err + ran.out.decode()
 
 
+@pytest.mark.parametrize("text", [b"", b"two words", b"schl\xc3\xbcssel", b"a\nb", bytes(100_000), b"a\x07b"])
+def test_a_file_that_holds_no_token_is_named_and_not_shown(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(text)
+    ran = run(tmp_path, ["dagstore", "list-shards", "--api", "http://127.0.0.1:9", "--token-file", "token"])
+    assert (ran.code, ran.err) == (1, "carv2: token holds no token, which is one word\n")
+
+
 def test_a_token_that_goes_over_the_network_in_the_clear_is_warned_of(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,8 @@ def _is_port(text: str) -> bool:
 
 
 def _of_url(text: str) -> ApiAddress:
+    if not text.isprintable() or " " in text:  # Python leaves line ends out, and another host would be asked
+        raise ValueError(f"{text!r} is no URL of an API, such as http://127.0.0.1:7878/rpc/v0")
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -66,7 +66,9 @@ class NodeAddress(NamedTuple):
     @classmethod
     def _of_url(cls, text: str) -> NodeAddress:
         parts = urlsplit(text)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        is_clean = text.isprintable() and " " not in text  # Python leaves line ends out: another host is asked
+        is_known = parts.scheme in {"http", "https"} and parts.hostname
+        if not is_clean or not is_known or parts.query or parts.fragment:
             raise ValueError(
                 f"{_without_user(text)!r} is no address of a node, such as http://127.0.0.1:{DEFAULT_PORT}"
             )
