@@ -47,26 +47,29 @@ def read_merged(
     """
     pending = iter(cids)
     while group := list(islice(pending, _AT_ONCE)):
-        places = [(offset, at) for at, cid in enumerate(group) if (offset := locate(cid)) is not None]
-        held = dict(_read_ahead(sorted(places), group, source, finder, verify=verify))
+        places = {at: offset for at, cid in enumerate(group) if (offset := locate(cid)) is not None}
+        runs = _ranges(sorted((offset, at) for at, offset in places.items()), _gap(source))
+        merged = [run for run in runs if len(run) > 1]
+        held = dict(_read_ahead(merged, group, source, finder, verify=verify)) if merged else {}
         for at, cid in enumerate(group):
             data = held.pop(at, None)
+            if data is None and at in places:  # alone: nothing is gained by reading it before its turn
+                data = finder.usual_block(places[at], cid.raw, verify=verify)
             yield Block(cid, fetch(cid) if data is None else data)
 
 
+def _gap(source: Source) -> int:
+    """Bytes between sections that are read as one range."""
+    return source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else _NEAR
+
+
 def _read_ahead(
-    places: list[tuple[int, int]], group: list[CID], source: Source, finder: BlockFinder, *, verify: bool
+    runs: Iterable[list[tuple[int, int]]], group: list[CID], source: Source, finder: BlockFinder, *, verify: bool
 ) -> Iterator[tuple[int, bytes]]:
-    """Number in the group and data of each block that can be had easily."""
+    """Number in the group and data of each block of ``runs`` that can be had easily."""
     room = _HOLD
-    gap = source.chunk_size if source.chunk_size >= REMOTE_CHUNK_SIZE else _NEAR
-    for members in _ranges(places, gap):
-        first, at = members[0]
-        if len(members) < 2:
-            data = finder.usual_block(first, group[at].raw, verify=verify)
-            if data is not None:
-                yield at, data
-            continue
+    for members in runs:
+        first = members[0][0]
         size = members[-1][0] - first + max(source.chunk_size // 16, finder.guess)
         if size > room:
             continue
