@@ -83,6 +83,8 @@ def test_addresses(text: str, url: str) -> None:
         "http://a\tb:1",
         "http://127.0.0.1:7878\n",
         "http://a/b c",
+        "http://a..b",
+        f"http://{'a' * 70}",
         "/ip4/127.0.0.1/udp/1",
         "/ip4/127.0.0.1/tcp/0/http",
         "/ip4/127.0.0.1/tcp/1/quic",

@@ -21,7 +21,7 @@ import pytest
 from carv2 import CID
 from carv2.cli import serving, tokens
 from carv2.dagstore import DagStore, FileMount, ShardState, default_registry
-from carv2.errors import RpcError, RpcTransportError, ShardErroredError
+from carv2.errors import CarError, RpcError, RpcTransportError, ShardErroredError
 from carv2.rpc import DagStoreClient, ServerLimits, load_or_make_secret, read_token
 from cli.running import run
 from cli.test_commands import _take_interrupts, start
@@ -275,6 +275,11 @@ def test_two_servers_cannot_share_a_port_and_a_free_one_is_found(store: Path) ->
         assert re.fullmatch(r"carv2: cannot listen on 127\.0\.0\.1:\d+: Address already in use\n", ran.err)
         with served(store) as (other, _), DagStoreClient(other) as client:
             assert len(list(client.list())) == 3
+
+
+def test_a_name_that_no_host_can_have_is_told() -> None:
+    with pytest.raises(CarError, match=r"cannot listen on a\.\.b:0: no host can be called that"):
+        serving.bound(serving.listen("a..b:0"))
 
 
 def test_blocks_go_to_whoever_asks_unless_the_gateway_is_off(store: Path) -> None:

@@ -67,6 +67,8 @@ def bound(where: Listen) -> socket.socket:
         except BaseException:
             server.close()
             raise
+    except UnicodeError as error:
+        raise CarError(f"cannot listen on {where.host}:{where.port}: no host can be called that") from error
     except OSError as error:
         raise CarError(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
     return server

@@ -78,6 +78,9 @@ def _of_url(text: str) -> ApiAddress:
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as connecting does
+    except UnicodeError:
+        raise ValueError(f"{text} is no URL of an API: no host can be called that") from None
     except ValueError as error:
         raise ValueError(f"no URL of an API: {error}") from error
     if "@" in parts.netloc:
