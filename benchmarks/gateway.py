@@ -1,16 +1,17 @@
 """How fast the gateway streams an archive, next to reading the same archive, and what memory it takes.
 
     python benchmarks/gateway.py [--quick] [--data DIR] [--rounds N] [--size MIB] [--http h11|httptools]
-                                [--store archive|shard]
+                                [--store archive|shard] [--leaves BYTES]
 
-carv2 and uvicorn must be importable. Archives of one UnixFS file each are written to --data: of --size MiB
-(1,024) in leaves of 1 MiB and of 256 KiB, of a quarter of that in leaves of 16 KiB, and of as many leaves of 120
-bytes as are 500,000 for 1,024 MiB. Reading is :func:`carv2.open` and a loop over all blocks, each checked
-against its hash, in one process. Streaming is ``GET /ipfs/CID?format=car`` from uvicorn in a process of its own,
-whose store checks each block too, to a socket that throws away what comes: from the archive itself
-(ReadOnlyBlockstore) and from a DAG store that has it as its one shard (GlobalBlockstore). The two take turns,
-and the best round of each counts; both keep the file in the page cache. The server's peak memory is that of the
-process over what it had before the first request. With --quick, all of it is a hundredth, and a round is one.
+carv2 and uvicorn must be importable. Archives of one UnixFS file each are written to --data: of --size MiB (1,024)
+in leaves of 1 MiB and of 256 KiB, of a quarter of that in leaves of 16 KiB, and of as many leaves of 120 bytes as
+are 500,000 for 1,024 MiB. Reading is :func:`carv2.open` and a loop over all blocks, each checked against its hash,
+in one process. Streaming is ``GET /ipfs/CID?format=car`` from uvicorn in a process of its own, whose store checks
+each block too, to a socket that throws away what comes: from the archive itself (ReadOnlyBlockstore) and from a
+DAG store that has it as its one shard (GlobalBlockstore). The two take turns, and the best round of each counts;
+both keep the file in the page cache. The server's peak memory is that of the process over what it had before the
+first request; its processor time, of all its threads, is compared too. With --quick, all of it is a hundredth, and
+a round is one.
 
 Prints a line for each figure, with what it should be where that was set, and all of it as JSON in the end.
 """
@@ -118,25 +119,31 @@ def serve(path: Path, kind: str, http: Any, pipe: Connection) -> None:
             time.sleep(0.01)
         before = memory()
         pipe.send(server.servers[0].sockets[0].getsockname()[1])
-        pipe.recv()
+        while pipe.recv():
+            pipe.send(time.process_time())
         pipe.send(memory() - before)
         server.should_exit = True
         thread.join()
 
 
 @contextlib.contextmanager
-def served(path: Path, kind: str, http: str, found: list[float]) -> Iterator[int]:
-    """The port of a gateway; its peak memory goes to ``found``."""
+def served(path: Path, kind: str, http: str, found: list[float]) -> Iterator[tuple[int, Callable[[], float]]]:
+    """The port of a gateway, and what tells its processor time; its peak memory goes to ``found``."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(path, kind, http, theirs))
     process.start()
     try:
-        yield ours.recv()
-        ours.send(None)
+        yield ours.recv(), lambda: asked(ours)
+        ours.send(False)
         found.append(ours.recv())
     finally:
         process.join()
+
+
+def asked(pipe: Connection) -> float:
+    pipe.send(True)
+    return float(pipe.recv())
 
 
 def stream(port: int, root: CID, dups: str) -> int:
@@ -179,14 +186,18 @@ def compare(name: str, path: Path, root: CID, kind: str, options: argparse.Names
         size_v1 = car.payload_end - car.payload_position
     found: list[float] = []
     times: dict[str, list[float]] = {"plain": [], "read": [], "dups=n": [], "dups=y": []}
+    worked: dict[str, list[float]] = {"read": [], "dups=n": [], "dups=y": []}
     for dups in ("n", "y"):
-        with served(path, kind, options.http, found) as port:
+        with served(path, kind, options.http, found) as (port, clock):
             for _ in range(options.rounds):
                 times["plain"].append(timed(lambda: read_plain(path)))
+                begun = time.process_time()
                 times["read"].append(timed(lambda: read_all(path)))
-                start = time.perf_counter()
+                worked["read"].append(time.process_time() - begun)
+                begun, start = clock(), time.perf_counter()
                 assert stream(port, root, dups) > size_v1
                 times[f"dups={dups}"].append(time.perf_counter() - start)
+                worked[f"dups={dups}"].append(clock() - begun)
     best = {how: min(taken) for how, taken in times.items()}
     say(f"{name}: bytes of the file, unchecked", size / best["plain"] / 1e6, "MB/s")
     say(f"{name}: read, checked", size / best["read"] / 1e6, "MB/s")
@@ -199,6 +210,7 @@ def compare(name: str, path: Path, root: CID, kind: str, options: argparse.Names
             None if name.startswith(NO_GOAL) else GOAL,
         )
         say(f"{name}: server's memory, {dups}", peak, "MiB")
+        say(f"{name}: processor, {dups}, of reading", min(worked[dups]) / min(worked["read"]), "times")
 
 
 def main() -> None:
@@ -207,6 +219,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=1024, metavar="MIB")
+    parser.add_argument("--leaves", type=int, action="append", metavar="BYTES")
     parser.add_argument("--store", choices=("archive", "shard"), action="append")
     parser.add_argument("--http", choices=("h11", "httptools"), default="h11")
     options = parser.parse_args()
@@ -214,6 +227,8 @@ def main() -> None:
         options.size, options.rounds = 1024 / 100, 1
     with tempfile.TemporaryDirectory(dir=options.data) as folder:
         for name, (chunk, leaves) in FILES.items():
+            if options.leaves and chunk not in options.leaves:
+                continue
             path, root = write_archive(Path(folder), chunk, max(2, int(leaves * options.size / 1024)))
             for kind in options.store or ("archive", "shard"):
                 compare(f"{name}, {kind}", path, root, kind, options)

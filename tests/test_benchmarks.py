@@ -108,7 +108,7 @@ def test_many_shards_are_moved_in_acquired_looked_up_in_and_indexed(tmp_path):
 def test_the_gateway_is_compared_with_reading_the_same_archive(tmp_path):
     printed = run_python(BENCHMARKS / "gateway.py", "--quick", "--data", tmp_path)
     figures = json.loads(printed.splitlines()[-1])
-    assert len(figures) == 2 * 4 * 8  # out of an archive, and of a DAG store
+    assert len(figures) == 2 * 4 * 10  # out of an archive, and of a DAG store
     assert all(figure >= 0 for figure in figures.values())
     assert list(tmp_path.iterdir()) == []
 

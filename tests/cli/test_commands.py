@@ -294,14 +294,43 @@ def stopped_when_it_speaks(name: str, folder: Path) -> Iterator[None]:
     if name != "dagstore serve":
         yield
         return
-    thread, before = threading.Thread(target=watch), signal.getsignal(signal.SIGTERM)
+    thread, before = threading.Thread(target=watch), _handlers()
     thread.start()
     try:
         yield
     finally:
         is_over.set()
         thread.join()
-    assert signal.getsignal(signal.SIGTERM) is before  # else processes begun later could not be ended
+    assert _handlers() == before  # else processes begun later could not be ended
+
+
+def _handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_a_thread_that_calls_main_leaves_signals_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, may_end, codes, before = threading.Event(), threading.Event(), list[int](), _handlers()
+
+    def command(_: object) -> int:
+        has_begun.set()
+        may_end.wait(60)
+        return 0
+
+    monkeypatch.setattr("carv2.cli.commands.ls.run", command)
+    thread = threading.Thread(target=lambda: codes.append(main.main(["ls", "x.car"])))
+    thread.start()
+    try:
+        assert has_begun.wait(60)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        may_end.set()
+        thread.join()
+        assert (codes, signal.getsignal(signal.SIGTERM)) == ([0], signal.SIG_IGN)
+    finally:
+        may_end.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before[1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import fsspec
 import pytest
 from fsspec.asyn import AsyncFileSystem
+from fsspec.registry import known_implementations
 from fsspec.spec import AbstractFileSystem
 
+from carv2.dagstore import DagStore
 from carv2.dagstore.mounts import FsspecMount, FsspecMounts, default_registry
 from carv2.errors import ChangedError, ClosedError, MountChangedError, MountError
 from dagstore.webserver import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 DATA = bytes(range(256)) * 40
 HUGE = bytes(64 << 20)
@@ -413,6 +416,37 @@ def test_a_filesystem_that_is_not_installed_says_so() -> None:
     registry = default_registry(fsspec=["nosuchthing"])
     with pytest.raises(MountError, match="nosuchthing"):
         registry.instantiate("nosuchthing://x/y").stat()
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda store, url: store.register("far", url),
+        lambda store, url: store.register("far", url, lazy=True),
+        lambda store, url: store.register_many([("far", url)]),
+    ],
+    ids=["eager", "lazy", "many"],
+)
+def test_nothing_is_registered_that_needs_what_is_not_installed(
+    scheme: str, register: Callable[[DagStore, str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with DagStore(tmp_path / "store", mounts=default_registry(fsspec=["http", "s3"])) as store:
+        with pytest.raises(MountError, match=r"needs fsspec: pip install 'carv2\[remote\]' \(.*://x/y.car\)"):
+            register(store, f"{scheme}://x/y.car")
+        assert "far" not in store
+
+
+def test_nothing_is_registered_whose_protocol_lacks_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = {"class": "no_such_package.Storms", "err": "Install no_such_package to access storms"}
+    monkeypatch.setitem(known_implementations, "storm", missing)
+    with DagStore(tmp_path / "store", mounts=default_registry(fsspec=["storm"])) as store:
+        with pytest.raises(MountError, match="Install no_such_package to access storms"):
+            store.register("far", "storm://x/y.car")
+        assert "far" not in store
 
 
 def test_ranges_can_be_ruled_out_or_in(server: WebServer) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from carv2.dagstore import DagStore, FileMount
+from carv2.dagstore import DagStore, FileMount, ShardState
+from carv2.dagstore.golayout import go_url
 from carv2.errors import ShardErroredError
+from carv2.rpc._forms import config_out
 from interop.conftest import HERE, Peer, make
 from rpc.serving import archive, make_token, served, stalling
 
@@ -145,11 +147,16 @@ def test_errors_have_lotus_texts(store: Store, transport: str) -> None:
 
 @BOTH
 def test_without_a_token_there_is_only_reading(store: Store, transport: str) -> None:
-    listed, *refused = store.call("list", "gc", "initialize new-0", transport=transport, token="no-token")
+    own = ["stat", "config", "import {}", "migrate {}"]
+    listed, *refused = store.call("list", "gc", "initialize new-0", *own, transport=transport, token="no-token")
     assert len(states(listed)) == 5
     assert [text for _, text in refused] == [
         "missing permission to invoke 'DagstoreGC' (need 'admin')",
         "missing permission to invoke 'DagstoreInitializeShard' (need 'write')",
+        "missing permission to invoke 'DagstoreStat' (need 'admin')",
+        "missing permission to invoke 'DagstoreConfig' (need 'admin')",
+        "missing permission to invoke 'DagstoreImportGo' (need 'admin')",
+        "missing permission to invoke 'DagstoreMigrate' (need 'admin')",
     ]
 
 
@@ -171,8 +178,9 @@ def test_a_stream_to_its_end(store: Store) -> None:
     assert store.call("initialize-all 2 all") == [("result", "a stream"), ("closed", 0)]
 
 
-def test_a_stream_is_refused_over_http(store: Store) -> None:
-    ((kind, text),) = store.call("initialize-all 2 all", transport="http")
+@pytest.mark.parametrize("call", ["initialize-all 2 all", "doctor {}", "export {}"])
+def test_a_stream_is_refused_over_http(store: Store, call: str) -> None:
+    ((kind, text),) = store.call(call, transport="http")
     assert kind == "error"
     assert "not supported in this mode (no out channel support)" in text
 
@@ -196,3 +204,141 @@ def _with_http() -> Any:
     from carv2.dagstore import default_registry
 
     return default_registry(fsspec=["http"])
+
+
+# -- methods of our own ---------------------------------------------------------------------------------------
+
+
+def compact(**params: object) -> str:
+    return json.dumps(params, separators=(",", ":"))
+
+
+@BOTH
+def test_counts_and_options(store: Store, transport: str) -> None:
+    with DagStore(store.folder / "store", go_on=False) as opened:
+        opened.register("copied", FileMount(store.folder / "sea.car"), local_copy=store.folder / "sea.car")
+    (_, stat), (_, options), size = store.call("stat", "config", "index-size", transport=transport)
+    by_state = {state.go_name: 0 for state in ShardState}
+    by_state |= {"ShardStateAvailable": 2, "ShardStateNew": 3, "ShardStateErrored": 1}
+    with DagStore(store.folder / "store", go_on=False) as opened:
+        here, expected = opened.stat(), opened.config
+    assert stat == {
+        "Shards": 6,
+        "ByState": by_state,
+        "Blocks": 4,
+        "Multihashes": 4,
+        "IndexBytes": size[1],
+        "LocalCopies": here.transient_count,
+        "LocalCopyBytes": here.transient_bytes,
+    }
+    assert size[1] > 0
+    assert options == config_out(expected)
+    assert options["MaxConcurrencyStorageCalls"] == expected.max_concurrency_storage_calls > 0
+
+
+def test_a_doctor_finds_and_mends(store: Store) -> None:
+    end = {"Key": "", "Problem": "", "Detail": "", "Remedy": "", "Mended": False, "Error": "", "Done": True}
+    (store.folder / "sea.car").rename(store.folder / "lake.car")
+    answers = store.call("doctor {}", f"doctor {compact(SkipMounts=True)}")
+    at = next(number for number, (kind, _) in enumerate(answers) if kind == "closed") + 1
+    for looked, keys in (
+        (answers[:at], {"available", "errored", "new-0", "new-1", "new-2"}),
+        (answers[at:], {"errored"}),
+    ):
+        first, *found, (_, last), closed = looked
+        assert (first, last, closed) == (("result", "a stream"), end, ("closed", len(found) + 1))
+        assert {value["Key"] for _, value in found} == keys
+        assert not any(value["Done"] or value["Mended"] for _, value in found)
+    problems = {(value["Key"], value["Problem"]) for kind, value in answers if kind == "event"}
+    assert {("available", "mount gone"), ("errored", "errored")} <= problems
+    assert all(value["Detail"] for kind, value in answers if kind == "event" and value["Problem"] == "mount gone")
+    (store.folder / "lake.car").rename(store.folder / "sea.car")
+    archive(store.folder / "junk.car", b"mended")
+    _, *found, _, _, listed = store.call(f"doctor {compact(Repair=True, Thorough=True)}", "list")
+    assert [(value["Key"], value["Mended"], value["Error"]) for _, value in found] == [("errored", True, "")]
+    assert states(listed)["errored"] == "Available"
+
+
+def test_an_export(store: Store) -> None:
+    sea = store.folder / "sea.car"
+    with DagStore(store.folder / "store", go_on=False) as opened:
+        opened.register("copied", FileMount(sea), local_copy=sea)
+        urls = {key: go_url(opened.info(key).url) for key in ("available", "copied", "errored", "new-0")}
+        error = opened.info("errored").error
+    for is_wanted in (False, True):
+        first, *values, (_, last), closed = store.call(f"export {compact(LocalCopies=is_wanted)}")
+        assert (first, closed) == (("result", "a stream"), ("closed", len(values) + 1))
+        assert (last["Records"], last["Done"], last["Error"]) == ([], True, "")
+        assert not any(value["Done"] or value["Error"] for _, value in values)
+        found = {record["k"]: record for _, value in values for record in value["Records"]}
+        assert set(found) == {"available", "copied", "errored", "new-0", "new-1", "new-2"}
+        assert {key: found[key]["u"] for key in urls} == urls
+        assert found["copied"]["t"] == (str(sea) if is_wanted else "")
+        assert (found["errored"]["s"], found["errored"]["e"]) == (ShardState.ERRORED.value, error)
+        assert error
+        assert {key for key, record in found.items() if record["HasIndex"]} == {"available", "copied"}
+        assert {key for key, record in found.items() if record["l"]} == {"new-0", "new-1", "new-2"}
+
+
+@BOTH
+def test_an_import(store: Store, transport: str) -> None:
+    sea = f"fs://sea.car?path={str(store.folder)[1:]}/sea.car"
+    shards = [
+        ("taken", sea, ShardState.AVAILABLE, ""),
+        ("broken", sea, ShardState.ERRORED, "why"),
+        ("available", sea, ShardState.NEW, ""),
+        ("odd", "gopher://x", ShardState.NEW, ""),
+        (str(store.pieces[0]), f"lotus://{store.pieces[0]}", ShardState.NEW, ""),
+    ]
+    records = [
+        {"Line": line, "Key": key, "URL": url, "State": state.value, "Error": error}
+        for line, (key, url, state, error) in enumerate(shards, 7)
+    ]
+    fish = archive(store.folder / "x.car", b"fish")
+    (_, report), *done, (_, listed), found = store.call(
+        f"import {compact(Records=records)}",
+        "initialize taken",
+        f"initialize {store.pieces[0]}",
+        "list",
+        f"lookup {fish}",
+        transport=transport,
+    )
+    (refused,) = report.pop("Refused")
+    assert report == {"Shards": 3, "Indexes": 0, "Known": 1, "RefusedCount": 1}
+    assert refused.startswith("line 10: ")
+    assert done == [("result", None)] * 2
+    assert {shard["Key"]: shard["Error"] for shard in listed}["broken"] == "why"
+    found_states = states(("result", listed))
+    assert (found_states["broken"], found_states[str(store.pieces[0])]) == ("Errored", "Available")
+    assert "odd" not in found_states
+    assert states(found) == {"available": "Available", "taken": "Available"}
+
+
+@BOTH
+def test_a_migration_in_two_requests(store: Store, transport: str) -> None:
+    known, new, pending = map(str, store.pieces)
+    active = "StorageDealActive"
+    first = [
+        {"PieceCID": known, "State": active, "ProposalCID": "p", "Source": "line-1"},
+        {"PieceCID": known, "State": active, "ProposalCID": "q", "Source": "line-2"},
+    ]
+    last = [{"PieceCID": new, "State": active}, {"PieceCID": pending, "State": "StorageDealTransferring"}]
+    *reports, listed = store.call(
+        f"register {known}",
+        f"migrate {compact(Deals=first, More=True)}",
+        f"migrate {compact(Deals=last, Before=2)}",
+        f"migrate {compact(Deals=last)}",
+        f"migrate {compact(Deals=last, Again=True)}",
+        "list",
+        transport=transport,
+    )
+    assert reports[0] == ("result", None)
+    names = ("DidWork", "Deals", "Registered", "Known", "NotReady", "InvalidCount")
+    assert [tuple(report[name] for name in names) for _, report in reports[1:]] == [
+        (True, 2, 0, 2, 0, 0),
+        (True, 2, 1, 0, 1, 0),
+        (False, 0, 0, 0, 0, 0),
+        (True, 2, 0, 1, 1, 0),
+    ]
+    assert states(listed)[new] == "New"
+    assert pending not in states(listed)

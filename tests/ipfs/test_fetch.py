@@ -278,6 +278,15 @@ def test_a_part_of_another_dag_is_not_touched(gateway: WebGateway, tmp_path: Pat
     assert (tmp_path / "out.car.part").read_bytes() == before
 
 
+def test_a_part_that_is_no_archive_is_named_and_not_touched(gateway: WebGateway, tmp_path: Path) -> None:
+    part = tmp_path / "out.car.part"
+    part.write_bytes(b"garbage")
+    with pytest.raises(carv2.FormatError) as caught:
+        fetch(ROOT.cid, tmp_path / "out.car", gateway.url)
+    assert str(caught.value).startswith(f"{part} is not what a fetch leaves: remove it, or name another file; ")
+    assert part.read_bytes() == b"garbage"
+
+
 def test_a_damaged_part_is_mended(gateway: WebGateway, tmp_path: Path) -> None:
     gateway.faults = [cut(30_000), status(404)]
     with pytest.raises(FetchError):

@@ -14,7 +14,8 @@ from carv2.codec import encode
 from carv2.dagstore import BytesMount, DagStore
 from carv2.errors import MountError, WaitTimeoutError
 from carv2.ipfs.gateway import GatewayLimits, create_gateway
-from carv2.ipfs.gateway._reader import LARGE, Sections
+from carv2.ipfs.gateway._log import Repeats
+from carv2.ipfs.gateway._reader import PIECE, pieces_of
 from carv2.unixfs import RequestedBlock, form_of, read, verify_stream
 from helpers import archives
 from helpers.shared import shared_fixture
@@ -413,15 +414,15 @@ def test_faults_of_the_storage_are_ours_and_stay_in_the_log(
 ) -> None:
     store = Failing()
     store.error = error
-    app = create_gateway(store)
     for query in ("format=raw", "format=car"):
+        app = create_gateway(store)
         caplog.clear()
         answer = ask(app, f"/ipfs/{ABSENT}?{query}")
         assert answer.status_code == status
         assert "secret" not in answer.text + str(answer.headers)
         assert "secret" in caplog.text
         assert ("Traceback" in caplog.text) == (not isinstance(error, carv2.CarError))  # anybody can repeat it
-    app.close()
+        app.close()
 
 
 def test_a_damaged_block_is_never_sent(tmp_path: Path) -> None:
@@ -435,6 +436,33 @@ def test_a_damaged_block_is_never_sent(tmp_path: Path) -> None:
             assert (answer.status_code, archives.FISH[1] in answer.content) == (500, False)
             assert "damaged" in answer.text
         app.close()
+
+
+def test_an_error_that_comes_again_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(dict[CID, bytes]):
+        def __getitem__(self, cid: CID) -> bytes:
+            raise OSError("secret disk" if str(cid) == CID_TEXT else "another disk")
+
+    times = [0.0, 59.0, 59.9, 60.0, 119.0, 300.0, 500.0]
+    app = create_gateway(Broken())
+    app._repeats = Repeats(iter([*times, 500.0]).__next__)
+    for expected in (1, 1, 1, 2, 2, 3, 4):
+        assert ask(app, f"/ipfs/{CID_TEXT}?format=raw").status_code == 500
+        assert len(caplog.records) == expected
+    said = [record.getMessage().partition("secret disk")[2] for record in caplog.records]
+    once = " (and 1 time more since it was told last)"
+    assert said == ["", once.replace("1 time", "2 times"), once, ""]
+    assert ask(app, f"/ipfs/{ABSENT}?format=raw").status_code == 500
+    assert "another disk" in caplog.records[4].getMessage()
+    app.close()
+
+
+def test_the_errors_that_are_remembered_are_bounded() -> None:
+    repeats = Repeats(lambda: 0.0)
+    assert {repeats.note_of(ValueError(str(at))) for at in range(1000)} == {""}
+    assert len(repeats) == 256
+    assert repeats.note_of(ValueError("999")) is None
+    assert repeats.note_of(TypeError("999")) == ""
 
 
 def test_a_dag_that_is_not_what_it_says_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
@@ -477,15 +505,18 @@ def test_what_is_remembered_is_bounded_and_given_back() -> None:
 
 def test_large_blocks_are_sent_as_they_are_and_small_ones_together() -> None:
     cid = bytes(CID.of_data(b""))
-    given = [bytes(3), bytes(LARGE), bytes(LARGE - 1), bytes(5), bytes(2 * LARGE), b""]
-    sections = Sections(b"head", iter([RequestedBlock(cid, data, 0, "") for data in given]), None, None)
-    batches = [sections.take() for _ in range(3)]
-    assert [batch.is_last for batch in batches] == [False, False, True]
-    pieces = [piece for batch in batches for piece in batch.pieces]
+    given = [bytes(3), bytes(PIECE), bytes(PIECE - 1), bytes(5), bytes(2 * PIECE), b""]
     framed = b"".join(archives.section(cid, data) for data in given)
+    blocks = [RequestedBlock(cid, data, 0, "") for data in given]
+    pieces = list(pieces_of(b"head", iter(blocks), None, len(framed)))
     assert b"".join(pieces) == b"head" + framed
     assert [at for at, piece in enumerate(pieces) if any(piece is data for data in given)] == [1, 4]
     assert len(pieces) == 6
+    taken: list[bytes] = []
+    cut = pieces_of(b"head", iter(blocks), None, len(framed) - 1)
+    with pytest.raises(carv2.CarError, match="bytes of an answer"):
+        taken.extend(cut)
+    assert b"".join(taken) == b"head" + framed[: -len(archives.section(cid, b""))]
 
 
 def test_limits_that_cannot_be_are_refused() -> None:

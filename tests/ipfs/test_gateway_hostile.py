@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -15,12 +15,22 @@ from carv2.unixfs import form_of, verify_stream
 from helpers.unixfs import Dag, identity
 from ipfs.gateway_server import ask, call
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 DAG = Dag()
 TWO = DAG.file([DAG.raw(b"b"), DAG.raw(b"c")])
 FOLDER = DAG.directory({"a": DAG.raw(b"a"), "ü": TWO, b"\xff": DAG.raw(b"d")})
 ROOT = CID(FOLDER.cid)
 STORE = {CID(cid): data for cid, data in DAG.blocks.items()}
 APP = create_gateway(STORE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    yield
+    APP.close()
+
 
 PIECES = [
     b"/ipfs/", b"/ipns/", str(ROOT).encode(), b"bafkqaaa", b"..", b".", b"/", b"%2e%2e", b"%2F", b"%00", b"%",

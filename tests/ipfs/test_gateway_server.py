@@ -21,6 +21,7 @@ from carv2 import CID
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.errors import BlockNotFoundError, GatewayTruncatedError
 from carv2.ipfs.gateway import GatewayLimits, create_gateway
+from carv2.ipfs.gateway._exchange import ClientGoneError, Exchange
 from carv2.unixfs import verify_stream
 from helpers.unixfs import Dag
 from ipfs.gateway_server import SERVERS, call, served, wait_for
@@ -283,17 +284,37 @@ def test_an_answer_that_would_hold_too_much_is_broken_off() -> None:
     assert app.counters()["under_way"] == 0
 
 
+def taken_slowly(rate: float, timeout: float, *, each: float = 0.02) -> int:
+    """Bytes of 20 KiB that a client takes, a KiB each 0.02 seconds, before it is let go of."""
+    sent: list[int] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(each)
+        sent.append(len(message["body"]))
+
+    async def main() -> None:
+        exchange = Exchange({"method": "GET"}, receive, send, timeout, rate)
+
+        async def answer() -> None:
+            for _ in range(20):
+                await exchange.body(bytes(1024), more=True)
+            await exchange.body(b"")
+
+        await exchange.run(answer())
+
+    with contextlib.suppress(ClientGoneError):
+        asyncio.run(main())
+    return sum(sent)
+
+
 def test_a_client_that_takes_a_little_now_and_then_is_let_go_of() -> None:
-    data = bytes(64 << 20)
-    cid = CID.of_data(data)
-    app = create_gateway({cid: data}, limits=GatewayLimits(send_timeout=0.5, min_rate=1 << 40))
-    with served(app) as base, stalled(base, cid, "raw") as slow:
-        deadline = time.monotonic() + 20
-        while not app.counters()["clients_gone"]:
-            assert time.monotonic() < deadline
-            slow.recv(1 << 20)
-            time.sleep(0.02)
-    assert app.counters()["answered"] == 0
+    assert 0 < taken_slowly(rate=1 << 30, timeout=0.1) < 20 << 10  # each piece was taken in time, all too slowly
+    assert taken_slowly(rate=1, timeout=0.1) == 20 << 10  # as fast as it has to be
+    assert taken_slowly(rate=1 << 30, timeout=60) == 20 << 10  # not waited for long enough to tell
+    assert taken_slowly(rate=1, timeout=0.1, each=30) == 0  # one piece takes too long
 
 
 def test_a_store_that_hangs_is_waited_for_so_long_and_no_longer() -> None:

@@ -39,6 +39,8 @@ def test_addresses(text: str) -> None:
     "text",
     [
         *("", "localhost", "127.0.0.1:5001", "ftp://me:secret@host", "http://", "http://me:secret@:5001"),
+        *("http://a\nb", "http://a\tb:1", "http://127.0.0.1:5001\n", "http://me:secret@a/b c"),
+        *("http://me:secret@a..b", f"http://me:secret@{'a' * 70}"),
         *("http://me:secret@host:port", "http://me:secret@host:99999", "http://me:secret@host/?a=b"),
         *("/ip4/127.0.0.1", "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/70000", "/ip4/127.0.0.1/udp/5001"),
         *("unix://", "/unix/", "/p2p/12D3KooW", "http://me:secret@host/#x"),

@@ -27,7 +27,7 @@ METHODS = [
     "Filecoin.DagstoreInitializeAll", "Filecoin.DagstoreGC", "Filecoin.DagstoreLookupPieces",
     "Filecoin.DagstorePieceIndexSize", "Filecoin.DagstoreRegisterShard", "Filecoin.DagstoreDestroyShard",
     "Filecoin.DagstoreStat", "Filecoin.DagstoreConfig", "Filecoin.DagstoreDoctor", "Filecoin.DagstoreMigrate",
-    "Filecoin.DagstoreExportGo",
+    "Filecoin.DagstoreExportGo", "Filecoin.DagstoreImportGo",
     "xrpc.cancel", "xrpc.ch.val", "xrpc.ch.close", "rpc.discover",
 ]  # fmt: skip
 
@@ -47,6 +47,7 @@ params = st.lists(
             {"MaxConcurrency": 1, "IncludeSealed": True},
             {"Thorough": True, "SkipMounts": True},
             {"Deals": [{"PieceCID": PIECE}], "More": True},
+            {"Records": [{"Line": 1, "Key": "a", "URL": "x", "State": 2, "Error": ""}]},
         ]
     ),
     max_size=2,

@@ -23,6 +23,7 @@ LEVELS = {
     "DagstoreConfig": "admin",
     "DagstoreDoctor": "admin",
     "DagstoreExportGo": "admin",
+    "DagstoreImportGo": "admin",
     "DagstoreMigrate": "admin",
 }
 

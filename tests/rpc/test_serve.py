@@ -21,7 +21,7 @@ import pytest
 from carv2 import CID
 from carv2.cli import serving, tokens
 from carv2.dagstore import DagStore, FileMount, ShardState, default_registry
-from carv2.errors import RpcError, RpcTransportError, ShardErroredError
+from carv2.errors import CarError, RpcError, RpcTransportError, ShardErroredError
 from carv2.rpc import DagStoreClient, ServerLimits, load_or_make_secret, read_token
 from cli.running import run
 from cli.test_commands import _take_interrupts, start
@@ -277,6 +277,11 @@ def test_two_servers_cannot_share_a_port_and_a_free_one_is_found(store: Path) ->
             assert len(list(client.list())) == 3
 
 
+def test_a_name_that_no_host_can_have_is_told() -> None:
+    with pytest.raises(CarError, match=r"cannot listen on a\.\.b:0: no host can be called that"):
+        serving.bound(serving.listen("a..b:0"))
+
+
 def test_blocks_go_to_whoever_asks_unless_the_gateway_is_off(store: Path) -> None:
     import httpx
 
@@ -348,6 +353,13 @@ def test_a_token_of_another_secret_is_refused_and_not_shown(store: Path) -> None
             assert ran.code == 1
             assert "the token is not accepted (HTTP 401)" in ran.err
             assert token not in ran.err + ran.out.decode()
+
+
+@pytest.mark.parametrize("text", [b"", b"two words", b"schl\xc3\xbcssel", b"a\nb", bytes(100_000), b"a\x07b"])
+def test_a_file_that_holds_no_token_is_named_and_not_shown(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(text)
+    ran = run(tmp_path, ["dagstore", "list-shards", "--api", "http://127.0.0.1:9", "--token-file", "token"])
+    assert (ran.code, ran.err) == (1, "carv2: token holds no token, which is one word\n")
 
 
 def test_a_token_that_goes_over_the_network_in_the_clear_is_warned_of(

@@ -96,7 +96,7 @@ def _token(args: argparse.Namespace) -> str | None:
     with contextlib.nullcontext(streams.standard_input()) if is_piped else open(name, "rb") as file:
         text = file.read(_MOST)
     words = text.split()
-    if len(words) != 1 or not words[0].isascii():
+    if len(words) != 1 or not words[0].isascii() or not words[0].decode().isprintable():
         where = "standard input" if is_piped else name
         raise CarError(f"{where} holds no token, which is one word")  # what it holds may be secret
     return words[0].decode("ascii")

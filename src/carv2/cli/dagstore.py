@@ -63,11 +63,7 @@ def add_key(parser: argparse.ArgumentParser) -> None:
 
 
 def config_of(args: argparse.Namespace) -> DagStoreConfig:
-    """The options: of the file, if one is named; ValueError where the store is elsewhere and has to be here."""
-    if api.is_meant(args):
-        raise ValueError(
-            "its folder and the store would be on two hosts: run it on that of the store, without --api"
-        )
+    """The options: of the file, if one is named."""
     from carv2.dagstore import DagStoreConfig, read_config  # noqa: PLC0415  (for the commands that have a store)
 
     return DagStoreConfig() if args.config is None else read_config(args.config)

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from carv2.cli import color, progress, registry
@@ -22,12 +23,14 @@ from carv2.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from types import FrameType
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """As shells have it."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _FLAGS_WITH_VALUES = {
     "-c",
@@ -56,7 +59,7 @@ def entry() -> NoReturn:
     """Run the command of this process and leave with its code."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # who ignores it, goes on doing so
         signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_main(sys.argv[1:]))  # a command that served has signals ignored until the process is gone
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -65,7 +68,25 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; return its exit code."""
+    """Run one command; return its exit code. Who calls this has signals as they were before."""
+    with _signals_kept():
+        return _main(argv)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Generator[None]:
+    """Give signals back to whoever had them; else processes begun later would ignore them too."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may, and none has
+            for number, handler in before.items():
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+def _main(argv: Sequence[str]) -> int:
     if sys.stdout is None or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
         return BAD_ARCHIVE  # nobody is there to be told of anything
     _show_what_cannot_be_encoded()

@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from carv2.cli import connections
@@ -27,6 +28,8 @@ _GRACE = 5
 """Seconds that calls and streams get to end when the server is stopped."""
 _LAST_WORDS = 0.3
 """Seconds more until they are closed, whether the client has taken what was sent or not."""
+_LONGEST = 500
+"""Characters of an error's text that tell it from others."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLOSING = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
 
@@ -64,6 +67,8 @@ def bound(where: Listen) -> socket.socket:
         except BaseException:
             server.close()
             raise
+    except UnicodeError as error:
+        raise CarError(f"cannot listen on {where.host}:{where.port}: no host can be called that") from error
     except OSError as error:
         raise CarError(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
     return server
@@ -115,21 +120,11 @@ class Calls:
             task.cancel()
 
 
-@contextlib.contextmanager
-def signals_kept() -> Generator[None]:
-    """Give signals back at the end to whoever had them; else processes begun later would ignore them too."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Callable[[], None]) -> bool:
     """Serve ``app`` until SIGTERM or Ctrl-C; a second one ends calls at once. Whether there was a second one.
 
-    No further one disturbs the cleaning up that follows, up to the end of :func:`signals_kept`.
+    No further one disturbs the cleaning up that follows: they stay ignored, until :func:`carv2.cli.main.main`
+    gives them back to its caller, if there is one.
     """
     import uvicorn  # noqa: PLC0415  (optional)
 
@@ -161,18 +156,80 @@ def run(app: Any, server: socket.socket, limits: ServerLimits, when_ready: Calla
     config.load()
     config.http_protocol_class = connections.limited(config.http_protocol_class, connections.most_connections())
     log = logging.getLogger("uvicorn.error")
-    log.addFilter(_is_news)
+    filters = (_is_news, _tracebacks())
+    for each in filters:
+        log.addFilter(each)
     try:
         return asyncio.run(_serve(Server(config), server, calls))
     finally:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        log.removeFilter(_is_news)
+        for each in filters:
+            log.removeFilter(each)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     """All but what uvicorn says of WebSockets that are refused with a status, and of responses broken off."""
     return not str(record.msg).startswith("ASGI callable returned without completing ")
+
+
+class Tracebacks(logging.Filter):
+    """Lets errors of an application pass that are news: no client can have a log written full.
+
+    Those that say only that a client is gone, or takes nothing, are dropped: metrics count these. The same error,
+    by type and text, passes once in ``quiet`` seconds; and of different ones no more than ``most`` in that time.
+
+    Args:
+        gone: the types of those that are dropped.
+        quiet: seconds.
+        most: errors that are remembered.
+        clock: seconds, of any beginning.
+
+    >>> log, only_news = logging.getLogger("example"), Tracebacks((ConnectionError,))
+    >>> def is_news(error):
+    ...     about = type(error), error, None
+    ...     return bool(only_news.filter(log.makeRecord("", logging.ERROR, "", 1, "it broke", (), about)))
+    >>> is_news(ConnectionError("gone")), is_news(OSError("no room")), is_news(OSError("no room"))
+    (False, True, False)
+    """
+
+    def __init__(
+        self,
+        gone: tuple[type[BaseException], ...],
+        *,
+        quiet: float = 60.0,
+        most: int = 32,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._gone, self._quiet, self._most, self._clock = gone, quiet, most, clock
+        self._said: dict[tuple[type[BaseException], str], float] = {}  # the eldest first
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return True
+        return not isinstance(error, self._gone) and self._is_new((type(error), str(error)[:_LONGEST]))
+
+    def _is_new(self, what: tuple[type[BaseException], str]) -> bool:
+        now, said = self._clock(), self._said
+        while said and now - next(iter(said.values())) >= self._quiet:
+            del said[next(iter(said))]
+        if what in said or len(said) >= self._most:
+            return False
+        said[what] = now
+        return True
+
+
+def _tracebacks() -> Tracebacks:
+    from starlette.requests import ClientDisconnect  # noqa: PLC0415  (optional)
+    from starlette.websockets import WebSocketDisconnect  # noqa: PLC0415
+    from uvicorn.protocols.utils import ClientDisconnected  # noqa: PLC0415
+
+    from carv2.ipfs.gateway._exchange import ClientGoneError  # noqa: PLC0415  (not for --help)
+
+    return Tracebacks((ClientGoneError, ClientDisconnect, ClientDisconnected, WebSocketDisconnect))
 
 
 async def _serve(server: Any, listening: socket.socket, calls: Calls) -> bool:

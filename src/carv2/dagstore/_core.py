@@ -256,9 +256,10 @@ class Core:
     # -- shards ---------------------------------------------------------------------------------------------
 
     def url_of(self, mount: Mount | str) -> str:
-        """The URL of a mount of a kind that the store knows."""
-        url = mount if isinstance(mount, str) else mount.url
-        return self.mounts.instantiate(url).url
+        """The URL of a mount of a kind that the store knows, and whose packages are installed."""
+        known = self.mounts.instantiate(mount if isinstance(mount, str) else mount.url)
+        known.check_installed()
+        return known.url
 
     def is_ready(self, row: ShardRow) -> bool:
         """Whether the shard's bytes can be had without work at their origin; False where that cannot be told."""

@@ -38,6 +38,8 @@ class Foreign(Protocol):
     def state(self) -> int: ...
     @property
     def error(self) -> str: ...
+    @property
+    def is_available(self) -> bool: ...
 
 
 class Importer:
@@ -45,10 +47,10 @@ class Importer:
 
     Args:
         core: of the store that they go to.
-        indices: of the store that they come from.
+        indices: of the store that they come from; None if none of them has an index.
     """
 
-    def __init__(self, core: Core, indices: IndexFolder) -> None:
+    def __init__(self, core: Core, indices: IndexFolder | None) -> None:
         self._core, self._indices = core, indices
         self._plain: dict[str, str] = {}
         self.shard_count = self.index_count = self.known = 0
@@ -58,10 +60,9 @@ class Importer:
 
         What was being indexed there, or indexed anew, begins anew here.
         """
-        is_available = found.state in {ShardState.AVAILABLE, ShardState.SERVING}
         is_there = os.path.isabs(found.local_copy) and os.path.isfile(found.local_copy)
         copy = found.local_copy if is_there else ""
-        if not (copy or is_available or found.state == ShardState.ERRORED):
+        if not (copy or found.is_available or found.state == ShardState.ERRORED):
             self._take_plain(found)
             return
         core = self._core
@@ -74,7 +75,7 @@ class Importer:
             self._registered(1)
             if found.state == ShardState.ERRORED:
                 self._work_on(shard, row, lambda holder: self._set_error(found, holder))
-            elif is_available:
+            elif found.is_available:
                 self._work_on(shard, row, lambda holder: self._take_index(found.key, copy, holder))
 
     def _take_plain(self, found: Foreign) -> None:
@@ -128,7 +129,7 @@ class Importer:
         """Make an index file the shard's own; if that cannot be, one is made when the shard is first acquired."""
         core = self._core
         try:
-            if not os.path.isfile(self._indices.path_of(key)):
+            if self._indices is None or not os.path.isfile(self._indices.path_of(key)):
                 return Operation.BREAK_OFF
             with self._indices.open(key) as opened:
                 if not is_sound(opened.index):

@@ -209,34 +209,99 @@ class Record(NamedTuple):
     state: int
     error: str
 
+    @property
+    def is_available(self) -> bool:
+        """Whether it was indexed there."""
+        return self.state in {ShardState.AVAILABLE, ShardState.SERVING}
+
 
 def import_go(core: Core, folder: str, *, url_of: Callable[[str], str]) -> GoImport:
     """See :meth:`carv2.dagstore.DagStore.import_go`."""
-    records = os.path.join(folder, _RECORDS)
-    os.stat(records)  # nothing is made where there is nothing to be had
-    importer = Importer(core, GoIndexFolder(os.path.join(folder, _INDEX)))
-    refused: list[str] = []
-    refused_count = 0
-    for number, line in enumerate(_lines(records), 1):
-        if not line.strip():
+    records = records_in(folder)  # nothing is made where there is nothing to be had
+    return _take(core, records, GoIndexFolder(os.path.join(folder, _INDEX)), url_of=url_of)
+
+
+def records_in(folder: str) -> Iterator[tuple[int, Record | str]]:
+    """The lines of a folder's shards, and the shard or what is wrong with it; OSError if there are none."""
+    path = os.path.join(folder, _RECORDS)
+    os.stat(path)
+    return _records(path)
+
+
+def _records(path: str) -> Iterator[tuple[int, Record | str]]:
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            try:
+                found: Record | str = parse_record(line)
+            except (CarError, ValueError, RecursionError) as error:
+                found = str(error)
+            yield number, found
+
+
+def index_of(folder: str, record: Record) -> FileSource | None:
+    """The index file of a shard that was available, if there is one that can be taken over."""
+    if not record.is_available or not GoIndexFolder.can_hold(record.key):
+        return None
+    try:
+        return FileSource.open_regular(os.path.join(folder, _INDEX, record.key + _SUFFIX))
+    except OSError:
+        return None
+
+
+def import_records(
+    store: DagStore, records: Iterable[tuple[int, Record | str]], indices: GoIndexFolder | None
+) -> GoImport:
+    """Take over shards from another host, whose files are not here; ``indices`` has what came with them."""
+    core = store._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    from_afar = (
+        (number, found if isinstance(found, str) else found._replace(local_copy="")) for number, found in records
+    )
+    return _take(core, from_afar, indices, url_of=carv2_url)
+
+
+def _take(
+    core: Core,
+    records: Iterable[tuple[int, Record | str]],
+    indices: GoIndexFolder | None,
+    *,
+    url_of: Callable[[str], str],
+) -> GoImport:
+    importer, refused = Importer(core, indices), Refusals()
+    for number, found in records:
+        if isinstance(found, str):
+            refused.add(number, found)
             continue
         try:
-            record = parse_record(line)
-            url = checked("URL", core.url_of(url_of(record.url)))
+            url = checked("URL", core.url_of(url_of(found.url)))
         except (CarError, ValueError, RecursionError) as error:
-            refused_count += 1
-            if len(refused) < _MOST_NAMED:
-                refused.append(f"line {number}: {error}")
+            refused.add(number, str(error))
             continue
-        importer.take(record._replace(url=url))
+        importer.take(found._replace(url=url))
     importer.finish()
     return GoImport(
         shard_count=importer.shard_count,
         index_count=importer.index_count,
         known=importer.known,
-        refused=tuple(refused),
-        refused_count=refused_count,
+        refused=refused.texts,
+        refused_count=refused.count,
     )
+
+
+class Refusals:
+    """What was wrong with records, as far as there is room to tell."""
+
+    def __init__(self) -> None:
+        self.texts: tuple[str, ...] = ()
+        self.count = 0
+
+    def add(self, line: int, why: str) -> None:
+        """A record makes no shard."""
+        self.merge([f"line {line}: {why}"], 1)
+
+    def merge(self, texts: Iterable[str], count: int) -> None:
+        """Others, of which ``texts`` tells some."""
+        self.texts = (*self.texts, *texts)[:_MOST_NAMED]
+        self.count += count
 
 
 def _lines(path: str) -> Iterator[bytes]:

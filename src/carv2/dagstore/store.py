@@ -145,6 +145,7 @@ class DagStore:
             ShardExistsError: the key is known, whatever became of the shard.
             ShardErroredError: it could not be indexed; it stays registered, to be recovered or destroyed.
             UnknownMountError: a mount of a kind that the store does not know; nothing was registered.
+            MountError: it needs packages that are not installed, or its URL is none; nothing was registered.
             StateError: its index file would take the place of another store's; nothing was registered.
             FileNotFoundError: there is no ``local_copy``.
             OSError: a disk is full; it stays registered, and is tried again when it is asked for.

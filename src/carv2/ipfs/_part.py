@@ -76,10 +76,18 @@ class PartialFile:
     def _resumed(self) -> ReadWriteBlockstore:
         try:
             return self._over_what_is_there()
-        except (FormatError, IntegrityError):
+        except (FormatError, IntegrityError) as error:
             if not rebuild(self.path, self._root, self._limits):
-                raise
+                raise self._no_part(error) from error
         return self._over_what_is_there()
+
+    def _no_part(self, error: FormatError | IntegrityError) -> FormatError | IntegrityError:
+        """What is wrong with it, and where: the caller named another file."""
+        if isinstance(error, IntegrityError):
+            error.archive = self.path
+            return error
+        why = f"{self.path} is not what a fetch leaves: remove it, or name another file; {error.args[0]}"
+        return FormatError(why, position=error.position)
 
     def _over_what_is_there(self) -> ReadWriteBlockstore:
         return ReadWriteBlockstore.resume(

@@ -73,9 +73,14 @@ def _is_port(text: str) -> bool:
 
 
 def _of_url(text: str) -> ApiAddress:
+    if not text.isprintable() or " " in text:  # Python leaves line ends out, and another host would be asked
+        raise ValueError(f"{text!r} is no URL of an API, such as http://127.0.0.1:7878/rpc/v0")
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as connecting does
+    except UnicodeError:
+        raise ValueError(f"{text} is no URL of an API: no host can be called that") from None
     except ValueError as error:
         raise ValueError(f"no URL of an API: {error}") from error
     if "@" in parts.netloc:

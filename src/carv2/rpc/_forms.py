@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carv2.dagstore import Deal, Finding, MigrationReport, Problem, ShardState, StoreStat
+from carv2.dagstore import Deal, Finding, GoImport, MigrationReport, Problem, ShardState, StoreStat
 from carv2.dagstore.config import config_of, table_of
+from carv2.dagstore.golayout import Record
 from carv2.dagstore.keys import check_key
 from carv2.dagstore.mounts._urls import shown
 from carv2.rpc._fields import checked, field
@@ -164,6 +165,59 @@ def _record_in(value: Any) -> tuple[dict[str, Any], bool]:
     found = {name: field(value, name, kind) for name, kind in _RECORD.items()}
     check_key(found["k"])
     return found, found.pop("HasIndex")
+
+
+# -- shards of a Go dagstore ------------------------------------------------------------------------------------
+
+_MOST_ERROR = 4096
+"""Characters of a shard's error that are told."""
+_FOREIGN: dict[str, tuple[str, type[Any]]] = {
+    "Key": ("key", str),
+    "URL": ("url", str),
+    "State": ("state", int),
+    "Error": ("error", str),
+}
+_TAKEN: dict[str, tuple[str, type[Any]]] = {
+    "Shards": ("shard_count", int),
+    "Indexes": ("index_count", int),
+    "Known": ("known", int),
+    "Refused": ("refused", list),
+    "RefusedCount": ("refused_count", int),
+}
+
+
+def foreign_out(line: int, record: Record) -> dict[str, object]:
+    """A record, and in which line of its file it stands."""
+    short = record._replace(error=record.error[:_MOST_ERROR])
+    return {"Line": line, **{name: getattr(short, own) for name, (own, _) in _FOREIGN.items()}}
+
+
+def foreigners_in(value: Any) -> list[tuple[int, Record]]:
+    """Some of them; as in Go, what is not there is empty."""
+    return [foreign_in(one) for one in checked(value or [], list)]
+
+
+def foreign_in(value: Any) -> tuple[int, Record]:
+    """The same back.
+
+    >>> foreign_in(foreign_out(7, Record("a", "fs://x", "", 2, "")))
+    (7, Record(key='a', url='fs://x', local_copy='', state=2, error=''))
+    """
+    fields = {own: field(value, name, kind) for name, (own, kind) in _FOREIGN.items()}
+    check_key(fields["key"])
+    return field(value, "Line", int), Record(**fields, local_copy="")
+
+
+def taken_out(report: GoImport) -> dict[str, object]:
+    """What became of some records."""
+    return {name: getattr(report, own) for name, (own, _) in _TAKEN.items()}
+
+
+def taken_in(value: Any) -> GoImport:
+    """The same back."""
+    fields = {own: field(value, name, kind) for name, (own, kind) in _TAKEN.items()}
+    texts: list[Any] = fields.pop("refused")
+    return GoImport(**fields, refused=tuple(checked(text, str) for text in texts))
 
 
 # -- deals ----------------------------------------------------------------------------------------------------

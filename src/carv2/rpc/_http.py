@@ -12,7 +12,7 @@ from carv2.rpc._access import Refusal
 from carv2.rpc._work import within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from carv2.rpc._dispatch import Dispatcher
     from carv2.rpc._jsonrpc import Answer
 
-__all__ = ["HttpCalls", "refuse", "start_of"]
+__all__ = ["GoneError", "HttpCalls", "TooMuchError", "pieces_of", "refuse", "respond_at_once", "start_of"]
 
 _JSON = "application/json"
 _CHUNK = 1 << 16  # bytes of an answer at a time
 _SOON = 0.1  # seconds; whether the client is there still is looked at from then on
 
 
-class _GoneError(Exception):
+class GoneError(Exception):
     """There is nobody to answer."""
+
+
+class TooMuchError(Refusal):
+    """The body is too large."""
 
 
 class HttpCalls:
@@ -42,14 +46,14 @@ class HttpCalls:
             status, answer = await self._answered(scope, receive)
         except Refusal as refusal:
             await refuse(send, refusal)
-        except _GoneError:
+        except GoneError:
             return
         else:
             await self._respond(send, status, answer or ())
 
     async def _respond(self, send: Send, status: int, answer: Sequence[bytes]) -> None:
         if sum(map(len, answer)) <= _CHUNK:
-            await _respond_at_once(send, status, _JSON, b"".join(answer))
+            await respond_at_once(send, status, _JSON, b"".join(answer))
             return
         with contextlib.suppress(asyncio.TimeoutError):  # an answer that ends too early says so itself
             await _respond_slowly(send, status, _JSON, answer, self._dispatcher.limits.send_timeout)
@@ -74,20 +78,35 @@ class HttpCalls:
 
 async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
     """What is sent; None if that is more than ``most`` bytes."""
-    claimed = dict(scope["headers"]).get(b"content-length", b"0")
-    if claimed.isdigit() and int(claimed[:19]) > most:
+    try:
+        return b"".join([piece async for piece in pieces_of(scope, receive, most)])
+    except TooMuchError:
         return None
-    parts, size = list[bytes](), 0
-    while True:
+
+
+async def pieces_of(scope: Scope, receive: Receive, most: int) -> AsyncGenerator[bytes]:
+    """The body of a request, piece by piece.
+
+    Raises:
+        TooMuchError: it is of more than ``most`` bytes.
+        GoneError: the client went away.
+    """
+    claimed = dict(scope["headers"]).get(b"content-length", b"0")
+    _check_size(int(claimed[:19]) if claimed.isdigit() else 0, most)
+    size, has_more = 0, True
+    while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _GoneError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(parts)
+            raise GoneError
+        piece, has_more = message.get("body", b""), message.get("more_body", False)
+        size += len(piece)
+        _check_size(size, most)
+        yield piece
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise TooMuchError(413, f"request bigger than maximum {most} allowed")
 
 
 async def _while_there(call: Any, receive: Receive) -> tuple[Answer | None, bool]:
@@ -100,7 +119,7 @@ async def _while_there(call: Any, receive: Receive) -> tuple[Answer | None, bool
             leaving = asyncio.ensure_future(receive())
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done() and not task.done() and leaving.result()["type"] == "http.disconnect":
-                raise _GoneError
+                raise GoneError
         return task.result()
     finally:
         for one in filter(None, (task, leaving)):
@@ -108,15 +127,15 @@ async def _while_there(call: Any, receive: Receive) -> tuple[Answer | None, bool
         await asyncio.gather(*filter(None, (task, leaving)), return_exceptions=True)
 
 
-async def refuse(send: Send, refusal: Refusal) -> None:
-    """Send a refusal."""
-    extra = {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"POST")], 408: [(b"connection", b"close")]}
-    await _respond_at_once(
+async def refuse(send: Send, refusal: Refusal, *, allowed: bytes = b"POST") -> None:
+    """Send a refusal; ``allowed`` are the methods that would not have been refused."""
+    extra = {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", allowed)], 408: [(b"connection", b"close")]}
+    await respond_at_once(
         send, refusal.status, "text/plain; charset=utf-8", str(refusal).encode(), extra.get(refusal.status, ())
     )
 
 
-async def _respond_at_once(
+async def respond_at_once(
     send: Send, status: int, kind: str, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send a whole response."""

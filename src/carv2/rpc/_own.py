@@ -6,7 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from carv2.dagstore.golayout import records_of
+from carv2.dagstore.golayout import import_records, records_of
 from carv2.errors import CarError
 from carv2.rpc import _forms as forms
 from carv2.rpc._work import Shared, Work
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from carv2.dagstore import DagStore, Deal
+    from carv2.dagstore.golayout import Record
 
 __all__ = ["OwnMethods"]
 
@@ -35,6 +36,7 @@ class OwnMethods:
             Method("DagstoreConfig", "admin", (), self.config),
             Method("DagstoreDoctor", "admin", (_doctor_params,), self.doctor, "stream"),
             Method("DagstoreExportGo", "admin", (_export_params,), self.export_go, "stream"),
+            Method("DagstoreImportGo", "admin", (_import_params,), self.import_go),
             Method("DagstoreMigrate", "admin", (_migrate_params,), self.migrate),
         )
         return {f"Filecoin.{method.name}": method for method in methods}
@@ -74,6 +76,10 @@ class OwnMethods:
         except (CarError, OSError) as error:  # the close of a channel says nothing of it
             yield forms.end_of_records_out(str(refusal_of(error)))
 
+    async def import_go(self, records: list[tuple[int, Record]]) -> bytes:
+        """Take over shards whose indexes, if they had some, do not come with them."""
+        return _json(forms.taken_out(await self._work.run(lambda: import_records(self._store, records, None))))
+
     async def migrate(self, params: tuple[list[Deal], bool, int, bool]) -> bytes:
         """Register the pieces of some deals, or of the last of them."""
         deals, again, before, more = params
@@ -112,6 +118,10 @@ def _doctor_params(value: Any) -> dict[str, bool]:
 
 def _export_params(value: Any) -> bool:
     return _flag(_fields(value), "LocalCopies")
+
+
+def _import_params(value: Any) -> list[tuple[int, Record]]:
+    return forms.foreigners_in(_fields(value).get("Records"))
 
 
 def _migrate_params(value: Any) -> tuple[list[Deal], bool, int, bool]:

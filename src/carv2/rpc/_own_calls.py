@@ -14,7 +14,7 @@ from carv2.rpc._calls import Call
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from carv2.dagstore import DagStoreConfig, Deal, Finding, StoreStat
+    from carv2.dagstore import DagStoreConfig, Deal, Finding, GoImport, StoreStat
     from carv2.rpc._dialogue import Dialogue
 
 _AT_ONCE = 256 << 10
@@ -40,6 +40,11 @@ def doctor(*, repair: bool, thorough: bool, mounts: bool) -> Call[Finding | form
 def export_go(*, local_copies: bool) -> Call[forms.Records]:
     """The stream of records, some at a time, and of their end."""
     return Call("DagstoreExportGo", [{"LocalCopies": local_copies}], forms.records_in)
+
+
+def import_go(records: list[dict[str, object]]) -> Call[GoImport]:
+    """Some records; also the answer to one that is sent with its index is read so."""
+    return Call("DagstoreImportGo", [{"Records": records}], forms.taken_in)
 
 
 class DoctorStream:

@@ -16,7 +16,7 @@ from carv2.rpc._connection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from carv2.rpc._connection import Route
     from carv2.rpc._dialogue import Stream
@@ -47,6 +47,24 @@ class HttpConnections:
         timeout = self._httpx.Timeout(answer.timeout, connect=self._route.timeout)
         try:
             with self._client.stream("POST", url, content=text, headers=headers, timeout=timeout) as response:
+                answer.check_encoding(response.headers.get("content-encoding"))
+                for chunk in response.iter_raw():
+                    answer.add(chunk)
+                return int(response.status_code)
+        except self._httpx.HTTPError as error:
+            raise answer.failure(error) from error
+
+    def put_index(self, size: int, pieces: Iterator[bytes], answer: Answer) -> int:
+        """Send ``pieces`` of so many bytes to where index files are, and take in what comes back; the status.
+
+        Raises:
+            RpcTransportError: there is no connection, or it broke.
+        """
+        url, route = self._route.address.http_url + INDEX_PATH, self._route
+        headers = {**route.headers, "Content-Length": str(size)}
+        timeout = self._httpx.Timeout(None, connect=route.timeout, write=route.timeout)
+        try:
+            with self._client.stream("PUT", url, content=pieces, headers=headers, timeout=timeout) as response:
                 answer.check_encoding(response.headers.get("content-encoding"))
                 for chunk in response.iter_raw():
                     answer.add(chunk)

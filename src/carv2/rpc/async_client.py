@@ -15,6 +15,7 @@ from carv2.rpc._async_wire import AsyncHttpConnections, async_values
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
 from carv2.rpc._exporting import export_go
+from carv2.rpc._importing import import_go
 
 if TYPE_CHECKING:
     import ssl
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Deal,
         Finding,
         GoExport,
+        GoImport,
         InitializeEvent,
         MigrationReport,
         ShardInfo,
@@ -169,6 +171,14 @@ class AsyncDagStoreClient:
             return await asyncio.to_thread(
                 export_go, self._route, os.fspath(folder), local_copies=local_copies, stop=stop
             )
+        finally:
+            stop.set()
+
+    async def import_go(self, folder: str | os.PathLike[str]) -> GoImport:
+        """As :meth:`DagStoreClient.import_go`, in a thread, which ends soon when this is cancelled."""
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(import_go, self._route, os.fspath(folder), stop=stop)
         finally:
             stop.set()
 

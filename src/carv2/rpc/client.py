@@ -12,6 +12,7 @@ from carv2.rpc import _calls, _own_calls
 from carv2.rpc._connection import MAX_ANSWER, Answer, Route
 from carv2.rpc._dialogue import Stream
 from carv2.rpc._exporting import export_go
+from carv2.rpc._importing import import_go
 from carv2.rpc._wire import HttpConnections, values
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Deal,
         Finding,
         GoExport,
+        GoImport,
         InitializeEvent,
         MigrationReport,
         ShardInfo,
@@ -207,6 +209,18 @@ class DagStoreClient:
             FileExistsError: the folder holds shards already.
         """
         return export_go(self._route, os.fspath(folder), local_copies=local_copies)
+
+    def import_go(self, folder: str | os.PathLike[str]) -> GoImport:
+        """Register the shards in a folder on this host that a Go dagstore's files were put into, or an export.
+
+        See :meth:`carv2.dagstore.DagStore.import_go`. Local copies, which are files of this host, are left out.
+        Indexes are sent one by one; of an import that broke off some shards are there, and it can be done again.
+        By carv2 only.
+
+        Raises:
+            FileNotFoundError: the folder holds no shards.
+        """
+        return import_go(self._route, os.fspath(folder))
 
     def close(self) -> None:
         """Close the connections. May be called twice."""

@@ -13,6 +13,8 @@ class ServerLimits:
 
     max_body: int = 1 << 20
     """Bytes of a request, over HTTP or as a message of a WebSocket."""
+    max_index: int = 4 << 30
+    """Bytes of an index file that is sent with its shard."""
     max_batch: int = 50
     """Calls in one batch."""
     max_concurrent: int = 256

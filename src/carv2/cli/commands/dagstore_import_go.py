@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.opened(args) as store:
+    with dagstore.either(args) as store:
         report = store.import_go(args.folder)
     if args.json:
         streams.print_json(report)

@@ -62,7 +62,6 @@ def _serve(args: argparse.Namespace) -> None:
 
     limits = ServerLimits()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(serving.signals_kept())
         listening = stack.enter_context(serving.bound(args.listen))
         store = stack.enter_context(dagstore.opened(args, is_served=True))
         secret = tokens.secret_of(args, dagstore.folder_of(args, dagstore.config_of(args)))

@@ -204,6 +204,8 @@ def _advice(error: BaseException, part: str, shown: str) -> str:
     if isinstance(error, ResumeError):
         return f"{shown} is of another fetch: remove it, or name another file"
     is_of_dag = isinstance(error, (CodecError, IntegrityError))
+    if isinstance(error, FormatError) and str(error).startswith(part):
+        return ""  # it says so
     is_refused = isinstance(error, PermissionError) and error.filename == part
     if is_refused or not os.path.isfile(part) or (isinstance(error, FormatError) and not is_of_dag):
         return f"{shown} is not what a fetch leaves: remove it, or name another file"

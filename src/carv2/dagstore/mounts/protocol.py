@@ -93,6 +93,16 @@ class Mount(abc.ABC):
         """:meth:`chunks` can begin anywhere."""
         return self.random_access
 
+    def check_installed(self) -> None:
+        """Refuse where packages that reading takes are not installed; by default it takes none.
+
+        A store calls it before it registers a shard. Nobody is asked.
+
+        Raises:
+            MountError: which they are, and how to have them.
+        """
+        return
+
     @abc.abstractmethod
     def stat(self, *, timeout: float | None = None) -> MountStat:
         """What there is; asked of the origin each time.

@@ -83,6 +83,11 @@ class FsspecMount(Mount):
         """As it was given, its scheme in small letters."""
         return self.location
 
+    def check_installed(self) -> None:
+        """Refuse where fsspec is not installed, or what it needs for the protocol."""
+        with calling(self.location):
+            self._kind()
+
     @property
     def random_access(self) -> bool:
         """Ranges work, as far as is known; a web server is asked, once in a process."""
@@ -124,11 +129,16 @@ class FsspecMount(Mount):
 
     def _filesystem(self) -> Any:
         """The filesystem, which fsspec keeps: one for each thread, unless threads may share it."""
-        import fsspec  # noqa: PLC0415  (optional)
-
-        kind: Any = fsspec.get_filesystem_class(self.scheme)  # pyright: ignore[reportUnknownMemberType]
+        kind = self._kind()
         options = {**self.options, **kind._get_kwargs_from_urls(self.location)}  # noqa: SLF001  (as fsspec's own open)
         return kind(**(_http.with_limits(options, self.timeout) if self._is_http else options))
+
+    def _kind(self) -> Any:
+        try:
+            import fsspec  # noqa: PLC0415  (optional)
+        except ImportError as error:
+            raise mount_error("it needs fsspec: pip install 'carv2[remote]'", self.location) from error
+        return fsspec.get_filesystem_class(self.scheme)  # pyright: ignore[reportUnknownMemberType]
 
     def _path(self, fs: Any) -> str:
         return str(fs._strip_protocol(self.location))  # noqa: SLF001  (documented for callers)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.header import CarV1Header
 from carv2.ipfs.gateway._headers import etag_of, has_etag, of_answer
-from carv2.ipfs.gateway._reader import Batch, Sections
+from carv2.ipfs.gateway._reader import ReadAhead, pieces_of
 from carv2.ipfs.gateway._refusal import RefusalError
 from carv2.ipfs.gateway._request import header
 from carv2.unixfs import path_roots, request_blocks
@@ -15,8 +16,6 @@ from carv2.unixfs._walk import Fetcher, Want, inline
 from carv2.unixfs.serving import fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from carv2.cid import CID
     from carv2.dag.walking import Store
     from carv2.ipfs.gateway._exchange import Exchange
@@ -83,39 +82,19 @@ class Answering(NamedTuple):
             dups=request.form.dups,
         )
         note = None if request.form.dups else self.share.take
-        take = Sections(CarV1Header((root,)).to_bytes(), blocks, note, self.max_bytes).take
-        batch = await self.worker.call(partial(self._taken, take, 0))
-        if batch.error is not None:
-            raise batch.error
-        if batch.is_last:
-            await self.exchange.whole(200, headers, b"".join(batch.pieces))
-        else:
-            await self.exchange.start(200, headers)
-            await self._send_all(take, batch)
-
-    async def _send_all(self, take: Callable[[], Batch], batch: Batch) -> None:
-        """Send an archive from ``batch`` on, reading the next batch meanwhile."""
-        while not batch.is_last:
-            self.worker.begin(partial(self._taken, take, batch.size))
-            await self._send(batch)
-            batch = await self.worker.result()
-        await self._send(batch)
-        if batch.error is not None:
-            raise batch.error
-        await self.exchange.body(b"")
-
-    def _taken(self, take: Callable[[], Batch], before: int) -> Batch:
-        """The next batch; ``before`` bytes are held besides."""
-        batch = take()
-        try:
-            self.place.hold(before + batch.size)
-        except RefusalError as error:
-            return Batch([], is_last=True, error=error)
-        return batch
-
-    async def _send(self, batch: Batch) -> None:
-        for piece in batch.pieces:
+        head = CarV1Header((root,)).to_bytes()
+        reading = ReadAhead(pieces_of(head, blocks, note, self.max_bytes), self.worker, self.place.hold)
+        await reading.begin()
+        if reading.error is not None:
+            raise reading.error
+        if reading.is_over:
+            await self.exchange.whole(200, headers, reading.rest())
+            return
+        await self.exchange.start(200, headers)
+        while (piece := await reading.take()) is not None:
             await self.exchange.body(piece, more=True)
+            await asyncio.sleep(0)  # else nobody had a turn while pieces are ready and taken at once
+        await self.exchange.body(b"")
 
 
 def _has(store: Store, cid: CID) -> bool:

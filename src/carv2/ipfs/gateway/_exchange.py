@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _PIECE = 1 << 16  # bytes; what a server buffers for a client that takes nothing is little more
 
 
+_FIRST = asyncio.FIRST_COMPLETED
+
+
 class ClientGoneError(Exception):
     """Nobody is there to take the answer."""
 
@@ -41,6 +44,7 @@ class Exchange:
         self.scope = scope
         self._receive, self._send, self._timeout = receive, send, timeout
         self._rate, self._waited = rate, 0.0
+        self._began: float | None = None  # to send what the client has not taken yet
         self.is_started = self.is_complete = False
         self._is_over = False
         self.sent = 0
@@ -60,15 +64,21 @@ class Exchange:
         task = asyncio.ensure_future(work)
         watch = asyncio.ensure_future(self._wait_for_disconnect())
         try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            while not (await asyncio.wait({task, watch}, timeout=self._patience(), return_when=_FIRST))[0]:
+                if self._patience() <= 0:
+                    raise ClientGoneError(f"took nothing for {self._timeout:g} seconds")
             if not task.done() and not self.is_complete:
                 raise ClientGoneError
             await task
         finally:
-            self._is_over = True  # wait_for may swallow a cancellation, before Python 3.12
+            self._is_over = True  # a server may swallow a cancellation
             for each in (task, watch):
                 each.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
+
+    def _patience(self) -> float:
+        """Seconds until a client that takes nothing from now on is let go of."""
+        return self._timeout if self._began is None else self._began + self._timeout - time.monotonic()
 
     async def _wait_for_disconnect(self) -> None:
         """Bodies are no part of a request here: what comes of one is dropped."""
@@ -85,25 +95,25 @@ class Exchange:
         self.is_complete = not more
         if self._waited > self._timeout and self.sent < self._rate * self._waited:
             raise ClientGoneError(f"took fewer than {self._rate:g} bytes a second")
-        began = time.monotonic()
         await self._told({"type": "http.response.body", "body": data, "more_body": more})
-        self._waited += time.monotonic() - began
         self.sent += len(data)
 
     async def _told(self, message: Message) -> None:
-        """Send one message.
+        """Send one message. Whether it takes too long is :meth:`run`'s to see: a timer for each would cost more.
 
         Raises:
-            ClientGoneError: the client is gone, or does not take it.
+            ClientGoneError: the client is gone.
         """
         if self._is_over:
             raise ClientGoneError
+        self._began = began = time.monotonic()
         try:
-            await asyncio.wait_for(self._send(message), self._timeout)
-        except asyncio.TimeoutError:
-            raise ClientGoneError(f"took nothing for {self._timeout:g} seconds") from None
+            await self._send(message)
         except OSError as error:
             raise ClientGoneError from error
+        finally:
+            self._began = None
+            self._waited += time.monotonic() - began
 
     async def whole(self, status: int, headers: Iterable[tuple[str, str]], data: bytes = b"") -> None:
         """Send an answer that is known whole.

@@ -11,6 +11,7 @@ from carv2.errors import CarError
 from carv2.ipfs.gateway._answers import Answering
 from carv2.ipfs.gateway._exchange import ClientGoneError, Exchange
 from carv2.ipfs.gateway._headers import ALWAYS, CORS
+from carv2.ipfs.gateway._log import Repeats
 from carv2.ipfs.gateway._memory import Places, Remembered, client_of
 from carv2.ipfs.gateway._reader import Worker
 from carv2.ipfs.gateway._refusal import RefusalError, is_ours, last_words, refusal_of
@@ -106,7 +107,7 @@ class Gateway:
     the answer is broken off: a line in square brackets comes where a section should be, as from boxo, and the app
     raises the error, upon which an ASGI server closes the connection with the body unfinished.
 
-    Errors that are not the client's go to the log ``carv2.ipfs.gateway``.
+    Errors that are not the client's go to the log ``carv2.ipfs.gateway``, the same one at most once a minute.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Gateway:
         per_client = self.limits.max_per_client or max(1, self.limits.max_responses // 4)
         self._places = Places(self.limits.max_responses, per_client, self.limits.max_pending_bytes)
         self._remembered = Remembered(self.limits.max_remembered)
+        self._repeats = Repeats()
         self._is_closed = False
         self._counts = dict.fromkeys(("answered", "refused", "broken_off", "clients_gone", "bytes_sent"), 0)
 
@@ -184,12 +186,18 @@ class Gateway:
         await exchange.whole(refusal.status, headers, refusal.body)
 
     def _log_error(self, exchange: Exchange, error: Exception) -> None:
+        is_fault = is_ours(error) and not isinstance(error, RefusalError)
+        if not is_fault and not exchange.is_started:
+            return
+        note = self._repeats.note_of(error)
+        if note is None:
+            return
         path = str(exchange.scope.get("path", ""))[:500]
-        if is_ours(error) and not isinstance(error, RefusalError):
-            # what carv2 foresees needs no traceback, which anybody could have written again and again
-            _log.error("%r: %s", path, error, exc_info=None if isinstance(error, CarError) else error)
-        elif exchange.is_started:
-            _log.warning("%r was broken off: %s", path, error)
+        if is_fault:
+            # what carv2 foresees needs no traceback
+            _log.error("%r: %s%s", path, error, note, exc_info=None if isinstance(error, CarError) else error)
+        else:
+            _log.warning("%r was broken off: %s%s", path, error, note)
 
     async def _checked(self, exchange: Exchange) -> None:
         method = exchange.scope["method"]

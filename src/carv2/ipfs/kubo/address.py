@@ -66,12 +66,17 @@ class NodeAddress(NamedTuple):
     @classmethod
     def _of_url(cls, text: str) -> NodeAddress:
         parts = urlsplit(text)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        is_clean = text.isprintable() and " " not in text  # Python leaves line ends out: another host is asked
+        is_known = is_clean and parts.scheme in {"http", "https"}
+        if not is_known or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(
                 f"{_without_user(text)!r} is no address of a node, such as http://127.0.0.1:{DEFAULT_PORT}"
             )
         try:
+            parts.hostname.encode("idna")  # as connecting does
             port = parts.port
+        except UnicodeError:
+            raise ValueError(f"{_without_user(text)!r}: no host can be called that") from None
         except ValueError:
             raise ValueError(f"{_without_user(text)!r}: the port is no number up to 65535") from None
         user = None
