@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from carv2._scan import SectionScanner
 from carv2._source import peeker
 from carv2.cid import CID
-from carv2.errors import FormatError, IndexMismatchError, TruncatedError
+from carv2.errors import CarError, FormatError, IndexMismatchError, TruncatedError
 from carv2.section import BlockChecker, Section
 from carv2.units import FilePosition, PayloadOffset
 
@@ -179,9 +179,15 @@ class BlockFinder:
         return [(number, data) for number, data in pairs if self._is_right(raws[number], data)]
 
     def _is_right(self, raw: bytes, data: bytes) -> bool:
-        """Whether it is quick to tell that ``data`` are those of ``raw``."""
+        """Whether ``data`` are those of ``raw``; of a kind of CID that was not met before, too."""
         make = self._constructors.get(raw[:-32])
-        return make is not None and make(data).digest() == raw[-32:]
+        if make is not None:
+            return bool(make(data).digest() == raw[-32:])
+        try:
+            self._checker.check(raw, data, position=0)
+        except CarError:  # whatever it is, reading the block by itself says so
+            return False
+        return True
 
     def _are_right(self, raws: list[bytes], pairs: list[tuple[int, bytes]]) -> bool:
         """Whether all are, by their numbers in ``raws``, and of one kind: so it is quicker to tell."""
