@@ -14,6 +14,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
 from carv2 import _varint
+from carv2._source import peeker
 from carv2.cid import parse_parts
 from carv2.errors import FormatError, GatewayTruncatedError, LimitError, TruncatedError
 from carv2.multihash import IDENTITY
@@ -34,6 +35,9 @@ _MANY = 16
 _PROBE = 256
 _WARM_UP = 32  # sections before the table of section sizes is worth the 0.1 ms that making it takes
 _MAX_CID_HEAD = 4 * _varint.MAX_SIZE  # version, codec, hash code, digest size
+_unpack_word = struct.Struct("<I").unpack_from
+TOGETHER = 32
+"""Large sections that come in one batch, at most."""
 GATEWAY_MARK = b"[Gateway Error:"
 GATEWAY_REACH = 512
 
@@ -166,7 +170,7 @@ class SectionScanner:
     """Finds sections in buffers, one after the other; keeps what it learnt from one to the next."""
 
     def __init__(self, limits: Limits, *, null_padding: bool = False) -> None:
-        self._limits, self._null_padding = limits, null_padding
+        self.limits, self._null_padding = limits, null_padding
         self._layout = _Layout(4, 36)
         self._cid_sizes: dict[bytes, int] = {}
         self._steps = 0
@@ -196,9 +200,9 @@ class SectionScanner:
 
         Where they end is in their varints alone, so that the CIDs can be looked over afterwards, in bulk.
         """
-        sizes: list[int] = _section_sizes(self._limits.section)
+        sizes: list[int] = _section_sizes(self.limits.section)
         end, first = len(buffer), offset
-        cid_size, most = self._layout.cid_size, min(127, self._limits.section)
+        cid_size, most = self._layout.cid_size, min(127, self.limits.section)
         unpack, skip = _section_head(cid_size).unpack_from, 2 + cid_size
         cids: list[bytes] = []
         stops: list[int] = []
@@ -271,14 +275,19 @@ class SectionScanner:
         if size == 0:
             self._zero_length(position + offset)
             return None
-        if size > self._limits.section:
-            allowed = self._limits.section
+        if size > self.limits.section:
+            allowed = self.limits.section
             raise LimitError("section", found=size, allowed=allowed, position=position + offset)
         self.wanted = at + size - offset
         cid_size = self._cid_size(buffer, at, at + size, position)
         if cid_size is None:
             return None
         return buffer[at : at + cid_size], at + cid_size, at + size
+
+    def known_head(self, cid: bytes) -> bytes | None:
+        """What CIDs like ``cid`` begin with, so that all that do are of its size; None if that is not known."""
+        sizes = (4, 6, 2)
+        return next((cid[:size] for size in sizes if self._cid_sizes.get(cid[:size]) == len(cid)), None)
 
     def _step(self, buffer: bytes, offset: int, position: int) -> Entry | None:
         entry = self.locate(buffer, offset, position=position)
@@ -315,19 +324,20 @@ class SectionScanner:
 
 
 def batches(
-    source: Source, start: int, stop: int, scanner: SectionScanner, *, bodies: bool = True
+    source: Source, start: int, stop: int, scanner: SectionScanner, *, bodies: bool = True, row: int = TOGETHER
 ) -> Iterator[Batch]:
     """Yield the sections between the file positions ``start`` and ``stop``, in file order.
 
-    Without ``bodies`` the data of large sections are not read. Sections before a fault are yielded before it
-    is raised. ``stop`` may lie behind the end of the file: that is a truncated file.
+    Without ``bodies`` the data of large sections are not read, and up to ``row`` of those that are neighbours
+    come in one batch: few at first, for those who want only the first ones. Sections before a fault are yielded
+    before it is raised. ``stop`` may lie behind the end of the file: that is a truncated file.
 
     Raises:
         TruncatedError: the file ends before ``stop``, within a section or not.
         FormatError: what is there is not sections up to exactly ``stop``.
     """
     end = min(stop, source.size)
-    position, rest, chunk = start, b"", source.chunk_size
+    position, rest, chunk, most = start, b"", source.chunk_size, 1
     while position + len(rest) < end:
         read_from = position + len(rest)
         buffer = rest + source.read_exactly(read_from, min(chunk, end - read_from), "section")
@@ -352,19 +362,74 @@ def batches(
             if large is None:
                 chunk = wanted if len(rest) >= _PROBE else chunk
             else:
-                yield _large(source, position, large, bodies=bodies)
-                position, rest, chunk = position + large[2], b"", _PROBE
+                if bodies:
+                    batch, chunk = _large(source, position, large), _PROBE
+                else:
+                    batch, chunk = _row(source, position, end, large, scanner, most=most)
+                    most = min(2 * most, row)
+                yield batch
+                position, rest = batch.base + batch.entries.stops[-1], b""
     if end < stop:
         raise TruncatedError("payload", wanted=stop - start, got=max(0, end - start), position=end)
 
 
-def _large(source: Source, position: int, entry: Entry, *, bodies: bool) -> Batch:
+def _large(source: Source, position: int, entry: Entry) -> Batch:
     """One section by itself, its data read into a buffer of exactly their size, without a second copy."""
     cid, data, stop = entry
-    if not bodies:
-        return Batch(b"", position, 0, Entries([cid], [data], [stop]))
     buffer = source.read_exactly(position + data, stop - data, "block")
     return Batch(buffer, position + data, -data, Entries([cid], [0], [stop - data]))
+
+
+def _row(
+    source: Source, position: int, end: int, first: Entry, scanner: SectionScanner, *, most: int
+) -> tuple[Batch, int]:
+    """The large section at ``position`` and up to ``most - 1`` that follow it, found by their heads alone.
+
+    Those are the ones of which nothing need be said but where they are: with a CID like that of the first, within
+    the limits and in front of ``end``. Returns also how many bytes to read next, to see what follows.
+    """
+    cid, data, stop = first
+    row = Batch(b"", position, 0, Entries([cid], [data], [stop]))
+    known = scanner.known_head(cid) if most > 1 else None
+    if known is None:
+        return row, _PROBE
+    peek, end, limit, cid_size = peeker(source), end - position, scanner.limits.section, len(cid)
+    least, head_size, chunk = source.chunk_size // 2 + _PROBE, 4 + cid_size, _PROBE
+    cids: list[bytes] = []
+    starts: list[int] = []
+    stops: list[int] = []
+    while len(cids) < most - 1 and stop < end:
+        try:
+            head = peek(head_size, position + stop)
+        except OSError:  # of which the next read will tell
+            break
+        if len(head) < head_size:
+            break
+        size, at = _long_varint(head)
+        if size <= least:
+            chunk = source.chunk_size
+            break
+        at_data = at + cid_size
+        cid = head[at:at_data]
+        if size > limit or stop + at + size > end or not cid.startswith(known):
+            break
+        cids.append(cid)
+        starts.append(stop + at_data)
+        stop += at + size
+        stops.append(stop)
+    prefix = known if cid_size - len(known) == _DIGEST_SIZE else None
+    row.entries.add_run(cids, starts, stops, prefix, len(cids))
+    return row, chunk
+
+
+def _long_varint(head: bytes) -> tuple[int, int]:
+    """Value and size of the minimal varint of three or four bytes that ``head`` begins with; 0 if it does not."""
+    (word,) = _unpack_word(head)
+    if word & 0x808080 == 0x8080 and word & 0x7F0000:
+        return (word & 0x7F) | (word >> 1 & 0x3F80) | (word >> 2 & 0x1FC000), 3
+    if word & 0x80808080 == 0x808080 and word >> 24:
+        return (word & 0x7F) | (word >> 1 & 0x3F80) | (word >> 2 & 0x1FC000) | (word >> 3 & 0xFE00000), 4
+    return 0, 0
 
 
 def _cut_off(source: Source, position: int, wanted: int, end: int, stop: int) -> FormatError:

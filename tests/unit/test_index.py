@@ -491,3 +491,13 @@ def test_an_index_of_next_to_nothing_but_buckets_is_refused(codes: bool) -> None
         )
     with pytest.raises(IndexFormatError, match="more than 65536 buckets"):
         parse(raw)
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+@pytest.mark.parametrize("many", [3000, 3276, 3277, 4000])
+def test_few_records_and_many_are_sorted_alike(codec: int, many: int) -> None:
+    records = [Record(0x12, bytes([at * 37 % 256]) + at.to_bytes(4, "big") * 7 + b"end", at) for at in range(many)]
+    builder = IndexBuilder(codec)
+    for record in records:
+        builder.add_record(record.code, record.digest, record.offset)
+    assert_bytes_equal(builder.to_bytes(), FORMATS[codec](records))

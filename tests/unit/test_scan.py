@@ -6,11 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import carv2
-from carv2._scan import Entries, SectionScanner
+from carv2._scan import Entries, SectionScanner, batches
+from carv2._source import BytesSource
 from carv2.errors import FormatError, IntegrityError
 from carv2.units import DEFAULT_LIMITS, Limits
 from helpers import archives
@@ -144,3 +145,95 @@ def test_entries_are_cut_and_added_to() -> None:
     rest.append(b"c" * 36, 60, 70)
     assert rest.prefix is None
     assert len(rest) == 3
+
+
+class Noted(BytesSource):
+    """Bytes that tell how much of them was read, in small chunks."""
+
+    chunk_size = 1024
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads: list[int] = []
+
+    def read_at(self, position: int, size: int) -> bytes:
+        self.reads.append(size)
+        return super().read_at(position, size)
+
+
+def in_rows(
+    data: bytes, stop: int | None = None, **how: int
+) -> tuple[list[tuple[bytes, int, int]], list[int], str]:
+    """All sections by file position, without bodies; how many came together; what ended it."""
+    source, limits = Noted(data), Limits(section=how.pop("section", DEFAULT_LIMITS.section))
+    found: list[tuple[bytes, int, int]] = []
+    many: list[int] = []
+    try:
+        for batch in batches(source, 0, stop or len(data), SectionScanner(limits), bodies=False, **how):
+            found += [(cid, batch.base + start, batch.base + end) for cid, start, end in batch.entries]
+            many.append(len(batch.entries))
+    except FormatError as error:
+        return found, many, repr((str(error), error.position))
+    return found, many, ""
+
+
+LARGE = [20_000, 70_000, 2_100_000]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from([0, 100, 700, 1000, *LARGE])), max_size=40))
+@settings(max_examples=40)
+def test_large_sections_are_found_in_rows_just_as_one_by_one(shapes: list[tuple[str, int]]) -> None:
+    blocks = sections_of([kind for kind, _ in shapes], [size for _, size in shapes])
+    data = b"".join(archives.section(cid, block) for cid, block in blocks)
+    found, _, fault = in_rows(data)
+    assert [(cid, data[start:stop]) for cid, start, stop in found] == blocks
+    assert not fault
+    for stop in (len(data) - 1, len(data) + 1, len(data) // 2):
+        if stop > 0:
+            together, alone = in_rows(data, stop), in_rows(data, stop, row=1)
+            assert (together[0], together[2]) == (alone[0], alone[2])
+
+
+def test_neighbouring_large_sections_come_together_few_at_first() -> None:
+    blocks = sections_of(["raw"] * 100, [20_000] * 100)
+    data = b"".join(archives.section(cid, block) for cid, block in blocks)
+    assert in_rows(data)[1] == [1, 2, 4, 8, 16, 32, 32, 5]
+    assert set(in_rows(data, row=1)[1]) == {1}
+    source = Noted(data)
+    for batch in batches(source, 0, len(data), SectionScanner(DEFAULT_LIMITS), bodies=False):
+        assert batch.entries.prefix == blocks[0][0][:4]
+    assert sum(source.reads) < 10_000
+
+
+@pytest.mark.parametrize("cut", [1, 19_000, 20_030])
+def test_a_large_section_that_is_cut_off_is_not_in_the_row(cut: int) -> None:
+    blocks = sections_of(["raw"] * 20, [20_000] * 20)
+    data = b"".join(archives.section(cid, block) for cid, block in blocks)
+    for found, many, fault in (
+        in_rows(data, len(data) - cut),
+        in_rows(data[:-cut]),
+        in_rows(data[:-cut], len(data)),
+    ):
+        assert (len(found), many) == (19, [1, 2, 4, 8, 4])
+        assert fault
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\xa0\x9c\x00\x01\x55\x12\x20",  # a varint that is not minimal
+        b"\xa0\x9c\x81\x00\x01\x55\x12\x20",
+        b"\xc4\x9c\x01\x02\x55\x12\x20",  # a CID of no version
+        b"\x00",
+        b"\xff\xff\xff\x7f\x01\x55\x12\x20",
+        b"\xff\xff\xff\xff\x7f",
+        b"\xe4\xf1\x04\x01\x55\x12\x20",  # over the limit, in front of the end
+    ],
+)
+def test_what_is_wrong_behind_large_sections_is_told_as_if_they_came_alone(bad: bytes) -> None:
+    blocks = sections_of(["raw"] * 20, [20_000] * 20)
+    data = b"".join(archives.section(cid, block) for cid, block in blocks) + bad + b"x" * 100_000
+    found, _, fault = in_rows(data, section=60_000)
+    assert fault
+    assert (found, fault) == in_rows(data, section=60_000, row=1)[::2]
+    assert len(found) == 20

@@ -6,7 +6,10 @@ promises nothing, a section counts if it is whole and its hash is right; the fir
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from carv2 import header
@@ -20,10 +23,11 @@ from carv2.errors import (
     UnfinalizedError,
     UnknownHashError,
 )
-from carv2.section import BlockChecker
+from carv2.section import BlockChecker, data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from concurrent.futures import Future
 
     from carv2._scan import Batch
     from carv2._source import Source
@@ -33,6 +37,17 @@ if TYPE_CHECKING:
 
 _MAX_PADDING = 16 << 20
 """Zeros between a header that says nothing and the payload; a hole in a file could have any number of them."""
+
+_WORTH_A_THREAD = 32 << 10
+"""Bytes of a block from which on hashing it in a thread of its own pays."""
+
+_WORTH_THREADS = 16 << 20
+"""Bytes to hash from which on starting threads pays."""
+
+_MAX_THREADS = 4
+
+_AHEAD = 4 << 20
+"""Bytes that are read ahead of those that are hashed, if that is more than a block for each thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +130,11 @@ def examine(
     return examination.run(check_promised=check_promised)
 
 
+def _is_large(batch: Batch) -> bool:
+    """Whether its blocks are: hashlib lets go of the interpreter for longer than handing them over takes."""
+    return len(batch.buffer) >= _WORTH_A_THREAD * len(batch.entries)
+
+
 class _Examination:
     def __init__(
         self,
@@ -191,10 +211,11 @@ class _Examination:
 
     def _walk_promised(self, first: int, promised: int, *, check: bool) -> int:
         end = first
-        for batch in batches(self._source, first, promised, self._scanner, bodies=check):
-            if check:
-                for cid, start, stop in batch.entries:
-                    self._checker.check(cid, batch.buffer[start:stop], position=batch.base + start)
+        found = batches(self._source, first, promised, self._scanner, bodies=check)
+        for batch, good in self._checked(found, promised - first) if check else zip(found, repeat(None)):
+            if good is not None and good < len(batch.entries):  # raise what is wrong
+                cid, start, stop = batch.entries[good]
+                self._checker.check(cid, batch.buffer[start:stop], position=batch.base + start)
             self._take(batch)
             end = batch.base + batch.entries[-1][2]
         return end
@@ -203,14 +224,16 @@ class _Examination:
         """End of the last whole section with the right hash; why it is the last, if the file goes on."""
         end = first
         scanner = SectionScanner(self._limits, null_padding=self._null_padding)
+        checked = self._checked(batches(self._source, first, size, scanner), size - first)
         try:
-            for batch in batches(self._source, first, size, scanner):
-                good = self._good_entries(batch)
-                if good:
-                    self._take(batch._replace(entries=batch.entries[:good]))
-                    end = batch.base + batch.entries[good - 1][2]
-                if good < len(batch.entries):
-                    return end, f"the data of the section at byte {end} do not match its hash"
+            with contextlib.closing(checked):
+                for batch, good in checked:
+                    is_right = good == len(batch.entries)
+                    if good:
+                        self._take(batch if is_right else batch._replace(entries=batch.entries[:good]))
+                        end = batch.base + batch.entries[good - 1][2]
+                    if not is_right:
+                        return end, f"the data of the section at byte {end} do not match its hash"
         except UnknownHashError as error:
             why = f"cannot tell what is whole behind byte {end}: {error}"
             raise ResumeError(why, expected="a hash function that is known", found=error.hash_code) from error
@@ -231,7 +254,51 @@ class _Examination:
                 return f"what follows the zeros at byte {start} is no padding"
         return None
 
+    def _checked(self, found: Iterator[Batch], size: int) -> Generator[tuple[Batch, int]]:
+        """Each batch with how many of its sections are right, counted up to the first that is not.
+
+        What goes wrong in ``found`` is raised behind all that comes before it, as if there were no threads.
+        """
+        threads = min(_MAX_THREADS, os.cpu_count() or 1)
+        if size < _WORTH_THREADS or threads < 2:
+            return ((batch, self._good_entries(batch)) for batch in found)
+        return self._by_threads(found, threads)
+
+    def _by_threads(self, found: Iterator[Batch], threads: int) -> Generator[tuple[Batch, int]]:
+        from collections import deque  # noqa: PLC0415  (15 ms, for those who have much to hash)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        ahead: deque[tuple[Batch, Future[int]]] = deque()
+        held, batch = 0, None
+        fault: CarError | OSError | None = None
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                while True:
+                    try:
+                        batch = next(found, None)
+                    except (CarError, OSError) as error:
+                        batch, fault = None, error
+                    is_large = batch is not None and _is_large(batch)
+                    if batch is not None and is_large:
+                        ahead.append((batch, pool.submit(self._good_entries, batch)))
+                        held += len(batch.buffer)
+                    while ahead and (not is_large or (held > _AHEAD and len(ahead) > threads)):
+                        done, good = ahead.popleft()
+                        held -= len(done.buffer)
+                        yield done, good.result()
+                    if batch is None:
+                        break
+                    if not is_large:
+                        yield batch, self._good_entries(batch)
+            finally:
+                for _, check in ahead:
+                    check.cancel()
+        if fault is not None:
+            raise fault
+
     def _good_entries(self, batch: Batch) -> int:
+        if not _is_large(batch) and self._checker.are_right(batch.entries, data_of(batch.buffer, batch.entries)):
+            return len(batch.entries)
         constructors = self._checker.constructors
         for at, (cid, start, stop) in enumerate(batch.entries):
             data = batch.buffer[start:stop]

@@ -20,7 +20,7 @@ from carv2.multihash import encode as encode_multihash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from carv2._scan import Batch
+    from carv2._scan import Batch, Entries
     from carv2._source import Source
     from carv2.index import Index
     from carv2.units import Limits
@@ -78,7 +78,11 @@ class Written:
     @property
     def count(self) -> int:
         """Sections."""
-        return self._in_runs + len(self.recent) + len(self._repeats)
+        return self._in_runs + self._held
+
+    @property
+    def _held(self) -> int:
+        return len(self.recent) + len(self._repeats)
 
     def key_of(self, raw: bytes) -> bytes:
         """The key of a binary CID."""
@@ -119,17 +123,34 @@ class Written:
 
     def make_room(self) -> None:
         """Move what is in memory to a file if it is as much as allowed; nothing is lost where that fails."""
-        if len(self.recent) + len(self._repeats) >= self._capacity:
+        if self._held >= self._capacity:
             self._spill()
 
     def add_sections(self, batch: Batch, payload: int) -> None:
         """Note sections that are in the file already, the payload of which starts at position ``payload``."""
-        position = batch.base + batch.start
-        for cid, _, stop in batch.entries:
-            if self.is_bounded:
-                self.make_room()
-            self.add(self.key_of(cid), position - payload)
-            position = batch.base + stop
+        entries, shift = batch.entries, batch.base - payload
+        start = self._key_start(entries)
+        offsets = [shift + batch.start, *[shift + stop for stop in entries.stops]]
+        if start is None or (self.is_bounded and self._held + len(entries) > self._capacity):
+            for cid, offset in zip(entries.cids, offsets, strict=False):
+                if self.is_bounded:
+                    self.make_room()
+                self.add(self.key_of(cid), offset)
+            return
+        repeats, note = self._repeats, self.recent.setdefault
+        for cid, offset in zip(entries.cids, offsets, strict=False):
+            key = cid[start:]  # the same object if it is all of it
+            if note(key, offset) != offset:
+                repeats.append((key, offset))
+
+    def _key_start(self, entries: Entries) -> int | None:
+        """Where the key of each CID starts, if that is the same for all."""
+        if self._whole_cids:
+            return 0
+        if entries.prefix is None:
+            return None
+        self.key_of(entries.cids[0])  # which notes it
+        return self._key_starts.get(entries.prefix)
 
     def adopt(self, index: Index, count: int) -> None:
         """Go on from an index that lists all ``count`` sections of the file; it is copied, not loaded."""

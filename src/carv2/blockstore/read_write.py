@@ -7,6 +7,7 @@ first and the header, which promises them, second; so the file is a valid CARv2 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Literal
 
@@ -55,6 +56,7 @@ PLACEHOLDER_ROOT = CID.of_data(b"", codec="dag-pb")
 _FLUSH_SIZE = 256 << 10
 _COPY_BELOW = 4096  # a smaller block is cheaper to join to its head than to keep beside it
 _ALL = 1 << 63
+_varint_of = functools.lru_cache(_COPY_BELOW)(_varint.encode)
 
 
 class ReadWriteBlockstore(ReadsOneByOne):
@@ -87,6 +89,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
         self._version = 1 if payload == 0 else 2
         self._settings, self._limits = settings, settings.limits
         self._store_identity = settings.store_identity
+        self._flushes_each_put = settings.durability == "each-put"
+        self._deduplicates = settings.deduplicate is not None
         self._checker = BlockChecker() if settings.verify else None
         self._kinds: dict[bytes, _Kind] = {}  # by all of a CID but its last 32 bytes
         self._lock = threading.RLock()
@@ -283,7 +287,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
         """
         with self._lock:
             stored = self._put(cid, data)
-            self._flush_each_put()
+            if self._flushes_each_put:
+                self._flush_each_put()
             return stored
 
     def put_many(self, blocks: Iterable[tuple[CIDLike, bytes]], /) -> int:
@@ -294,16 +299,13 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 with self._lock:
                     stored += self._put(cid, data)
         finally:
-            with self._lock:
-                self._flush_each_put()
+            if self._flushes_each_put:
+                with self._lock:
+                    self._flush_each_put()
         return stored
 
     def _flush_each_put(self) -> None:
-        if (
-            self._settings.durability == "each-put"
-            and self._checkpoints.promised != self._end
-            and not self._closed
-        ):
+        if self._checkpoints.promised != self._end and not self._closed:
             self.flush()
 
     def _put(self, cid: CIDLike, data: bytes) -> bool:
@@ -322,25 +324,24 @@ class ReadWriteBlockstore(ReadsOneByOne):
             raise self._too_large(len(raw), size)
         if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
             self._checker.check(raw, data, position=self._payload + self._end)
-        key, written = raw[key_start:], self._written
+        key, written, recent = raw[key_start:], self._written, self._written.recent
         if not written.is_whole:
             self._learn_again()
-        if self._settings.deduplicate is not None and (
-            key in written.recent or (written.runs and written.find(key) is not None)
-        ):
+        if self._deduplicates and (key in recent or (written.runs and written.find(key) is not None)):
             return False
         if self._end - self._on_file > _FLUSH_SIZE:
             self._write_pending()
         if written.is_bounded:
             written.make_room()
-        head = (bytes((size & 127 | 128, size >> 7)) if 127 < size < 16384 else _varint.encode(size)) + raw
+        head = _varint_of(size)
         end = self._end  # a signal's handler may get in between any two of these steps, and use the store or raise
-        if len(data) < _COPY_BELOW:
-            self._pending.append(head + data)
+        if size < _COPY_BELOW:
+            self._pending.append(head + raw + data)
         else:
-            self._pending += (head, data)
-        written.add(key, end)
-        self._end = end + len(head) + len(data)
+            self._pending += (head + raw, data)
+        if recent.setdefault(key, end) != end:
+            written.add(key, end)
+        self._end = end + len(head) + size
         return True
 
     def _kind_of(self, raw: bytes) -> _Kind:

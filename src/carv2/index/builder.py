@@ -38,6 +38,8 @@ class Columns(Protocol):
     def __iter__(self) -> Iterator[tuple[bytes, int, int]]: ...
 
 
+_FEW = 1 << 17  # bytes of records that are sorted in one piece: the bins have a price of their own
+
 _pack_offset = struct.Struct(">Q").pack  # big-endian until written, so that equal digests sort by offset
 
 
@@ -197,10 +199,12 @@ class IndexBuilder:
 
 
 def _sorted_records(bins: Bins, digest_size: int) -> Iterator[bytes]:
-    """The records of each bin in order, the bin freed before the next is sorted."""
+    """The records of each bin in order, the bin freed before the next is sorted; few records all at once."""
     width = digest_size + OFFSET_SIZE
     split = struct.Struct(f"{width}s").iter_unpack
-    for at in range(256):
+    if sum(map(len, bins)) <= _FEW:
+        bins = [bytearray().join(bins)]
+    for at in range(len(bins)):
         records = [record for (record,) in split(bins[at])]
         bins[at] = bytearray()
         if records:

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from carv2._scan import SectionScanner, batches
+from carv2._scan import TOGETHER, SectionScanner, batches
 from carv2.cid import CID
 from carv2.errors import CarError, GatewayTruncatedError, IntegrityError, UnknownHashError
 from carv2.multicodec import name_of
@@ -235,7 +235,8 @@ def take_range(
     hashing = Hashing(car, counting.tally, keep_going=keep_going)
     scanner = SectionScanner(car.limits, null_padding=car.null_padding)
     try:
-        for batch in batches(car.source, start, stop, scanner, bodies=False):
+        row = 1 if hashes else TOGETHER  # what is hashed is read, and told of, block by block
+        for batch in batches(car.source, start, stop, scanner, bodies=False, row=row):
             counting.count(batch)
             if on_batch is not None:
                 on_batch(batch)
