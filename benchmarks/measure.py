@@ -42,13 +42,29 @@ class Run:
     """How many blocks at most, where the operation does not take them all."""
     found: Measurement
 
-    @contextlib.contextmanager
-    def timed(self) -> Iterator[None]:
-        """Take the time of what is done within; memory that was in use before is in the peak too."""
+    def mark(self) -> None:
+        """Note the memory in use, from where its growth counts; :meth:`timed` does it unless it was done."""
+        with contextlib.suppress(OSError), Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
+            file.write("5")  # the peak begins anew
         self.found.start_rss_kib = memory_kib("VmRSS")
+
+    @contextlib.contextmanager
+    def clocked(self) -> Iterator[None]:
+        """Add the time of what is done within."""
         start = time.perf_counter()
         yield
-        self.found.seconds = time.perf_counter() - start
+        self.found.seconds += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Take the time of what is done within, and the peak of memory; what was in use before is in it too."""
+        if not self.found.start_rss_kib:
+            self.mark()
+        with self.clocked():
+            yield
+        self.note_peak()
+
+    def note_peak(self) -> None:
         self.found.peak_rss_kib = memory_kib("VmHWM")
         self.found.worker_peak_rss_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
@@ -80,7 +96,9 @@ def main(
     parser.add_argument("op", choices=operations)
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument(
+        "--count", type=int, default=100_000, help="of blocks to get; -1 for all to be put or written"
+    )
     given = parser.parse_args(arguments)
     run = Run(given.file, given.out, given.count, Measurement(given.op, bytes=given.file.stat().st_size))
     start = time.perf_counter()

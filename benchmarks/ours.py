@@ -1,28 +1,31 @@
 """carv2's operations, each run by itself in a fresh process: ``python benchmarks/ours.py OP FILE [OUT]``.
 
 Prints one JSON object (see measure.py). The clock includes opening and closing files, and leaves out imports, the
-sampling of keys and the loading of what is to be written.
+sampling of keys and the reading of what is to be written. Nothing hashes or syncs that does not say so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import measure
 
 import carv2
+from carv2 import dag
 from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from measure import Run
 
 WORKERS = 2
 CHUNK_SIZE = 64 << 10
+BATCH_BLOCKS, BATCH_BYTES = 4096, 8 << 20  # those of the Go program
 
 
 def iterate(run: Run) -> None:
@@ -112,13 +115,24 @@ def index(run: Run) -> None:
 
 
 def wrap(run: Run) -> None:
-    with run.timed():
-        carv2.wrap(run.path, run.needed_out())
+    _convert(run, carv2.wrap, sync=False)
+
+
+def wrap_durably(run: Run) -> None:
+    _convert(run, carv2.wrap, sync=True)
 
 
 def unwrap(run: Run) -> None:
+    _convert(run, carv2.unwrap, sync=False)
+
+
+def unwrap_durably(run: Run) -> None:
+    _convert(run, carv2.unwrap, sync=True)
+
+
+def _convert(run: Run, convert: Callable[..., object], *, sync: bool) -> None:
     with run.timed():
-        carv2.unwrap(run.path, run.needed_out())
+        convert(run.path, run.needed_out(), sync=sync)
 
 
 def open_and_get(run: Run) -> None:
@@ -131,20 +145,45 @@ def open_and_get(run: Run) -> None:
 
 
 def get(run: Run) -> None:
-    _get(run, memory_map=False)
+    _get(run, verify=False)
+
+
+def get_verified(run: Run) -> None:
+    _get(run, verify=True)
 
 
 def get_mapped(run: Run) -> None:
-    _get(run, memory_map=True)
+    _get(run, verify=False, memory_map=True)
 
 
-def _get(run: Run, *, memory_map: bool) -> None:
+def get_mapped_verified(run: Run) -> None:
+    _get(run, verify=True, memory_map=True)
+
+
+def _get(run: Run, *, verify: bool, memory_map: bool = False) -> None:
     keys = _sampled_keys(run.path, run.count)
     size = 0
-    with ReadOnlyBlockstore(run.path, memory_map=memory_map) as store, run.timed():
+    run.mark()
+    with ReadOnlyBlockstore(run.path, verify=verify, memory_map=memory_map) as store, run.timed():
         for key in keys:
             size += len(store[key])
     run.found.blocks, run.found.bytes = len(keys), size
+
+
+def get_many(run: Run) -> None:
+    _get_many(run, verify=False)
+
+
+def get_many_verified(run: Run) -> None:
+    _get_many(run, verify=True)
+
+
+def _get_many(run: Run, *, verify: bool) -> None:
+    keys = _sampled_keys(run.path, run.count)
+    run.mark()
+    with ReadOnlyBlockstore(run.path, verify=verify) as store, run.timed():
+        run.found.bytes = sum(len(data) for _, data in store.get_many(keys))
+    run.found.blocks = len(keys)
 
 
 def _sampled_keys(path: Path, count: int) -> list[carv2.CID]:
@@ -161,68 +200,108 @@ def _sampled_keys(path: Path, count: int) -> list[carv2.CID]:
 
 
 def write_v1(run: Run) -> None:
-    _write(run, version=1, verify=True)
-
-
-def write_v1_unverified(run: Run) -> None:
     _write(run, version=1, verify=False)
 
 
+def write_v1_verified(run: Run) -> None:
+    _write(run, version=1, verify=True)
+
+
 def write_v2(run: Run) -> None:
-    _write(run, version=2, verify=True)
-
-
-def write_v2_unverified(run: Run) -> None:
     _write(run, version=2, verify=False)
 
 
+def write_v2_verified(run: Run) -> None:
+    _write(run, version=2, verify=True)
+
+
 def _write(run: Run, *, version: int, verify: bool) -> None:
-    with carv2.open(run.path) as car:
-        roots, blocks = car.roots, list(itertools.islice(car.blocks(verify=False), run.count))
-    with (
-        run.timed(),
-        run.needed_out().open("wb") as file,
-        carv2.CarWriter(file, roots, version=version, verify=verify) as writer,
-    ):
-        for cid, data in blocks:
-            writer.write(cid, data)
-    run.found.blocks, run.found.bytes = len(blocks), sum(len(data) for _, data in blocks)
+    def create(roots: Sequence[carv2.CID]) -> carv2.CarWriter:
+        file = outer.enter_context(run.needed_out().open("wb"))
+        return carv2.CarWriter(file, roots, version=version, verify=verify)
+
+    with contextlib.ExitStack() as outer:
+        _fill(run, create, "write")
 
 
 def put(run: Run) -> None:
-    _put(run, verify=True)
+    _put(run, verify=False, durability="none")
 
 
-def put_unverified(run: Run) -> None:
-    _put(run, verify=False)
+def put_durably(run: Run) -> None:
+    _put(run, verify=True, durability="flush")
 
 
-def _put(run: Run, *, verify: bool) -> None:
+def _put(run: Run, **settings: Any) -> None:
     """Into a store that looks for duplicates, up to the finalized file."""
-    with carv2.open(run.path) as car:
-        roots = car.roots
-        blocks = [(block.cid, block.data) for block in itertools.islice(car.blocks(verify=False), run.count)]
     out = run.needed_out()
     out.unlink(missing_ok=True)
-    with run.timed(), ReadWriteBlockstore.create(out, roots, verify=verify) as store:
-        for cid, data in blocks:
-            store.put(cid, data)
-    run.found.blocks, run.found.bytes = len(blocks), sum(len(data) for _, data in blocks)
+    _fill(run, lambda roots: ReadWriteBlockstore.create(out, roots, **settings), "put")
 
 
-def get_many(run: Run) -> None:
-    keys = _sampled_keys(run.path, run.count)
-    with ReadOnlyBlockstore(run.path) as store, run.timed():
-        run.found.bytes = sum(len(data) for _, data in store.get_many(keys))
-    run.found.blocks = len(keys)
+def _fill(run: Run, create: Callable[[Sequence[carv2.CID]], Any], method: str) -> None:
+    """Write the archive's blocks, which are read in batches while the clock stands still."""
+    with carv2.open(run.path) as car, contextlib.ExitStack() as stack:
+        blocks = itertools.islice(car.blocks(verify=False), None if run.count < 0 else run.count)
+        roots, size = car.roots, 0
+        run.mark()
+        with run.clocked():
+            put = getattr(stack.enter_context(create(roots)), method)
+        while batch := _batch(blocks):
+            with run.clocked():
+                for cid, data in batch:
+                    put(cid, data)
+            run.found.blocks += len(batch)
+            size += sum(len(data) for _, data in batch)
+        with run.clocked():
+            stack.close()  # which finishes what is written
+    run.found.bytes = size
+    run.note_peak()
+
+
+def _batch(blocks: Iterator[carv2.Block]) -> list[tuple[carv2.CID, bytes]]:
+    batch, size = list[tuple[carv2.CID, bytes]](), 0
+    for block in blocks:
+        batch.append((block.cid, block.data))
+        size += len(block.data)
+        if len(batch) >= BATCH_BLOCKS or size >= BATCH_BYTES:
+            break
+    return batch
 
 
 def resume(run: Run) -> None:
     """Until blocks can be put into the archive at OUT again."""
     with run.timed():
-        store = ReadWriteBlockstore.resume(run.needed_out())
+        store = ReadWriteBlockstore.resume(run.needed_out(), durability="none")
     run.found.blocks = len(store)
     store.discard()
+
+
+def walk(run: Run) -> None:
+    _walk(run, verify=False)
+
+
+def walk_verified(run: Run) -> None:
+    _walk(run, verify=True)
+
+
+def _walk(run: Run, *, verify: bool) -> None:
+    with run.timed(), ReadOnlyBlockstore(run.path, verify=verify) as store:
+        run.found.blocks = sum(1 for _ in dag.walk(store, store.roots))
+
+
+def verify_deep(run: Run) -> None:
+    """Hashes, index, and that all is there that the roots lead to."""
+    with run.timed():
+        report, complete = dag.verify_deep(run.path)
+    if not (report.ok and complete and complete.complete):
+        raise SystemExit("the archive is not complete")
+    run.found.blocks = complete.block_count
+
+
+def get_dag(run: Run) -> None:
+    with run.timed(), run.needed_out().open("w+b") as file:
+        run.found.blocks = dag.export(run.path, file).block_count
 
 
 OPERATIONS: dict[str, Callable[[Run], None]] = {
@@ -238,18 +317,27 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {
     "verify-workers": verify_workers,
     "index": index,
     "wrap": wrap,
+    "wrap-durably": wrap_durably,
     "unwrap": unwrap,
+    "unwrap-durably": unwrap_durably,
     "open": open_and_get,
     "get": get,
+    "get-verified": get_verified,
     "get-mapped": get_mapped,
+    "get-mapped-verified": get_mapped_verified,
     "get-many": get_many,
+    "get-many-verified": get_many_verified,
+    "walk": walk,
+    "walk-verified": walk_verified,
+    "verify-deep": verify_deep,
+    "get-dag": get_dag,
     "put": put,
-    "put-unverified": put_unverified,
+    "put-durably": put_durably,
     "resume": resume,
     "write-v1": write_v1,
-    "write-v1-unverified": write_v1_unverified,
+    "write-v1-verified": write_v1_verified,
     "write-v2": write_v2,
-    "write-v2-unverified": write_v2_unverified,
+    "write-v2-verified": write_v2_verified,
 }
 
 

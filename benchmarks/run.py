@@ -1,24 +1,28 @@
-"""Run carv2 and its peers in turn on the same files and print how they compare.
+"""Run carv2 and its peers in turn on the same files, and write down how they compare.
 
-    python benchmarks/run.py [--quick] [--rounds N] [--only OP,...] [--files small,medium,large]
-                             [--go PATH] [--js PATH] [--data DIR] [--json OUT] [--markdown OUT]
+    python benchmarks/run.py --docs [--quick] [--rounds N]                  the figures of docs/performance.md
+    python benchmarks/run.py [--only OP,...] [--files small,...] [--json OUT] [--markdown OUT] [--chart OUT]
 
-carv2 must be importable (``pip install -e .[bench]``, or ``PYTHONPATH=src``). libipld and ipld-car take part if
-they are installed. The others need to be built first:
+carv2 must be importable (``pip install -e .[bench]``). A peer takes part if it is there, and the tables name those
+that are not: libipld and ipld-car if they are installed, ``car`` if it is on the path, and two that this program
+brings along:
 
-    go build -C tests/interop/go -o PEER .             then --go PEER
-    npm ci --prefix tests/interop/js                   then --js tests/interop/js
+* go-car's library, through the Go program in tests/interop/go. It is built if there is a Go (``--go PATH`` names
+  one that was built, ``--go none`` leaves it out).
+* @ipld/car and ipfs-car, if ``npm ci --prefix tests/interop/js`` was run (``--js FOLDER``, ``--js none``).
 
-The archives (archives.py; 3.7 GB, a tenth with --quick) are made in --data when they are first wanted. Every
-measurement is a process of its own, and each round runs all of them once, so that whatever else the machine does
-falls on all alike. Nothing is warmed up but the page cache.
+The archives (archives.py; 5 GB, a tenth with --quick) are made in --data when they are first wanted, with a fixed
+seed. Every measurement is a process of its own, and each round runs all of them once, so that whatever else the
+machine does falls on all alike. Nothing is warmed up but the page cache.
 
 How to read it: the figures are medians over the rounds. "Time / carv2's" says how many times as long as carv2
-(the first row) a program takes: above 1, carv2 is faster. Peak memory is that of the whole process, interpreter
-and all; the pages of a mapped file count. go-car has several rows where it matters how it is called: given an
-``os.File``, as its users do, it reads without a buffer, a system call for each byte of a varint; behind a
-``bufio.Reader`` or on a memory map it is several times faster. With --quick, what a program does once at its start
-weighs ten times as much: on the large blocks that is most of it.
+(the first row) a program takes: above 1, carv2 is faster. Rows of one table do the same work: where go-car checks
+no hash or syncs nothing, carv2 does not either, and where carv2 does, the Go program does it on top of go-car.
+go-car is called as its users and its own command call it: given an ``os.File``, it reads without a buffer, a
+system call for each byte of a varint; behind a ``bufio.Reader`` or on a memory map it is several times faster, and
+has tables of its own. Peak memory is that of the whole process, interpreter and all, and the pages of a mapped
+file count; "over its start" is what it grew by from right before the operation. With --quick, what a program does
+once at its start weighs ten times as much: on the large blocks that is most of it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from archives import Archive
     from plan import Program
 
+ROOT = Path(__file__).absolute().parent.parent
 _PATIENCE = 3_600  # seconds for one process
 
 
@@ -64,11 +70,12 @@ class Job(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parse(arguments)
-    programs, missing = plan.find_programs(given.go, given.js)
+    given.data.mkdir(parents=True, exist_ok=True)
+    programs, missing = plan.find_programs(_go_program(given.go, given.data), _folder(given.js))
     operations = [one for one in plan.OPERATIONS if given.only is None or one.name in given.only]
     stored = {
-        name: archives.prepare(archives.RECIPES[name].scaled(given.scale), given.data)
-        for name in _archives_wanted(operations, given.files, programs)
+        name: archives.prepare(name, given.scale, given.data)
+        for name in sorted(_archives_wanted(operations, given.files, programs))
     }
     machine = report.describe_machine(programs, missing)
     with tempfile.TemporaryDirectory(prefix="out-", dir=given.data) as folder:
@@ -80,12 +87,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     memory = None if given.no_memory else _index_memory(10_000_000 // given.scale)
     text = report.to_markdown(operations, results, machine, memory, rounds=given.rounds)
     print(text)
-    if given.markdown is not None:
-        given.markdown.write_text(text, encoding="utf-8")
-    if given.json is not None:
-        given.json.write_text(report.to_json(results, machine, memory), encoding="utf-8")
+    _write_down(given, text, report.to_json(results, machine, memory), report.to_chart(results, machine))
     if any(result.error for result in results):
         raise SystemExit("some of the programs failed")
+
+
+def _write_down(given: argparse.Namespace, text: str, data: str, drawn: str | None) -> None:
+    for path, content in ((given.markdown, text), (given.json, data), (given.chart, drawn)):
+        if path is not None and content is not None:
+            path.write_text(content, encoding="utf-8")
+    if given.docs is not None:
+        folder = given.docs / "performance"
+        folder.mkdir(exist_ok=True)
+        (folder / "figures.json").write_text(data, encoding="utf-8")
+        if drawn is not None:
+            (folder / "ratios.svg").write_text(drawn, encoding="utf-8")
+        insert(given.docs / "performance.md", "run.py", re.sub("^#", "##", text, flags=re.MULTILINE))
+
+
+def insert(page: Path, program: str, text: str) -> None:
+    """Put what a program printed into the page, between the marks that name it; the prose around them stays."""
+    first, last = f"<!-- from here: benchmarks/{program} -->", f"<!-- to here: benchmarks/{program} -->"
+    whole = page.read_text(encoding="utf-8")
+    if whole.count(first) != 1 or whole.count(last) != 1:
+        raise SystemExit(f"{page} has no place for the figures: {first} and {last}")
+    before, after = whole.partition(first)[0], whole.partition(last)[2]
+    page.write_text(f"{before}{first}\n\n{text.strip()}\n\n{last}{after}", encoding="utf-8")
+
+
+def _go_program(given: str, data: Path) -> Path | None:
+    if given not in {"auto", "none"}:
+        return Path(given)
+    if given == "none" or shutil.which("go") is None:
+        return None
+    built = data.absolute() / "go-peer"
+    done = subprocess.run(["go", "build", "-o", str(built), "."], cwd=ROOT / "tests/interop/go", check=False)
+    return None if done.returncode else built
+
+
+def _folder(given: str) -> Path | None:
+    return None if given == "none" else Path(given).absolute()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -96,18 +137,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--quick", dest="scale", action="store_const", const=10, default=1, help="a tenth of the blocks")
     add("--scale", type=int, help="or another part of them: 1 in SCALE")
     add("--rounds", type=int, default=5)
-    add("--only", type=_names_of(one.name for one in plan.OPERATIONS), help="operations, separated by commas")
-    add("--files", type=_names_of(("small", "medium", "large")), default=["small", "medium", "large"])
-    add("--go", type=Path, help="the program of tests/interop/go")
-    add("--js", type=Path, help="the folder of tests/interop/js, installed")
+    add("--only", type=names_of(one.name for one in plan.OPERATIONS), help="operations, separated by commas")
+    add("--files", type=names_of(plan.FILES), default=list(plan.FILES))
+    add("--go", default="auto", help="the program of tests/interop/go; auto to build it, none to leave it out")
+    add("--js", default=str(ROOT / "tests/interop/js"), help="a folder like tests/interop/js, installed; or none")
     add("--data", type=Path, default=Path(tempfile.gettempdir(), "carv2-bench"), help="where the archives are")
     add("--json", type=Path, help="all figures go there too")
     add("--markdown", type=Path, help="so does what is printed")
+    add("--chart", type=Path, help="an SVG of carv2 beside go-car")
+    add("--docs", type=Path, nargs="?", const=ROOT / "docs", help="all of it goes into this folder (docs)")
     add("--no-memory", action="store_true", help="leave out the index of 10,000,000 entries")
     return parser.parse_args(arguments)
 
 
-class _names_of:  # noqa: N801  (used as a function)
+class names_of:  # noqa: N801  (used as a function)
     """Reads a list of names, each of which must be one of these."""
 
     def __init__(self, known: Iterable[str]) -> None:
@@ -127,7 +170,7 @@ def _rows(
     operations: Iterable[plan.Operation], files: Iterable[str], programs: dict[str, Program]
 ) -> Iterator[tuple[plan.Operation, str, plan.Contender]]:
     for operation in operations:
-        for file in files:
+        for file in (file for file in files if file in operation.files):
             for contender in operation.contenders:
                 if contender.program in programs and contender.only_file in {None, file}:
                     yield operation, file, contender
@@ -149,17 +192,18 @@ def _jobs(
     for operation, file, contender in _rows(operations, files, programs):
         archive = stored[contender.stand_in or file]
         out = folder / "out" if operation.writes else None
-        blocks = archive.recipe.blocks
-        command = [*programs[contender.program].command, contender.op, *contender.flags]
-        command.append(str(archive.v1 if operation.version == 1 else archive.v2))
+        sources = {1: archive.v1, 2: archive.v2, "folder": archive.folder}
+        source = sources[operation.version]
+        command = [*programs[contender.program].command, contender.op, *contender.flags, str(source)]
         if out is not None:
             command.append(str(out))
-        count = operation.counts.get(file)
-        if count is not None:
-            blocks = min(count, blocks) if operation.writes else count
+        blocks = archive.blocks
+        if file in operation.counts:
+            blocks = operation.counts[file]
+        if file in operation.counts or operation.writes:
             command += ["--count", str(blocks)]
-        size = blocks * archive.recipe.block_size
-        result = report.Result(operation.name, file, contender.label, blocks, size)
+        size = archive.block_bytes * blocks // archive.blocks
+        result = report.Result(operation.name, file, contender.label, blocks, size, contender.role)
         before = functools.partial(_lay_out, archive, operation)
         yield Job(command, out, blocks, result, before)
 
@@ -169,7 +213,7 @@ def _lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
         return
     shutil.copyfile(archive.v2, out)
     with carv2.open(archive.v2) as car, out.open("r+b") as file:
-        if operation.goes_on_with == "unfinished":
+        if operation.goes_on_with == "unfinished" and car.header is not None:
             file.truncate(car.header.index_offset)
             file.seek(len(PRAGMA))
             file.write(bytes(SIZE))
@@ -207,7 +251,13 @@ def _run_once(job: Job) -> None:
             job.result.error = f"handled {measured['blocks']} blocks, not {job.wanted}"
     finally:
         if job.out is not None:
-            job.out.unlink(missing_ok=True)
+            remove(job.out)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _index_memory(entries: int) -> dict[str, float]:

@@ -8,9 +8,9 @@ import (
 	"io"
 	"math/rand"
 	"os"
+	"runtime/debug"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	car "github.com/ipld/go-car/v2"
 	"github.com/ipld/go-car/v2/blockstore"
@@ -24,6 +24,7 @@ type measurement struct {
 	Blocks          uint64  `json:"blocks"`
 	Bytes           uint64  `json:"bytes"`
 	PeakRssKib      int64   `json:"peak_rss_kib"`
+	StartRssKib     int64   `json:"start_rss_kib"`
 	FinalizeSeconds float64 `json:"finalize_seconds,omitempty"`
 }
 
@@ -32,6 +33,8 @@ type benchRun struct {
 	measurement
 	path, out string
 	bare      bool
+	verifies  bool
+	syncs     bool
 	settings  storeFlags
 	options   []car.Option
 }
@@ -40,11 +43,53 @@ type benchRun struct {
 // read right after it, so what was loaded before is in it and what is looked up
 // afterwards is not.
 func (r *benchRun) timed(work func() error) error {
-	start := time.Now()
-	err := work()
-	r.Seconds = time.Since(start).Seconds()
+	if r.StartRssKib == 0 {
+		r.mark()
+	}
+	err := r.clocked(work)
 	r.PeakRssKib = peakRssKib()
 	return err
+}
+
+// mark notes the memory in use, from where its growth counts.
+func (r *benchRun) mark() {
+	debug.FreeOSMemory()
+	resetPeak()
+	r.StartRssKib = rssKib()
+}
+
+// clocked adds the time that work takes.
+func (r *benchRun) clocked(work func() error) error {
+	start := time.Now()
+	err := work()
+	r.Seconds += time.Since(start).Seconds()
+	return err
+}
+
+// checked hashes a block and compares, if that was asked for: what a
+// blockstore that hashes on reading does, and none of go-car's.
+func (r *benchRun) checked(key cid.Cid, data []byte) error {
+	if !r.verifies {
+		return nil
+	}
+	found, err := key.Prefix().Sum(data)
+	if err == nil && !found.Equals(key) {
+		err = fmt.Errorf("%s: the data do not match", key)
+	}
+	return err
+}
+
+// synced makes OUT durable, if that was asked for; go-car never does.
+func (r *benchRun) synced() error {
+	if !r.syncs {
+		return nil
+	}
+	file, err := os.OpenFile(r.out, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return file.Sync()
 }
 
 var operations = map[string]func(*benchRun) error{
@@ -63,10 +108,14 @@ var operations = map[string]func(*benchRun) error{
 	"unwrap": func(r *benchRun) error {
 		return r.convert(func(from, to string) error { return car.ExtractV1File(from, to) })
 	},
-	"open":   (*benchRun).open,
-	"get":    (*benchRun).get,
-	"put":    (*benchRun).put,
-	"resume": (*benchRun).resume,
+	"open":        (*benchRun).open,
+	"get":         (*benchRun).get,
+	"put":         (*benchRun).put,
+	"resume":      (*benchRun).resume,
+	"write":       (*benchRun).write,
+	"walk":        (*benchRun).walk,
+	"verify-deep": (*benchRun).verifyDeep,
+	"get-dag":     (*benchRun).getDAG,
 }
 
 func bench(args []string, out io.Writer) error {
@@ -74,6 +123,8 @@ func bench(args []string, out io.Writer) error {
 	flags := newFlags("bench")
 	run.settings.register(flags)
 	flags.BoolVar(&run.bare, "bare", false, "read straight from the file")
+	flags.BoolVar(&run.verifies, "verify", false, "hash each block and compare")
+	flags.BoolVar(&run.syncs, "sync", false, "make the output durable")
 	arguments, err := parse(flags, args, 2, 3)
 	if err != nil {
 		return err
@@ -205,7 +256,12 @@ func (r *benchRun) convert(convert func(from, to string) error) error {
 	if err := r.needOut(); err != nil {
 		return err
 	}
-	return r.timed(func() error { return convert(r.path, r.out) })
+	return r.timed(func() error {
+		if err := convert(r.path, r.out); err != nil {
+			return err
+		}
+		return r.synced()
+	})
 }
 
 func (r *benchRun) open() error {
@@ -252,6 +308,7 @@ func (r *benchRun) get() error {
 	for i := range keys {
 		keys[i] = sample[random.Intn(len(sample))]
 	}
+	r.mark()
 	store, err := blockstore.OpenReadOnly(r.path, r.options...)
 	if err != nil {
 		return err
@@ -263,6 +320,9 @@ func (r *benchRun) get() error {
 		for _, key := range keys {
 			block, err := store.Get(ctx, key)
 			if err != nil {
+				return err
+			}
+			if err := r.checked(key, block.RawData()); err != nil {
 				return err
 			}
 			r.Blocks++
@@ -305,48 +365,6 @@ func sampleKeys(path string, size int, random *rand.Rand) ([]cid.Cid, error) {
 	return sample, nil
 }
 
-func (r *benchRun) put() error {
-	if err := r.needOut(); err != nil {
-		return err
-	}
-	if err := requireNew(r.out); err != nil {
-		return err
-	}
-	count := r.settings.count
-	if count < 0 {
-		count = 500_000
-	}
-	var loaded []blocks.Block
-	r.Bytes = 0
-	roots, err := eachBlock(r.path, func(key cid.Cid, data []byte) error {
-		if len(loaded) == count {
-			return errStop
-		}
-		block, err := blocks.NewBlockWithCid(data, key)
-		loaded = append(loaded, block)
-		r.Bytes += uint64(len(data))
-		return err
-	}, car.WithTrustedCAR(true))
-	if err != nil {
-		return err
-	}
-	r.Blocks = uint64(len(loaded))
-	return r.timed(func() error {
-		store, err := blockstore.OpenReadWrite(r.out, roots, r.options...)
-		if err != nil {
-			return err
-		}
-		ctx := context.Background()
-		for _, block := range loaded {
-			if err := store.Put(ctx, block); err != nil {
-				store.Discard()
-				return err
-			}
-		}
-		return store.Finalize()
-	})
-}
-
 func (r *benchRun) resume() error {
 	if err := r.needOut(); err != nil {
 		return err
@@ -365,6 +383,9 @@ func (r *benchRun) resume() error {
 	}
 	var store *blockstore.ReadWrite
 	err = r.timed(func() (err error) {
+		if err := r.checkedSections(); err != nil {
+			return err
+		}
 		store, err = blockstore.OpenReadWrite(r.out, roots, r.options...)
 		return err
 	})
@@ -384,4 +405,23 @@ func (r *benchRun) resume() error {
 	err = store.Finalize()
 	r.FinalizeSeconds = time.Since(start).Seconds()
 	return err
+}
+
+// checkedSections hashes the blocks of the CARv2 at OUT, if that was asked for:
+// its header need not be there.
+func (r *benchRun) checkedSections() error {
+	if !r.verifies {
+		return nil
+	}
+	file, err := os.Open(r.out)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	const start = car.PragmaSize + car.HeaderSize
+	reader, err := car.NewBlockReader(io.NewSectionReader(file, start, int64(r.Bytes)-start))
+	if err != nil {
+		return err
+	}
+	return visitBlocks(reader, func(cid.Cid, []byte) error { return nil })
 }

@@ -64,9 +64,10 @@ Importing
 
 Measuring
   version                       {"go","go-car"}: what this program was built with
-  bench OP [STORE FLAGS] [--bare] FILE [OUT]
+  bench OP [STORE FLAGS] [--bare] [--verify] [--sync] FILE [OUT]
                                 run OP once and print one JSON object:
-                                {"op","seconds","blocks","bytes","peak_rss_kib"}
+                                {"op","seconds","blocks","bytes","peak_rss_kib",
+                                "start_rss_kib"}
     iterate           read every block, trusted; through a 64 KiB buffer, or
                       with --bare straight from the file, as the library does
                       of itself
@@ -81,14 +82,20 @@ Measuring
     wrap, unwrap      FILE to OUT
     open              open the read-only blockstore and get FILE's first block
     get               random gets of sampled keys (--count, default 100000)
-    put               load FILE's first blocks (--count, default 500000), not
-                      timed, then create OUT, put each and finalize, timed
+    put               create OUT, put FILE's first blocks (--count; all if not
+                      given) and finalize; reading FILE is not timed
+    write             the same with the writer of go-car's storage package
+    walk              load what the first root leads to, each block once
+    verify-deep       the checks of "car verify", then walk
+    get-dag           what the first root leads to, to OUT, by the selective writer
     resume            reopen the unfinalized OUT with FILE's roots, timed, then
                       finalize ("finalize_seconds" in the output)
+  --verify hashes each block that is got, put or walked to, and compares, which
+  go-car does not; --sync makes OUT durable in the end, which it does not either.
   "bytes" is block data handled (iterate, get, put), else the size of FILE
   (resume: of OUT). "blocks" is 0 where the operation does not count them.
-  Peak memory counts the pages of a mapped file (inspect*, index, open, get)
-  and, for put, the loaded blocks.
+  Peak memory is that after the clock's start. It counts the pages of a mapped
+  file (inspect*, index, open, get, walk).
 `
 
 var errUsage = errors.New("wrong arguments; see peer help")
