@@ -137,9 +137,17 @@ def _convert(run: Run, convert: Callable[..., object], *, sync: bool) -> None:
 
 def open_and_get(run: Run) -> None:
     """Open an archive with an index and get one block: what a short-lived program waits for."""
+    _open_and_get(run, memory_map=False)
+
+
+def open_mapped(run: Run) -> None:
+    _open_and_get(run, memory_map=True)
+
+
+def _open_and_get(run: Run, *, memory_map: bool) -> None:
     with carv2.open(run.path) as car:
         key = next(car.sections()).cid
-    with run.timed(), carv2.open(run.path) as car:
+    with run.timed(), carv2.open(run.path, memory_map=memory_map) as car:
         run.found.bytes = len(car.get(key))
     run.found.blocks = 1
 
@@ -285,8 +293,16 @@ def walk_verified(run: Run) -> None:
     _walk(run, verify=True)
 
 
-def _walk(run: Run, *, verify: bool) -> None:
-    with run.timed(), ReadOnlyBlockstore(run.path, verify=verify) as store:
+def walk_mapped(run: Run) -> None:
+    _walk(run, verify=False, memory_map=True)
+
+
+def walk_mapped_verified(run: Run) -> None:
+    _walk(run, verify=True, memory_map=True)
+
+
+def _walk(run: Run, *, verify: bool, memory_map: bool = False) -> None:
+    with run.timed(), ReadOnlyBlockstore(run.path, verify=verify, memory_map=memory_map) as store:
         run.found.blocks = sum(1 for _ in dag.walk(store, store.roots))
 
 
@@ -321,6 +337,7 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {
     "unwrap": unwrap,
     "unwrap-durably": unwrap_durably,
     "open": open_and_get,
+    "open-mapped": open_mapped,
     "get": get,
     "get-verified": get_verified,
     "get-mapped": get_mapped,
@@ -329,6 +346,8 @@ OPERATIONS: dict[str, Callable[[Run], None]] = {
     "get-many-verified": get_many_verified,
     "walk": walk,
     "walk-verified": walk_verified,
+    "walk-mapped": walk_mapped,
+    "walk-mapped-verified": walk_mapped_verified,
     "verify-deep": verify_deep,
     "get-dag": get_dag,
     "put": put,

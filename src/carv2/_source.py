@@ -345,8 +345,8 @@ def peeker(source: Source) -> Callable[[int, int], bytes]:
     return lambda size, position: read_at(position, size)
 
 
-def open_source(source: SourceLike) -> Source:
-    """Make a source of ``source``.
+def open_source(source: SourceLike, *, memory_map: bool = False) -> Source:
+    """Make a source of ``source``; of a path a :class:`MappedSource`, if ``memory_map``.
 
     Raises:
         OSError: the file cannot be opened.
@@ -354,7 +354,7 @@ def open_source(source: SourceLike) -> Source:
         TypeError: nothing that holds bytes.
     """
     if isinstance(source, (str, os.PathLike)):
-        return FileSource.open(source)
+        return MappedSource(source) if memory_map else FileSource.open(source)
     if isinstance(source, bytes):
         return BytesSource(source)
     if isinstance(source, (bytearray, memoryview)):

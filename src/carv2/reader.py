@@ -40,7 +40,13 @@ _SMALL = 1 << 10
 """Bytes of a block up to which cutting out many at once pays; larger ones leave their memory to the next."""
 
 
-def open(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS, null_padding: bool = False) -> CarReader:  # noqa: A001
+def open(  # noqa: A001
+    source: SourceLike,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    null_padding: bool = False,
+    memory_map: bool = False,
+) -> CarReader:
     """Open an archive for reading; the same as :class:`CarReader`, and a context manager.
 
     >>> import carv2
@@ -48,7 +54,7 @@ def open(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS, null_padding: b
     ...     car.version, car.roots, list(car)
     (1, (), [])
     """
-    return CarReader(source, limits=limits, null_padding=null_padding)
+    return CarReader(source, limits=limits, null_padding=null_padding, memory_map=memory_map)
 
 
 def read_version(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS) -> int:
@@ -76,16 +82,26 @@ class CarReader:
         limits: upper bounds for what the file may claim.
         null_padding: take a zero-length section for the end of the payload (go-car's ZeroLengthSectionAsEOF:
             Filecoin pieces are padded with zeros); otherwise it is an error.
+        memory_map: map the file at that path into memory: look-ups cost less. **A file that is made shorter while
+            it is mapped kills the whole process (SIGBUS) at the next read**, where it is an error otherwise; so
+            does a disk that fails. Only for files that nobody changes. Of no effect on what is not a path.
 
     Raises:
         FormatError: not a CAR, or a CARv2 whose header cannot be (:class:`UnfinalizedError` if never written).
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, source: SourceLike, *, limits: Limits = DEFAULT_LIMITS, null_padding: bool = False) -> None:
+    def __init__(
+        self,
+        source: SourceLike,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        null_padding: bool = False,
+        memory_map: bool = False,
+    ) -> None:
         self.limits, self.null_padding = limits, null_padding
         self.path = source if isinstance(source, (str, os.PathLike)) else None
-        self.source: Source = open_source(source)
+        self.source: Source = open_source(source, memory_map=memory_map)
         self._owns_source = self.source is not source
         self._payload_header: tuple[header.CarV1Header, int] | None = None
         self._index: Index | None = None

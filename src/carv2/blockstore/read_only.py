@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from carv2._source import REMOTE_CHUNK_SIZE, FileSource, MappedSource, SliceView, open_source
+from carv2._source import REMOTE_CHUNK_SIZE, FileSource, SliceView, open_source
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.blockstore._ranges import read_merged
 from carv2.cid import CID
@@ -56,8 +55,10 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             from the CID itself, whether the archive has them or not.
         verify: check what is read against its hash.
         null_padding: take a zero-length section for the end of the payload.
-        memory_map: map the file at that path: gets cost a little less. Only for a file that nobody makes
-            shorter meanwhile, which would kill the interpreter; otherwise that is an error like others.
+        memory_map: map the file at that path, data and index, into memory: gets cost less. **A file that is made
+            shorter while it is mapped kills the whole process (SIGBUS) at the next read**, where it is an error
+            otherwise; so does a disk that fails. Only for files that nobody changes. Of no effect on what is
+            not a path.
         limits: upper bounds for what the file may claim.
 
     A look-up that finds nothing or nothing sound raises :class:`ChangedError`, if a writer has gone on with the
@@ -88,12 +89,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._whole_cids, self._store_identity, self._verify = whole_cids, store_identity, verify
-        if memory_map and isinstance(source, (str, os.PathLike)):
-            source = MappedSource(source)
-            self._mapped: MappedSource | None = source
-        else:
-            self._mapped = None
-        self._car = CarReader(source, limits=limits, null_padding=null_padding)
+        self._car = CarReader(source, limits=limits, null_padding=null_padding, memory_map=memory_map)
         self._closed = False
         self._count: int | None = None
         try:
@@ -253,8 +249,6 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         self._closed = True
         self._usual = _nothing
         self._car.close()
-        if self._mapped is not None:
-            self._mapped.close()
 
 
 def _nothing(_: bytes) -> None:

@@ -35,11 +35,11 @@ func (r *benchRun) verifyDeep() error {
 }
 
 func (r *benchRun) walkFrom(check bool) error {
-	store, root, err := r.openDAG()
+	store, closeStore, root, err := r.openDAG()
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer closeStore()
 	links := r.loading(store, check)
 	chosen, err := selector.CompileSelector(selectorparse.CommonSelector_ExploreAllRecursively)
 	if err != nil {
@@ -68,11 +68,11 @@ func (r *benchRun) getDAG() error {
 		return err
 	}
 	err := r.timed(func() error {
-		store, root, err := r.openDAG()
+		store, closeStore, root, err := r.openDAG()
 		if err != nil {
 			return err
 		}
-		defer store.Close()
+		defer closeStore()
 		links := r.loading(store, r.verifies)
 		everything := selectorparse.CommonSelector_ExploreAllRecursively
 		if err := car.TraverseToFile(context.Background(), &links, root, everything, r.out, r.options...); err != nil {
@@ -84,20 +84,20 @@ func (r *benchRun) getDAG() error {
 	return err
 }
 
-func (r *benchRun) openDAG() (*blockstore.ReadOnly, cid.Cid, error) {
-	store, err := blockstore.OpenReadOnly(r.path, r.options...)
+func (r *benchRun) openDAG() (*blockstore.ReadOnly, func() error, cid.Cid, error) {
+	store, closeStore, err := r.openStore()
 	if err != nil {
-		return nil, cid.Undef, err
+		return nil, nil, cid.Undef, err
 	}
 	roots, err := store.Roots()
 	if err == nil && len(roots) == 0 {
 		err = errors.New("no roots")
 	}
 	if err != nil {
-		store.Close()
-		return nil, cid.Undef, err
+		closeStore()
+		return nil, nil, cid.Undef, err
 	}
-	return store, roots[0], nil
+	return store, closeStore, roots[0], nil
 }
 
 func (r *benchRun) loading(store *blockstore.ReadOnly, check bool) linking.LinkSystem {

@@ -80,12 +80,16 @@ Measuring
                       fastest way; written to OUT if given
     index-file        the same with GenerateIndexFromFile, unbuffered reads
     wrap, unwrap      FILE to OUT
-    open              open the read-only blockstore and get FILE's first block
-    get               random gets of sampled keys (--count, default 100000)
+    open              open the read-only blockstore and get FILE's first block;
+                      OpenReadOnly, which maps the file, or with --bare
+                      NewReadOnly on an *os.File, which reads it by position
+    get               random gets of sampled keys (--count, default 100000), of
+                      either store
     put               create OUT, put FILE's first blocks (--count; all if not
                       given) and finalize; reading FILE is not timed
     write             the same with the writer of go-car's storage package
-    walk              load what the first root leads to, each block once
+    walk              load what the first root leads to, each block once, out of
+                      either store
     verify-deep       the checks of "car verify", then walk
     get-dag           what the first root leads to, to OUT, by the selective writer
     resume            reopen the unfinalized OUT with FILE's roots, timed, then
