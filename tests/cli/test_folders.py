@@ -29,7 +29,7 @@ def test_what_is_missing_is_printed_and_not_kept(
 
     def watched(text: str) -> str:
         if text.endswith("99"):
-            kept.append(sum(isinstance(item, Missing) for item in gc.get_objects()))
+            kept.append(sum(type(item) is Missing for item in gc.get_objects()))
         return shown(text)
 
     monkeypatch.setattr(folders, "shown", watched)

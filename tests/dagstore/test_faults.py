@@ -71,7 +71,16 @@ def new(place: Place, store: DagStore) -> Callable[[bool], Faults]:
         {"error": lambda: RuntimeError("a stranger's error"), "fail_at": 100},
         {"error": lambda: OSError(errno.EIO, "a disk's error"), "gone": True},
     ],
-    ids=str,
+    ids=[
+        "gone",
+        "larger",
+        "smaller",
+        "cut at 200",
+        "empty",
+        "fails at 100",
+        "a strange error",
+        "an error of the disk",
+    ],
 )
 def test_a_fault_at_indexing_is_told_and_gone_once_it_is_mended(
     store: DagStore, new: Callable[[bool], Faults], sequential: bool, fault: dict[str, Any]

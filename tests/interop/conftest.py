@@ -8,9 +8,11 @@ are skipped and say why. ``CARV2_KUBO`` names Kubo's ``ipfs``.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,15 +64,33 @@ def make(peer: str, command: list[str], folder: Path) -> None:
         pytest.skip(f"{peer}: {' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
+@contextmanager
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all processes of a session share (pytest-xdist's workers), and this one's alone meanwhile."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"peer-{name}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def go_program(factory: pytest.TempPathFactory, peer: str, source: Path, *options: str) -> Peer:
+    """The program in this folder of Go sources, built once."""
+    with shared_folder(factory, "-".join([source.name, *options])) as folder:
+        program = folder / "program"
+        if not program.exists():
+            make(peer, ["go", "build", *options, "-o", str(program), "."], source)
+        return Peer((str(program),))
+
+
 @pytest.fixture(scope="session")
 def go(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     """go-car."""
     given = os.environ.get("CARV2_GO_PEER")
     if given:
         return Peer((given,))
-    program = tmp_path_factory.mktemp("go") / "peer"
-    make("go-car", ["go", "build", "-o", str(program), "."], HERE / "go")
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, "go-car", HERE / "go")
 
 
 def filmarkets(version: int, tmp_path_factory: pytest.TempPathFactory) -> Peer:
@@ -78,10 +98,7 @@ def filmarkets(version: int, tmp_path_factory: pytest.TempPathFactory) -> Peer:
     given = os.environ.get(f"CARV2_FILMARKETS_{version}")
     if given:
         return Peer((given,))
-    name = f"filmarkets-v1.{version}"
-    program = tmp_path_factory.mktemp(name) / "peer"
-    make(f"go-fil-markets 1.{version}", ["go", "build", "-o", str(program), "."], HERE / name)
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, f"go-fil-markets 1.{version}", HERE / f"filmarkets-v1.{version}")
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +119,7 @@ def go_dagstore(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     given = os.environ.get("CARV2_DAGSTORE_PEER")
     if given:
         return Peer((given,))
-    program = tmp_path_factory.mktemp("dagstore") / "peer"
-    make("the Go dagstore", ["go", "build", "-o", str(program), "."], HERE / "dagstore")
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, "the Go dagstore", HERE / "dagstore")
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +128,7 @@ def kubo(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     given = os.environ.get("CARV2_KUBO")
     if given:
         return Peer((given,))
-    program = tmp_path_factory.mktemp("kubo") / "ipfs"
-    make("Kubo", ["go", "build", "-o", str(program), "."], HERE / "kubo")
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, "Kubo", HERE / "kubo")
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +147,12 @@ def js(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     if given:
         script = Path(given) / "peer.mjs" if Path(given).is_dir() else Path(given)
         return Peer(("node", str(script)))
-    folder = tmp_path_factory.mktemp("js") / "peer"
-    shutil.copytree(HERE / "js", folder, ignore=shutil.ignore_patterns("node_modules"))
-    make("@ipld/car", ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+    with shared_folder(tmp_path_factory, "js") as shared:
+        folder, ready = shared / "peer", shared / "ready"
+        if not ready.exists():
+            shutil.copytree(HERE / "js", folder, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
+            make("@ipld/car", ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+            ready.touch()
     return Peer(("node", str(folder / "peer.mjs")))
 
 

@@ -17,7 +17,7 @@ from carv2.ipfs.gateway import create_gateway
 from carv2.unixfs import read, resolve, verify_stream
 from helpers import archives
 from helpers.unixfs import Dag, Made
-from interop.conftest import HERE, Peer, make
+from interop.conftest import HERE, Peer, go_program
 from ipfs import gateway_server
 from unixfs_read.gateway import Gateway
 from unixfs_read.stores import store_of
@@ -37,9 +37,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     given = os.environ.get("CARV2_GATEWAY_PEER")
     if given:
         return Peer((given,))
-    program = tmp_path_factory.mktemp("gateway") / "gateway"
-    make("boxo's gateway", ["go", "build", "-o", str(program), "."], HERE / "gateway")
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, "boxo's gateway", HERE / "gateway")
 
 
 def sample() -> tuple[Dag, Made]:

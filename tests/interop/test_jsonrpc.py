@@ -12,7 +12,7 @@ from carv2.dagstore import DagStore, FileMount, ShardState
 from carv2.dagstore.golayout import go_url
 from carv2.errors import ShardErroredError
 from carv2.rpc._forms import config_out
-from interop.conftest import HERE, Peer, make
+from interop.conftest import HERE, Peer, go_program
 from rpc.serving import archive, make_token, served, stalling
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ def go_jsonrpc(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     given = os.environ.get("CARV2_JSONRPC_PEER")
     if given:
         return Peer((os.path.join(given, f"peer-{version}"),))
-    program = tmp_path_factory.mktemp("jsonrpc") / "peer"
-    command = ["go", "build", f"-modfile={VERSIONS[version]}", "-o", str(program), "."]
-    make(f"go-jsonrpc {version}", command, HERE / "jsonrpc")
-    return Peer((str(program),))
+    return go_program(tmp_path_factory, f"go-jsonrpc {version}", HERE / "jsonrpc", f"-modfile={VERSIONS[version]}")
 
 
 class Store(NamedTuple):

@@ -265,6 +265,7 @@ def test_what_all_answers_hold_has_a_limit(form: str) -> None:
     app = create_gateway({cid: data, small: b"fish"}, limits=limits)
     with served(app) as base, stalled(base, cid, form) as first:
         assert first.recv(12) == b"HTTP/1.1 200"
+        wait_for(lambda: app._places.bytes >= len(data))
         refused = httpx.get(f"{base}/ipfs/{cid}?format={form}")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert httpx.get(f"{base}/ipfs/{small}?format=raw").content == b"fish"
