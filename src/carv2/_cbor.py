@@ -77,13 +77,13 @@ class Reader:
         """The bytes of a byte or text string whose head has been read."""
         if head.argument != INDEFINITE:
             return self.take(head.argument)
-        chunks: list[bytes] = []
+        content = bytearray()  # a list of chunks, which may be empty, would take 80 times their size
         while not self.at_break():
             chunk = self._bare_head()
             if chunk.major != head.major or chunk.argument == INDEFINITE:
                 raise self.fail("a string's chunk is not of its kind", chunk.at)
-            chunks.append(self.take(chunk.argument))
-        return b"".join(chunks)
+            content += self.take(chunk.argument)
+        return bytes(content)
 
     def at_break(self) -> bool:
         """Step over the byte that ends an indefinite item, if it is next."""

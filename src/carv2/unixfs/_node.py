@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cid import CID, DAG_PB, RAW
 from carv2.codec import dag_pb
+from carv2.codec._protobuf import read_varint
 from carv2.errors import CodecError, UnixFSError
 from carv2.unixfs import data as unixfs_data
 from carv2.unixfs.data import UnixFSData
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from carv2.codec.dag_pb import PBLink
 
 __all__ = ["Node"]
+
+_DATA_KEY = 0x0A  # of the field Data in a dag-pb node
 
 
 class Node(NamedTuple):
@@ -79,7 +82,17 @@ def parse(cid_bytes: bytes, block: bytes) -> Node:
         node = dag_pb.decode(block)
         if node.data is None:
             raise UnixFSError("dag-pb without UnixFS data", position=0)
-        return Node(cid_bytes, node.links, unixfs_data.decode(node.data))
+        return Node(cid_bytes, node.links, _message_in(block, node.data))
     except CodecError as error:
         error.cid = error.cid or cid
+        raise
+
+
+def _message_in(block: bytes, data: bytes) -> UnixFSData:
+    """What ``data``, the Data of a dag-pb node, say; positions of errors count from the node's first byte."""
+    try:
+        return unixfs_data.decode(data)
+    except UnixFSError as error:
+        is_first = block[0] == _DATA_KEY  # else all links stand in front of it
+        error.position += read_varint(block, 1, len(block), CodecError)[1] if is_first else len(block) - len(data)
         raise
