@@ -37,3 +37,4 @@ napoleon_use_rtype = False
 add_module_names = False
 python_use_unqualified_type_names = True
 default_role = "code"
+suppress_warnings = ["ref.python"]  # imports and dagstore both have a Problem; a page links to its own first

@@ -18,7 +18,7 @@ REFERENCE = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
 
 
 def test_the_diagram_is_the_table_of_transitions() -> None:
-    assert re.findall(r"```mermaid\n(.*?)```", EXPLANATION, re.DOTALL) == [diagram()]
+    assert re.findall(r"```text\n(stateDiagram.*?)```", EXPLANATION, re.DOTALL) == [diagram()]
 
 
 def test_the_options_are_there_with_their_defaults_and_what_they_are_for() -> None:
