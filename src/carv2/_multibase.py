@@ -282,6 +282,10 @@ def _decode_foreign(text: str) -> bytes:
         raise ValueError(f"no multibase text: {text[:64]!r}")
     try:
         package: Any = import_module("multiformats.multibase")  # 80 ms: only when needed
-        return bytes(package.decode(text))
+        base, raw = package.from_str(text), bytes(package.decode(text))
+        again = str(package.encode(raw, base.name))
     except Exception as error:  # its errors have no common root
         raise ValueError(f"no multibase text: {text[:64]!r}") from error
+    if again.casefold() != text.casefold():  # it takes bases that are padded without their padding, and the like
+        raise ValueError(f"{text[:64]!r} is not what {base.name} makes of any bytes")
+    return raw

@@ -106,6 +106,7 @@ def test_records_are_read_in_any_form(data: str, expected: FileReference) -> Non
         ("0a0161 23", 4, "wire type 3"),
         ("0a0161 27", 4, "wire type 7"),
         ("00 00", 0, "field 0"),
+        ("8080808010 00", 0, "field 536870912"),
     ],
 )
 def test_what_is_no_record_is_an_error_at_its_place(data: str, position: int, text: str) -> None:

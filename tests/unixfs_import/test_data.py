@@ -77,6 +77,7 @@ REFUSED = [
     ("0802 1d01020304", 3, "UnixFS field 3 has wire type 5"),
     ("0802 13", 2, "UnixFS field 2 has wire type 3"),
     ("0802 0001", 3, "protobuf field 0"),
+    ("0802 8080808010 01", 7, "protobuf field 536870912"),
     ("0802 2201ff", 4, "cut off"),
     ("0801 4200", 4, "an mtime without seconds"),
     ("0801 4207080115 00ca9a3b", 4, "1000000000 nanoseconds"),

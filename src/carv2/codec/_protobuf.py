@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from carv2.errors import CodecError
 
+LARGEST_FIELD = (1 << 29) - 1
+"""Number of a field, of which 1 is the smallest. Source: the protobuf encoding."""
+
 _MAX_SIZE = 10
 
 

@@ -12,7 +12,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carv2.codec._protobuf import read_varint, varint
+from carv2.codec._protobuf import LARGEST_FIELD, read_varint, varint
 from carv2.errors import CodecError, LimitError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _decode(data: bytes) -> FileReference:
     while at < end:
         tag, value_at = read_varint(data, at, end, CodecError)
         field, wire = tag >> 3, tag & 7
-        if field == 0 or _WIRE_TYPES.get(field, wire) != wire:
+        if not 0 < field <= LARGEST_FIELD or _WIRE_TYPES.get(field, wire) != wire:
             raise CodecError(f"record: field {field} with the wire type {wire}", position=at)
         value, at = _value(data, value_at, wire)
         if field == _PATH:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2.codec._protobuf import read_varint, varint
+from carv2.codec._protobuf import LARGEST_FIELD, read_varint, varint
 from carv2.errors import UnixFSError
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _fields(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int,
             at = start + (8 if wire == _FIXED64 else 4)
         else:
             raise UnixFSError(f"UnixFS field {number} has wire type {wire}", position=at)
-        if number == 0:
-            raise UnixFSError("protobuf field 0", position=start)
+        if not 0 < number <= LARGEST_FIELD:
+            raise UnixFSError(f"protobuf field {number}", position=start)
         if at > end:
             raise UnixFSError(
                 f"UnixFS field {number}: wanted {at - start} bytes, got {end - start}", position=start

@@ -26,6 +26,10 @@ Reading
   decode-blocks                 for each "CODEC HEX" read from stdin, one line:
                                 "error", or "ok LINKS HEX": its CIDs in hex, and
                                 what the value encodes to
+  answers                       for each "KIND HEX" read from stdin, at once, one line:
+                                "error", "panic" or "ok ...": what Go reads in it;
+                                kinds: varint, cid, cid-text, car, v2, index,
+                                selector, record, and the codecs of decode-blocks
   get-all [STORE FLAGS] FILE    for each CID read from stdin, one line:
                                 "CID SHA256", "CID missing" or "CID error TEXT"
   select [--once] [--skip-missing] FILE
@@ -109,6 +113,7 @@ var commands = map[string]func(args []string, out io.Writer) error{
 	"verify":            verify,
 	"list":              list,
 	"root":              root,
+	"answers":           answers,
 	"blocks":            describeBlocks,
 	"get-block":         getBlock,
 	"get-all":           getAll,
