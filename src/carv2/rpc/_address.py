@@ -62,10 +62,20 @@ def _of_multiaddr(text: str) -> ApiAddress:
     parts = text.strip("/").split("/")
     kind, host, transport, port = (*parts, "", "", "", "")[:4]
     scheme = parts[4] if len(parts) > 4 else "http"
-    is_sound = kind in _HOST_PARTS and host and transport == "tcp" and _is_port(port) and len(parts) <= 5
-    if not is_sound or scheme not in _SCHEMES:
-        raise ValueError(f"{text} is no address of an API, such as /ip4/127.0.0.1/tcp/7878/http")
-    return ApiAddress(host, int(port), _PATH, _SCHEMES[scheme])
+    is_sound = kind in _HOST_PARTS and transport == "tcp" and _is_port(port) and len(parts) <= 5
+    if is_sound and scheme in _SCHEMES:
+        address = ApiAddress(host.lower(), int(port), _PATH, _SCHEMES[scheme])
+        if _can_be_asked(address):
+            return address
+    raise ValueError(f"{text!r} is no address of an API, such as /ip4/127.0.0.1/tcp/7878/http")
+
+
+def _can_be_asked(address: ApiAddress) -> bool:
+    """Whether a URL can name it: a multiaddr may hold anything, such as another host in front of an ``@``."""
+    try:
+        return _of_url(address.http_url) == address
+    except ValueError:
+        return False
 
 
 def _is_port(text: str) -> bool:

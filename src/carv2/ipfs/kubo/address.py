@@ -58,10 +58,12 @@ class NodeAddress(NamedTuple):
     @classmethod
     def _of_multiaddr(cls, text: str) -> NodeAddress:
         found = _MULTIADDR.fullmatch(text)
-        if found is None:
-            raise ValueError(f"{text!r} is no multiaddr of an RPC, such as /ip4/127.0.0.1/tcp/{DEFAULT_PORT}")
-        secure = (found[4] or "http") != "http"
-        return cls(secure, found[2], _as_port(found[3]), "", None, None)
+        if found is not None:
+            secure = (found[4] or "http") != "http"
+            address = cls(secure, found[2].lower(), _as_port(found[3]), "", None, None)
+            if _can_be_asked(address):
+                return address
+        raise ValueError(f"{text!r} is no multiaddr of an RPC, such as /ip4/127.0.0.1/tcp/{DEFAULT_PORT}")
 
     @classmethod
     def _of_url(cls, text: str) -> NodeAddress:
@@ -97,6 +99,14 @@ class NodeAddress(NamedTuple):
     def target(self, call: str) -> str:
         """What a request names to make ``call``, such as ``block/get?arg=...``."""
         return f"{self.prefix}{_PATH}/{call}"
+
+
+def _can_be_asked(address: NodeAddress) -> bool:
+    """Whether a URL can name it: a multiaddr may hold anything, such as another host in front of an ``@``."""
+    try:
+        return NodeAddress.of(address.url) == address
+    except ValueError:
+        return False
 
 
 def _as_port(text: str) -> int:
