@@ -20,7 +20,14 @@ import pytest
 import carv2
 from blockstore.disk import Disks, assert_valid
 from carv2 import _source
-from carv2.blockstore import MemoryBlockstore, ReadOnlyBlockstore, ReadWriteBlockstore, read_write
+from carv2.blockstore import (
+    MemoryBlockstore,
+    ReadOnlyBlockstore,
+    ReadWriteBlockstore,
+    _key_table,
+    _written,
+    read_write,
+)
 from carv2.errors import (
     BlockNotFoundError,
     CarError,
@@ -238,13 +245,18 @@ class Interrupted(BaseException):
     pass
 
 
-@pytest.mark.parametrize("max_memory", [None, 3000, 320])  # the last makes a run of each put, and merges them
+@pytest.mark.parametrize(
+    ("max_memory", "pack_from"),
+    [(None, 4096), (None, 3), (3000, 4096), (320, 4096)],  # the last makes a run of each put, and merges them
+)
 def test_an_interrupt_between_any_two_steps_of_a_put_costs_nothing(
-    monkeypatch: pytest.MonkeyPatch, max_memory: int | None
+    monkeypatch: pytest.MonkeyPatch, max_memory: int | None, pack_from: int
 ) -> None:
     """As a signal handler may raise between any two lines, so does this, at one line after the other."""
     disks = Disks.installed(monkeypatch)
-    watched = {read_write.__file__, read_write.__file__.replace("read_write", "_written")}
+    for module in (read_write, _written):
+        monkeypatch.setattr(module, "PACK_FROM", pack_from)
+    watched = {read_write.__file__, _written.__file__, _key_table.__file__}
     for moment in range(1, 2000):
         name = f"x{moment}"
         store = ReadWriteBlockstore.create(name, ROOTS, max_memory=max_memory)

@@ -1,16 +1,19 @@
 """What a writer knows of what it has written: where each block is, in little memory.
 
-Blocks are told apart by a key, their multihash or their whole CID. Recent keys are in a dict, some 150 bytes each;
-with a bound on memory, full dicts are sorted and moved to files that are CARv2 indexes, to be looked up in place.
+Blocks are told apart by a key, their multihash or their whole CID. Recent keys are in a dict, some 150 bytes each.
+When they are many, they are packed into tables, 50 to 75 bytes each; with a bound on memory they are sorted
+instead, and moved to files that are CARv2 indexes, to be looked up in place.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from carv2._scan import SectionScanner, batches
 from carv2._source import FileSource, SliceView
 from carv2.blockstore._filter import KeyFilter
+from carv2.blockstore._key_table import OFFSET_SIZE, KeyTable, heads_are, without_heads
 from carv2.cid import CID
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, IndexBuilder
 from carv2.index import parse as parse_index
@@ -22,11 +25,15 @@ if TYPE_CHECKING:
 
     from carv2._scan import Batch, Entries
     from carv2._source import Source
+    from carv2.blockstore._key_table import Hints
     from carv2.index import Index
     from carv2.units import Limits
 
 BYTES_PER_KEY = 160
 """Measured: a key of 34 bytes, an offset, and their place in the dict."""
+
+PACK_FROM = 4096
+"""Keys in the dict from which on they are packed: few enough to be found in the processor's caches."""
 
 MAX_KINDS = 4096
 """Layouts of CIDs that are remembered."""
@@ -43,10 +50,11 @@ _SAMPLE = 8
 _FILTER_BYTES = 2
 """For each block of an index that is gone on with: one in 60 new blocks is looked up in vain."""
 
+_NONE_OLDER: Hints = (b"\0", 0)
+_MAYBE_OLDER: Hints = (b"\1", 0)
+
 _NEVER_MERGED = 64
 """The level of an index that was there before."""
-
-_DRAIN = 4096
 
 
 class Written:
@@ -58,10 +66,15 @@ class Written:
     def __init__(self, *, whole_cids: bool, max_memory: int | None = None) -> None:
         self._whole_cids = whole_cids
         self.recent: dict[bytes, int] = {}
-        """The first offset of each key that is in memory."""
-        self._repeats: list[tuple[bytes, int]] = []  # of keys that are in _recent too
+        """Keys that came lately, and where they came first; those that are packed may come again."""
+        self.tables: dict[int, KeyTable] = {}
+        """Keys that were packed, by their size; empty with a bound on memory."""
+        self.hints: Hints = _NONE_OLDER
+        """What the sequence has at ``hash(key) & mask`` is 0 only if ``key`` is not among the older ones."""
+        self._repeats: list[tuple[bytes, int]] = []  # of keys that are in memory too
+        self._is_packing = self._may_overlap = False
         self.is_bounded = max_memory is not None
-        """Call :meth:`make_room` before :meth:`add`."""
+        """Call :meth:`make_room` before :meth:`add`; otherwise, when there are as many as :data:`PACK_FROM`."""
         self._capacity = max(1, (max_memory or 0) // BYTES_PER_KEY // 2)
         self._samples = max(64, (max_memory or 0) // 8 // _RUNS // _SAMPLE) if self.is_bounded else None
         self.runs: list[_Run] = []
@@ -82,7 +95,10 @@ class Written:
 
     @property
     def _held(self) -> int:
-        return len(self.recent) + len(self._repeats)
+        held = len(self.recent) + len(self._repeats) + sum(map(len, self.tables.values()))
+        if self._may_overlap:
+            held -= sum(self._packed(key) == offset for key, offset in list(self.recent.items()))
+        return held
 
     def key_of(self, raw: bytes) -> bytes:
         """The key of a binary CID."""
@@ -99,8 +115,14 @@ class Written:
     def find(self, key: bytes) -> int | None:
         """Where the first block with ``key`` is."""
         offset = self.recent.get(key)
-        if offset is not None or not self.runs:
+        return self.find_older(key) if offset is None else offset
+
+    def find_older(self, key: bytes) -> int | None:
+        """The same for a key that is not among the recent ones."""
+        if (table := self.tables.get(len(key))) is not None and (offset := table.find(key)) is not None:
             return offset
+        if not self.runs:
+            return None
         if self._filter is not None and not self._filter.may_have(key):
             return None
         for run in self.runs:
@@ -122,9 +144,49 @@ class Written:
             self._repeats.append((key, offset))
 
     def make_room(self) -> None:
-        """Move what is in memory to a file if it is as much as allowed; nothing is lost where that fails."""
-        if self._held >= self._capacity:
+        """Move what is in memory to a file if it is as much as allowed; nothing is lost where that fails.
+
+        Without a bound, pack it if it is much.
+        """
+        if not self.is_bounded:
+            if len(self.recent) >= PACK_FROM:
+                self._pack()
+        elif self._held >= self._capacity:
             self._spill()
+
+    def _set_hints(self) -> None:
+        if self.runs or len(self.tables) > 1:
+            self.hints = _MAYBE_OLDER
+        else:
+            self.hints = next((table.hints for table in self.tables.values()), _NONE_OLDER)
+
+    def _packed(self, key: bytes) -> int | None:
+        table = self.tables.get(len(key))
+        return None if table is None else table.find(key)
+
+    def _pack(self) -> None:
+        """Move recent keys to tables; they are in both meanwhile, so that they are found at any time.
+
+        A signal's handler may use the store between any two steps, or raise: then some stay in both.
+        """
+        if self._is_packing:
+            return
+        self._is_packing = self._may_overlap = True
+        try:
+            tables, recent = self.tables, self.recent.copy()
+            repeats = list[tuple[bytes, int]]()
+            for size, offsets in _by_key_size(recent):
+                if size not in tables:
+                    tables[size] = KeyTable(size)
+                repeats += tables[size].add(offsets)
+            self._set_hints()
+            if self.tables is tables and len(self.recent) == len(recent):  # else a handler put or learnt some
+                was_whole, self.is_whole = self.is_whole, self.is_whole and not repeats
+                self._repeats += repeats
+                self.recent.clear()
+                self._may_overlap, self.is_whole = False, was_whole
+        finally:
+            self._is_packing = False
 
     def add_sections(self, batch: Batch, payload: int) -> None:
         """Note sections that are in the file already, the payload of which starts at position ``payload``."""
@@ -142,6 +204,8 @@ class Written:
             key = cid[start:]  # the same object if it is all of it
             if note(key, offset) != offset:
                 repeats.append((key, offset))
+        if len(self.recent) >= PACK_FROM:
+            self.make_room()
 
     def _key_start(self, entries: Entries) -> int | None:
         """Where the key of each CID starts, if that is the same for all."""
@@ -167,6 +231,7 @@ class Written:
                 self._filter = None
                 break
         self.runs.append(_Run(index.chunks(), level=_NEVER_MERGED, samples=self._samples))
+        self._set_hints()
         self._in_runs += count
 
     def _spill(self) -> None:
@@ -178,6 +243,7 @@ class Written:
         run = _Run(builder.chunks(), level=0, samples=self._samples)
         self.is_whole = False  # an exception from outside, as of Ctrl-C, may come between any two steps
         self.runs.append(run)
+        self._set_hints()
         self._in_runs += len(self.recent) + len(self._repeats)
         self.recent.clear()  # the dict stays the same, the store has hold of it
         self._repeats.clear()
@@ -196,14 +262,25 @@ class Written:
             run.close()
 
     def _drain(self, builder: IndexBuilder) -> None:
-        """Move what is in memory to ``builder``, key by key, so that it is never held twice."""
-        recent, repeats = self.recent, self._repeats
-        while recent:
-            some = [recent.popitem() for _ in range(min(len(recent), _DRAIN))]
-            builder.add_multihashes(self._multihashes(some))
-        builder.add_multihashes(self._multihashes(repeats))
-        recent.clear()  # the table
-        repeats.clear()
+        """Move what is in memory to ``builder``, piece by piece, so that it is never held twice."""
+        recent = list(self.recent.items())
+        if self._may_overlap:
+            recent = [(key, offset) for key, offset in recent if self._packed(key) != offset]
+        builder.add_multihashes(self._multihashes(recent))
+        builder.add_multihashes(self._multihashes(self._repeats))
+        tables, self.tables = self.tables, {}
+        self.recent.clear()
+        self._repeats.clear()
+        for table in tables.values():
+            width = table.key_size + OFFSET_SIZE
+            for records in table.drained():
+                key = records[: table.key_size]
+                parts = self._cid_of(key).parts
+                head = key[: len(key) - parts.digest_size]
+                if heads_are(head, records, width):
+                    builder.add_packed(parts.hash_code, parts.digest_size, without_heads(head, records, width))
+                else:
+                    builder.add_multihashes(self._multihashes(_pairs(records, table.key_size)))
 
     def _multihashes(self, pairs: Iterable[tuple[bytes, int]]) -> Iterable[tuple[bytes, int]]:
         if not self._whole_cids:
@@ -214,13 +291,14 @@ class Written:
         """The index of everything, in pieces; look-ups go on working, through files."""
         if self.is_bounded:
             self._spill()
-        elif self.recent:
+        elif self.recent or self.tables:
             builder = IndexBuilder(identity=True)
             self._filter = None  # what comes now is read, not put
             self.is_whole = False
-            self._in_runs += len(self.recent) + len(self._repeats)
+            self._in_runs += self._held
             self._drain(builder)
             self.runs.append(_Run(builder.chunks(), level=0, samples=self._samples))
+            self._set_hints()
             self.is_whole = True
         return merged_chunks([run.index for run in self.runs], codec, identity=identity)
 
@@ -238,8 +316,24 @@ class Written:
         runs, self.runs = self.runs, []
         for run in runs:
             run.close()
+        self.tables, self.hints = {}, _NONE_OLDER
+        self._may_overlap = False
         self.recent.clear()
         self._repeats.clear()
+
+
+def _by_key_size(offsets: dict[bytes, int]) -> Iterable[tuple[int, dict[bytes, int]]]:
+    sizes = set(map(len, offsets))
+    if len(sizes) == 1:
+        return [(sizes.pop(), offsets)]
+    by_size: dict[int, dict[bytes, int]] = {}
+    for key, offset in offsets.items():
+        by_size.setdefault(len(key), {})[key] = offset
+    return by_size.items()
+
+
+def _pairs(records: bytes, key_size: int) -> Iterable[tuple[bytes, int]]:
+    return struct.iter_unpack(f">{key_size}sQ", records)
 
 
 class _Run:

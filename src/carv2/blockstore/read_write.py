@@ -19,7 +19,7 @@ from carv2.blockstore._checkpoints import Checkpoints
 from carv2.blockstore._kept_index import is_as_wanted, take_over
 from carv2.blockstore._mapping import ReadsOneByOne
 from carv2.blockstore._settings import Settings, as_in_the_file
-from carv2.blockstore._written import MAX_KINDS
+from carv2.blockstore._written import MAX_KINDS, PACK_FROM
 from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
@@ -143,7 +143,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             durability: when bytes are made durable without being asked to: ``"none"`` never, not by :meth:`flush`
                 either; ``"flush"`` by :meth:`flush` and :meth:`finalize`; ``"each-put"`` by each put too.
             max_memory: bytes that keeping track of blocks may take; beyond half of it goes to temporary files.
-                None: some 160 bytes a block.
+                None: 50 to 75 bytes a block.
             limits: what could not be read back with the same limits is refused.
 
         Raises:
@@ -327,11 +327,14 @@ class ReadWriteBlockstore(ReadsOneByOne):
         key, written, recent = raw[key_start:], self._written, self._written.recent
         if not written.is_whole:
             self._learn_again()
-        if self._deduplicates and (key in recent or (written.runs and written.find(key) is not None)):
+        older, mask = written.hints
+        if self._deduplicates and (
+            key in recent or (older[hash(key) & mask] and written.find_older(key) is not None)
+        ):
             return False
         if self._end - self._on_file > _FLUSH_SIZE:
             self._write_pending()
-        if written.is_bounded:
+        if written.is_bounded or len(recent) >= PACK_FROM:
             written.make_room()
         head = _varint_of(size)
         end = self._end  # a signal's handler may get in between any two of these steps, and use the store or raise

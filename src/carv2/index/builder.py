@@ -151,6 +151,15 @@ class IndexBuilder:
             digest = multihash[-32:]
             bins[digest[0]] += digest + pack(offset)
 
+    def add_packed(self, hash_code: int, digest_size: int, records: Iterable[tuple[bytes]]) -> None:
+        """List records as they are: each a digest of ``digest_size`` bytes and a payload offset, big-endian."""
+        bins = self._bins(hash_code, digest_size)
+        if not digest_size:
+            bins[0] += b"".join(record for (record,) in records)
+            return
+        for (record,) in records:
+            bins[record[0]] += record
+
     def _add_multihash(self, multihash: bytes, offset: int) -> None:
         code, digest = decode(multihash)
         if not is_listed(code, digest, identity=self._identity):
