@@ -77,9 +77,9 @@ class KeyTable:
         self._records += b"".join([pack(key, offset) for key, offset in pairs])  # in one step
         return [(key, offsets[key]) for key, first in known.items() if offsets[key] != first]
 
-    def _key(self, number: int) -> bytearray:
+    def _key(self, number: int) -> bytes:
         start = (number - 1) * self._width
-        return self._records[start : start + self.key_size]
+        return bytes(self._records[start : start + self.key_size])
 
     def _offset(self, number: int) -> int:
         stop = number * self._width

@@ -310,7 +310,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     def _put(self, cid: CIDLike, data: bytes) -> bool:
         if self._closed or self._finalized:
-            self._refuse()
+            self._refuse_if_over()
         raw = cid.raw if isinstance(cid, CID) else bytes(CID.of(cid))
         key_start, make = self._kinds.get(raw[:-32]) or self._kind_of(raw)
         if type(data) is not bytes:
@@ -324,13 +324,11 @@ class ReadWriteBlockstore(ReadsOneByOne):
             raise self._too_large(len(raw), size)
         if self._checker is not None and (make is None or make(data).digest() != raw[-32:]):
             self._checker.check(raw, data, position=self._payload + self._end)
-        key, written, recent = raw[key_start:], self._written, self._written.recent
+        key, written = raw[key_start:], self._written
         if not written.is_whole:
             self._learn_again()
-        older, mask = written.hints
-        if self._deduplicates and (
-            key in recent or (older[hash(key) & mask] and written.find_older(key) is not None)
-        ):
+        recent, (older, mask) = written.recent, written.hints
+        if self._deduplicates and (key in recent or (older[hash(key) & mask] and written.find_older(key))):
             return False
         if self._end - self._on_file > _FLUSH_SIZE:
             self._write_pending()
@@ -364,10 +362,11 @@ class ReadWriteBlockstore(ReadsOneByOne):
             return LimitError("cid", found=cid_size, allowed=self._limits.cid, position=position)
         return LimitError("section", found=size, allowed=self._limits.section, position=position)
 
-    def _refuse(self) -> None:
+    def _refuse_if_over(self) -> None:
         if self._closed:
             raise ClosedError("the blockstore was closed")
-        raise FinalizedError("the archive was finalized")
+        if self._finalized:
+            raise FinalizedError("the archive was finalized")
 
     def _write_pending(self) -> None:
         if self._pending:
@@ -404,8 +403,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             OSError: that did not work out; nothing is lost that was promised before, and it may be tried again.
         """
         with self._lock:
-            if self._closed or self._finalized:
-                self._refuse()
+            self._refuse_if_over()
             self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -426,8 +424,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             FinalizedError: called before.
         """
         with self._lock:
-            if self._closed or self._finalized:
-                self._refuse()
+            self._refuse_if_over()
             header = self._header if roots is None else CarV1Header(tuple(map(CID.of, roots)))
             raw = header.to_bytes()
             if roots is not None and len(raw) != self._first:
@@ -451,12 +448,11 @@ class ReadWriteBlockstore(ReadsOneByOne):
             self._finalized = True
 
     def _write_index(self) -> None:
-        if not self._written.is_whole:
-            self._learn_again()
+        written = self._known()
         position = start = self._payload + self._end
         position += self._settings.index_padding
         self._file.truncate(position)  # with zeros
-        for chunk in self._written.index_chunks(self._settings.index_codec, identity=self._store_identity):
+        for chunk in written.index_chunks(self._settings.index_codec, identity=self._store_identity):
             self._file.write_at(position, chunk)
             position += len(chunk)
         self._file.truncate(position)
@@ -510,21 +506,25 @@ class ReadWriteBlockstore(ReadsOneByOne):
             self._write_pending()
         return self._finder.at(offset)
 
-    def _find(self, wanted: CID) -> Found:
+    def _known(self) -> Written:
+        """What is known of the blocks, all of it."""
         if self._closed:
             raise ClosedError("the blockstore was closed")
         if not self._written.is_whole:
             self._learn_again()
-        raw = bytes(wanted)
-        key = self._written.key_of(raw)
-        offset = self._written.find(key)
+        return self._written
+
+    def _find(self, wanted: CID) -> Found:
+        written, raw = self._known(), bytes(wanted)
+        key = written.key_of(raw)
+        offset = written.find(key)
         if offset is not None and offset >= self._on_file:
             self._write_pending()
-            offset = self._written.find(key)
+            offset = written.find(key)
         if offset is None:
             raise BlockNotFoundError(wanted)
         found = self._found_at(offset)
-        if found.cid != raw and self._written.key_of(found.cid) != key:
+        if found.cid != raw and written.key_of(found.cid) != key:
             why = f"{wanted.short()} was written where {CID.trusted(found.cid).short()} is now"
             raise IndexMismatchError(why, cid=wanted, position=found.position)
         return found
@@ -567,6 +567,5 @@ class ReadWriteBlockstore(ReadsOneByOne):
             yield Block(cid, self[cid])
 
     def __len__(self) -> int:
-        if self._closed:
-            raise ClosedError("the blockstore was closed")
-        return self._written.count
+        with self._lock:
+            return self._known().count
