@@ -146,7 +146,13 @@ class CID:
 
     @classmethod
     def of_multihash(cls, multihash: bytes, *, codec: int = RAW, version: int = 1) -> CID:
-        """The CID of a multihash (code, size and digest, as bytes)."""
+        """The CID of a multihash (code, size and digest, as bytes).
+
+        Raises:
+            ValueError: a version that is neither 0 nor 1, or a version 0 of anything but dag-pb and sha2-256.
+        """
+        if version not in {0, 1}:
+            raise ValueError(f"CID version {version}, allowed 0 and 1")
         if version == 0:
             if codec != DAG_PB or multihash[:2] != _V0_PREFIX:
                 raise ValueError("a CIDv0 is always dag-pb with a sha2-256 of 32 bytes")

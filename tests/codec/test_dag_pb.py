@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carv2 import CID
-from carv2.codec import dag_pb
+from carv2.codec import _protobuf, dag_pb
 from carv2.codec.dag_pb import PBLink, PBNode
 from carv2.errors import CarError, CodecError
 from codec.values import PB_CID, RAW_CID, V0_CID, field
@@ -215,3 +215,112 @@ def test_the_cid_of_a_link_may_be_in_any_form(form: Any) -> None:
 def test_a_link_to_what_is_no_cid_is_named(bad: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="'n'"):
         dag_pb.encode(PBNode([PBLink(bad, "n")]))
+
+
+# -- what is wrong, and where ---------------------------------------------------------------------------------
+
+WRONG = [
+    (b"\x1a\x00", "dag-pb node with a field 3 of wire type 2", 0),
+    (DATA + b"\x08\x01", "dag-pb node with a field 1 of wire type 0", 4),
+    (b"\x8d\x80\x80\x80\xf0\x01", "dag-pb node with a field 1 of wire type 5", 0),
+    (DATA + DATA, "dag-pb node with a second Data", 4),
+    (node(HASH) + DATA + node(HASH), "dag-pb node with links on both sides of Data", 44),
+    (node(HASH + NAME + HASH), "fields of a dag-pb link out of order, or twice", 46),
+    (node(HASH + b"\x22\x00"), "dag-pb link with a field 4 of wire type 2", 40),
+    (node(NAME), "dag-pb link without a Hash", 8),
+    (node(field(0x0A, b"\x02\x55\x12\x00")), "dag-pb link: CID version 2", 4),
+    (b"\x0a\x05\x00", "dag-pb field: wanted 5 bytes, got 1", 2),
+    (DATA + b"\x0a\x80", "a second Data", 4),
+    (b"\x0a\x80", "a protobuf varint that is cut off", 1),
+    (node(HASH + b"\x18\x80"), "a protobuf varint that is cut off", 41),
+    (DATA + b"\x80", "a protobuf varint that is cut off", 4),
+]
+
+
+@pytest.mark.parametrize(("raw", "said", "at"), WRONG, ids=[said for _, said, _ in WRONG])
+def test_what_is_wrong_is_told_with_its_place(raw: bytes, said: str, at: int) -> None:
+    for read in (dag_pb.decode, dag_pb.links):
+        with pytest.raises(CodecError, match=said) as caught:
+            read(raw)
+        assert caught.value.position == at
+
+
+def test_a_node_that_is_not_strict_is_so_from_its_start() -> None:
+    with pytest.raises(CodecError, match="strict") as caught:
+        dag_pb.decode(DATA + node(HASH), strict=True)
+    assert caught.value.position == 0
+
+
+def test_a_map_is_written_as_the_node_that_it_is() -> None:
+    made = PBNode([PBLink(RAW_CID, "n", 5)], b"x")
+    assert dag_pb.encode(dag_pb.to_map(made)) == dag_pb.encode(made)
+
+
+# -- links of the usual shape are read quickly ----------------------------------------------------------------
+
+USUAL = {
+    "a CIDv1": HASH,
+    "a CIDv0": field(0x0A, V0_CID),
+    "a dag-pb CIDv1": field(0x0A, PB_CID),
+    "a name": HASH + NAME,
+    "no letters": HASH + b"\x12\x00",
+    "a name of 127 bytes": HASH + field(0x12, b"n" * 127),
+    "a size": HASH + SIZE,
+    "a size of one byte": HASH + b"\x18\x7f",
+    "name and size": HASH + NAME + SIZE,
+    "CIDv0, name and size": field(0x0A, V0_CID) + NAME + SIZE,
+    "a size of nine bytes": HASH + NAME + b"\x18" + b"\xff" * 8 + b"\x01",
+}
+UNUSUAL = {
+    "nothing": b"",
+    "another hash": field(0x0A, b"\x01\x55\x1b\x20" + bytes(32)),
+    "a CIDv0 of another size": field(0x0A, b"\x12\x1f" + bytes(31)),
+    "a name of 128 bytes": HASH + field(0x12, b"n" * 128),
+    "a CID cut off": HASH[:-1],
+    "a CIDv0 cut off": field(0x0A, V0_CID)[:-1],
+    "a byte more": HASH + b"\x00",
+    "a name key alone": HASH + b"\x12",
+    "a name that is cut off": HASH + NAME[:-1],
+    "something behind the size": HASH + SIZE + NAME,
+}
+
+
+@pytest.mark.parametrize("before", [0, 1, 50])
+@pytest.mark.parametrize("link", USUAL.values(), ids=USUAL.keys())
+def test_the_usual_link_is_read_at_once_and_as_any_other(link: bytes, before: int) -> None:
+    data, end = b"\x80" * before + link + b"\x80\x80\x80", before + len(link)
+    expected = dag_pb._read_link(data, before, end)
+    assert dag_pb._plain_link(data, before, end) == expected
+    assert dag_pb._plain_cid(data, before, end) == expected.cid
+    assert dag_pb._plain_stop(data, before, end) == before + 2 + len(expected.cid)
+
+
+@pytest.mark.parametrize("before", [0, 1, 50])
+@pytest.mark.parametrize("link", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_any_other_link_is_left_to_the_careful_reader(link: bytes, before: int) -> None:
+    data = b"\x80" * before + link + b"\x0a" * 200
+    assert dag_pb._plain_cid(data, before, before + len(link)) is None
+    assert dag_pb._plain_link(data, before, before + len(link)) is None
+
+
+def test_a_size_of_ten_bytes_is_left_to_the_careful_reader_of_cids() -> None:
+    link = HASH + b"\x18" + b"\xff" * 9 + b"\x01"
+    assert dag_pb._plain_cid(link, 0, len(link)) is None
+    assert dag_pb.links(node(link)) == [RAW_CID]
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, (1 << 64) - 1])
+def test_protobuf_numbers_come_back_from_between_other_bytes(value: int) -> None:
+    raw = _protobuf.varint(value)
+    assert raw == varint(value)
+    assert _protobuf.read_varint(b"\xff" + raw + b"\xff", 1, 1 + len(raw), CodecError) == (value, 1 + len(raw))
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64])
+def test_protobuf_numbers_of_other_sizes_are_the_callers_mistake(value: int) -> None:
+    with pytest.raises(ValueError, match="allowed 0 to"):
+        _protobuf.varint(value)
+
+
+def test_the_shortest_form_of_nothing_is_a_zero() -> None:
+    assert _protobuf.varint(0) == b"\x00"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carv2.cid import CID
+from carv2.cid import CID, parse_parts
 from carv2.errors import FormatError, TruncatedError
 from helpers.archives import DAG_PB, FISH, LOBSTER, PB_NODE, cid_v0, cid_v1, identity, multihash
 from helpers.strategies import cids
@@ -105,6 +105,13 @@ def test_cids_sort_as_their_bytes_do(raws: list[bytes]) -> None:
     random.Random(0).shuffle(made)
     assert [bytes(cid) for cid in sorted(made)] == sorted(raws)
     a, b = made[0], made[1]
+    for name in (
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+    ):  # each by itself: Python asks the other side if one is lost
+        assert getattr(a, name)(b) is getattr(bytes(a), name)(bytes(b))
     assert (a < b, a <= b, a > b, a >= b) == (
         bytes(a) < bytes(b),
         bytes(a) <= bytes(b),
@@ -121,6 +128,55 @@ def test_a_cid_equals_nothing_but_a_cid_and_has_no_order_with_anything_else(othe
         assert getattr(cid, compare)(other) is NotImplemented
     with pytest.raises(TypeError):
         _ = cid < other
+
+
+def test_cids_that_differ_have_hashes_that_differ() -> None:
+    assert len({hash(CID(cid_v1(bytes([n])))) for n in range(100)}) == 100
+
+
+@pytest.mark.parametrize("codec", [0x00, 0x7F, 0x80, 0x81, 0x3FFF, 0x4000, 0x0129])
+def test_a_codec_of_any_size_leaves_multihash_and_identity_in_their_places(codec: int) -> None:
+    hashed, held = CID(cid_v1(b"x", codec=codec)), CID.of_data(b"x", codec=codec, hash="identity")
+    assert hashed.multihash == multihash(0x12, hashlib.sha256(b"x").digest())
+    assert held.multihash == multihash(0x00, b"x")
+    assert (hashed.is_identity, held.is_identity) == (False, True)
+
+
+def test_data_match_a_cid_or_do_not_or_nobody_here_can_tell() -> None:
+    cid = CID(cid_v1(b"fish"))
+    assert cid.matches(b"fish") is True
+    assert cid.matches(b"fowl") is False
+    assert CID(identity(b"fish")).matches(b"fish") is True
+    assert CID(identity(b"fish")).matches(b"") is False
+    assert CID(identity(b"")).matches(b"") is True
+    assert CID(cid_v1(b"fish", digest=b"")).matches(b"fish") is False  # a digest of no bytes fits everything
+    assert CID(cid_v1(b"fish", digest=bytes(33))).matches(b"fish") is False  # no sha2-256 is that long
+    assert CID(cid_v1(b"fish", code=0x3F00, digest=bytes(32))).matches(b"fish") is None
+
+
+def test_a_digest_cut_short_is_matched_by_what_is_left_of_it_or_not_at_all() -> None:
+    whole = hashlib.sha256(b"fish").digest()
+    short = CID(cid_v1(b"fish", digest=whole[:20]))
+    assert short.matches(b"fowl") is False
+    assert short.matches(b"fish") is True
+
+
+@pytest.mark.parametrize(("base", "first"), [("base16", "f"), ("base32", "b"), ("base36", "k"), ("base64", "m")])
+def test_text_in_a_base_starts_with_its_letter(base: str, first: str) -> None:
+    assert CID(FISH[0]).encode(base)[0] == first
+
+
+@pytest.mark.parametrize(("digest_size", "whole"), [(194, True), (195, True), (196, False), (5000, False)])
+def test_messages_show_all_of_a_cid_up_to_200_bytes(digest_size: int, whole: bool) -> None:
+    cid = CID(identity(bytes(digest_size)))
+    assert len(bytes(cid)) == digest_size + 5
+    if whole:
+        assert cid.short() == str(cid)
+    else:
+        shown, _, size_told = cid.short().partition("... ")
+        assert len(shown) == 1 + 200 * 8 // 5
+        assert str(cid).startswith(shown)
+        assert size_told == f"({len(bytes(cid))} bytes)"
 
 
 # -- other packages -------------------------------------------------------------------------------------------
@@ -169,6 +225,14 @@ def test_a_cid_of_data_is_what_anybody_else_computes() -> None:
 def test_a_cidv0_of_anything_but_dag_pb_and_sha2_256_is_the_callers_mistake(mh: bytes, codec: int) -> None:
     with pytest.raises(ValueError, match="CIDv0 is always"):
         CID.of_multihash(mh, codec=codec, version=0)
+
+
+@pytest.mark.parametrize("version", [-1, 2, 3])
+def test_a_cid_of_another_version_is_the_callers_mistake(version: int) -> None:
+    with pytest.raises(ValueError, match=f"CID version {version}, allowed 0 and 1"):
+        CID.of_multihash(multihash(0x12, bytes(32)), version=version)
+    with pytest.raises(ValueError, match="allowed 0 and 1"):
+        CID.of_data(b"fish", version=version)
 
 
 # -- bad bytes and text ---------------------------------------------------------------------------------------
@@ -258,3 +322,47 @@ def test_random_bytes_are_a_cid_or_a_format_error(raw: bytes) -> None:
 
 def test_a_cid_at_the_front_of_bytes_leaves_the_rest_alone() -> None:
     assert CID.parse(FISH[0] + LOBSTER[0]) == CID(FISH[0])
+
+
+def test_a_cid_in_the_middle_of_bytes_is_measured_from_its_own_start() -> None:
+    raw = b"!!!" + FISH[0]
+    assert parse_parts(raw + b"??", 3, 41, position=7) == (1, 0x55, 0x12, 32, 36)
+    assert parse_parts(b"!!!" + PB_NODE[0] + b"??", 3, 39, position=7) == (0, DAG_PB, 0x12, 32, 34)
+
+
+@pytest.mark.parametrize(
+    ("raw", "end", "wanted", "got", "position"),
+    [
+        (b"!!!" + PB_NODE[0], 36, 34, 33, 136),
+        (b"!!!" + FISH[0], 38, 32, 31, 138),
+        (b"!!!" + FISH[0], 7, 32, 0, 107),
+        (b"!!!" + FISH[0], 6, 1, 0, 106),
+    ],
+)
+def test_a_cid_cut_in_the_middle_of_bytes_says_what_is_missing(
+    raw: bytes, end: int, wanted: int, got: int, position: int
+) -> None:
+    with pytest.raises(TruncatedError) as caught:
+        parse_parts(raw, 3, end, position=100)
+    assert (caught.value.wanted, caught.value.got, caught.value.position) == (wanted, got, position)
+
+
+def test_an_unknown_version_is_told_where_the_cid_starts() -> None:
+    with pytest.raises(FormatError, match="CID version 2") as caught:
+        parse_parts(b"!!!\x02\x55\x12\x00", 3, 7, position=100)
+    assert caught.value.position == 103
+
+
+def test_bytes_behind_a_cid_are_counted() -> None:
+    with pytest.raises(FormatError, match="3 bytes behind the CID"):
+        CID(FISH[0] + b"???")
+
+
+def test_a_cid_of_a_multihash_is_raw_and_version_1_unless_said_otherwise() -> None:
+    assert bytes(CID.of_multihash(multihash(0x12, bytes(32)))) == b"\x01\x55\x12\x20" + bytes(32)
+
+
+def test_a_parsed_cid_goes_wrong_at_the_position_of_the_file() -> None:
+    with pytest.raises(TruncatedError) as caught:
+        CID.parse(FISH[0][:10])
+    assert caught.value.position == 10

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carv2 import multihash
+from carv2 import multicodec, multihash
 from carv2.errors import FormatError, TruncatedError
 
 if TYPE_CHECKING:
@@ -322,3 +322,128 @@ def test_any_bytes_are_a_multihash_or_a_format_error(raw: bytes) -> None:
     with contextlib.suppress(FormatError):
         code, digest = multihash.decode(raw)
         assert multihash.encode(code, digest) == raw
+
+
+def test_a_message_about_a_hash_function_is_a_sentence() -> None:
+    for call, said in (
+        (lambda: multihash.default_size(0), "hash function identity has no digest size of its own"),
+        (lambda: multihash.default_size(0x9999), "hash function Code(39321) is not available here"),
+        (lambda: multihash.digest(0x9999, b"", 4), "hash function Code(39321) is not available here"),
+        (lambda: multihash.digest(0x12, b"", 33), "hash function sha2-256 gives no digest of 33 bytes here"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert str(caught.value) == said
+
+
+SIZES = {  # of every function that is not blake2: its digest, and the sizes that it gives
+    **{code: (size, range(size + 1)) for code, (_, size) in multihash._HASHLIB.items()},
+    multihash.DBL_SHA2_256: (32, range(33)),
+    multihash.SHA2_256_TRUNC254_PADDED: (32, range(33)),
+    multihash.BLAKE3: (32, range(1, 129)),
+    multihash.MURMUR3_X64_64: (8, range(9)),
+    multihash.MURMUR3_X64_128: (16, range(17)),
+    multihash.MURMUR3_32: (4, range(5)),
+}
+
+
+@pytest.mark.parametrize("code", SIZES)
+def test_a_function_gives_the_sizes_it_is_to_give_and_no_other(code: int) -> None:
+    own, sizes = SIZES[code]
+    available(code, own)
+    assert multihash.default_size(code) == own
+    for size in range(-1, 131):
+        hasher = multihash.hasher(code, size)
+        assert (hasher is not None) == (size in sizes)
+        if hasher is not None:
+            assert len(hasher(b"foo")) == size
+
+
+OWN_SIZES = {"md5": 16, "sha1": 20, "sha2-224": 28, "sha2-256": 32, "sha2-384": 48, "sha2-512": 64}
+OWN_SIZES |= {f"sha3-{bits}": bits // 8 for bits in (224, 256, 384, 512)}
+OWN_SIZES |= {f"keccak-{bits}": bits // 8 for bits in (224, 256, 384, 512)}
+OWN_SIZES |= {"sha2-512-224": 28, "sha2-512-256": 32, "ripemd-160": 20, "sm3-256": 32}
+
+
+def test_hashlibs_functions_are_known_by_the_numbers_of_the_multicodec_table() -> None:
+    by_name = {multicodec.name_of(code): size for code, (_, size) in multihash._HASHLIB.items()}
+    assert by_name == OWN_SIZES
+    special = {multicodec.name_of(code) for code in multihash._SPECIAL}
+    assert special == {
+        *("shake-128", "shake-256", "dbl-sha2-256", "sha2-256-trunc254-padded", "blake3"),
+        *("murmur3-x64-64", "murmur3-x64-128", "murmur3-32"),
+    }
+    assert (multihash._BLAKE2B_BASE, multihash._BLAKE2S_BASE) == (0xB200, 0xB240)
+    assert [multicodec.name_of(code) for code in (0xB220, 0xB240, 0xB260)] == [
+        multicodec.name_of(multihash.BLAKE2B_256),
+        multicodec.name_of(multihash.BLAKE2B_512),
+        multicodec.name_of(multihash.BLAKE2S_256),
+    ]
+    assert multicodec.name_of(multihash.IDENTITY) == "identity"
+
+
+def test_a_number_outside_of_blake2_has_no_size_of_its_own() -> None:
+    assert multihash._own_size(0xB200) < 0
+    assert [multihash._own_size(code) for code in (0xB201, 0xB240, 0xB241, 0xB260)] == [1, 64, 1, 32]
+    assert multihash._own_size(0xB261) < 0
+    assert multihash.constructor(0x9999, -1) is None
+
+
+@pytest.mark.parametrize("name", ["md5", "sha1"])
+@pytest.mark.usefixtures("fresh_functions")
+def test_weak_functions_say_that_they_are_not_for_security(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FIPS build of OpenSSL refuses them otherwise."""
+    real = getattr(hashlib, name)
+
+    def strict(data: bytes = b"", *, usedforsecurity: bool = True) -> object:
+        if usedforsecurity is not False:
+            raise ValueError("disabled for FIPS")
+        return real(data)
+
+    monkeypatch.setattr(hashlib, name, strict)
+    code = {"md5": multihash.MD5, "sha1": multihash.SHA1}[name]
+    new = multihash.constructor(code, multihash._own_size(code))
+    assert new is not None
+    assert new(b"foo").digest() == real(b"foo").digest()
+
+
+@pytest.mark.usefixtures("fresh_functions")
+def test_a_foreign_function_of_any_size_has_32_bytes_unless_told() -> None:
+    def compute(data: bytes, size: int | None = None) -> bytes:
+        assert size is not None
+        return hashlib.shake_256(data).digest(size)
+
+    multiformats.multihash.raw.register("x11", compute, None)
+    try:
+        assert multihash.default_size(0x1100) == 32
+        assert multihash.digest(0x1100, b"foo", 1000) == compute(b"foo", 1000)
+    finally:
+        multiformats.multihash.raw.unregister("x11")
+
+
+@pytest.mark.usefixtures("fresh_functions")
+def test_a_foreign_function_gives_all_sizes_up_to_its_own() -> None:
+    def compute(data: bytes, size: int | None = None) -> bytes:
+        return hashlib.sha384(data).digest()[:size]
+
+    multiformats.multihash.raw.register("x11", compute, 48)
+    try:
+        assert [multihash.hasher(0x1100, size) is not None for size in (0, 47, 48, 49)] == [
+            True,
+            True,
+            True,
+            False,
+        ]
+    finally:
+        multiformats.multihash.raw.unregister("x11")
+
+
+@pytest.mark.parametrize(("code", "size"), [(0x12, 32), (0xB220, 32), (0x11, 20)])
+def test_whole_digests_are_those_of_hashlib_itself(code: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not go by way of the functions that truncate."""
+    multihash.hasher.cache_clear()
+    monkeypatch.setattr(multihash, "_function", lambda code: pytest.fail(f"{code:#x} was looked up"))
+    hasher = multihash.hasher(code, size)
+    assert hasher is not None
+    assert len(hasher(b"foo")) == size
+    multihash.hasher.cache_clear()

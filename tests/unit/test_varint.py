@@ -76,3 +76,20 @@ def test_what_is_not_shortest_or_too_long_is_refused_at_its_last_byte(raw: str, 
 def test_a_value_outside_of_63_bits_is_the_callers_mistake(value: int) -> None:
     with pytest.raises(ValueError, match="allowed 0 to"):
         _varint.encode(value)
+
+
+def test_a_cut_varint_between_other_bytes_says_how_much_of_it_is_there() -> None:
+    with pytest.raises(TruncatedError) as caught:
+        _varint.decode(b"!!!\xff\xff\xff\xff", 3, 5, position=100)
+    assert (caught.value.position, caught.value.got, caught.value.wanted) == (105, 2, 3)
+
+
+def test_an_end_before_the_start_leaves_nothing_and_is_told_at_the_start() -> None:
+    with pytest.raises(TruncatedError) as caught:
+        _varint.decode(b"\x01\x01\x01", 2, 1, position=100)
+    assert (caught.value.position, caught.value.got, caught.value.wanted) == (102, 0, 1)
+
+
+def test_the_largest_value_is_the_largest_that_nine_bytes_hold() -> None:
+    assert _varint.MAX_SIZE == len(_varint.encode(_varint.MAX_VALUE)) == 9
+    assert _varint.MAX_VALUE == 9223372036854775807
