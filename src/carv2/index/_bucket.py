@@ -241,8 +241,8 @@ def too_many_buckets(position: int, codec: int) -> IndexFormatError:
     return IndexFormatError(f"index of more than {MAX_BUCKETS} buckets", position=position, codec=codec)
 
 
-def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int) -> Body:
-    """Take in the buckets at ``buffer[start]``. Of a digest size that comes twice the later counts.
+def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int, most: int = MAX_BUCKETS) -> Body:
+    """Take in the buckets at ``buffer[start]``, ``most`` at most. Of one digest size twice, the later counts.
 
     Nothing is allocated by what the numbers claim: each bucket must lie within the buffer.
     """
@@ -253,7 +253,7 @@ def parse_body(buffer: IndexBuffer, start: int, *, position: int, codec: int) ->
     at = start + COUNT.size
     buckets: dict[int, Bucket] = {}
     for number in range(count):
-        if number == MAX_BUCKETS:
+        if number == most:
             raise too_many_buckets(position + at, codec)
         width, size = unpack(BUCKET_HEAD, buffer, at, position=position, field="index bucket")
         if not OFFSET_SIZE <= width <= MAX_WIDTH:

@@ -49,11 +49,13 @@ class MultihashSortedIndex(Index):
         groups: dict[int, dict[int, Bucket]] = {}
         total = 0
         for _ in range(count):
-            if total > MAX_BUCKETS:
+            if total >= MAX_BUCKETS:
                 raise too_many_buckets(position + at, cls.codec)
             (code,) = unpack(CODE, buffer, at, position=position, field="index hash code")
-            groups[code], at = parse_body(buffer, at + CODE.size, position=position, codec=cls.codec)
-            total += 1 + len(groups[code])
+            most = MAX_BUCKETS - total - 1  # a hash code counts as one: it takes as much memory
+            body = parse_body(buffer, at + CODE.size, position=position, codec=cls.codec, most=most)
+            groups[code], at = body
+            total += 1 + len(body.buckets)
         return cls(groups, at)
 
     def buckets(self) -> Iterator[tuple[int | None, Bucket]]:
