@@ -1,4 +1,4 @@
-"""Each limit on what a stranger's bytes may say, from both sides: what reaches it is taken, one more is refused."""
+"""Each limit on what strangers may say, from both sides: what reaches it is taken, one more is refused."""
 
 from __future__ import annotations
 
