@@ -124,15 +124,14 @@ def put_cid(size: int) -> int:
             return len(store)
 
 
+def having(made: Callable[[int], bytes], reader: str) -> Callable[[int], object]:
+    """Reads what is made of a size."""
+    return lambda size: READERS[reader](made(size))
+
+
 ARCHIVES = {
-    **{
-        f"header, by the {name}": Limit(32 << 20, LimitError, lambda size, read=read: read(header_of(size)))
-        for name, read in READERS.items()
-    },
-    **{
-        f"section, by the {name}": Limit(8 << 20, LimitError, lambda size, read=read: read(section_of(size)))
-        for name, read in READERS.items()
-    },
+    **{f"header, by the {name}": Limit(32 << 20, LimitError, having(header_of, name)) for name in READERS},
+    **{f"section, by the {name}": Limit(8 << 20, LimitError, having(section_of, name)) for name in READERS},
     "header, by the writer": Limit(32 << 20, LimitError, write_header),
     "section, by the writer": Limit(8 << 20, LimitError, write_section),
     "CID that is listed in an index": Limit(2 << 10, LimitError, listed),
@@ -290,29 +289,29 @@ def shard_below(levels: int, fanout: int) -> object:
     name = b""
     for level in range(levels):
         inner = made.shard([(b"0" * width + (name if level else b""), inner)], b"\x01", fanout=fanout)
-    store = {CID(cid): data for cid, data in made.blocks.items()}
+    del made.blocks[next(iter(made.blocks))]
+    store = MemoryBlockstore((CID(cid), data) for cid, data in made.blocks.items())
     missing: list[Any] = []
-    del store[CID(next(iter(made.blocks)))]
     return [*unixfs.walk_entries(store, CID(inner.cid), on_missing=missing.append), *missing]
 
 
 def fanout_of(bits: int) -> object:
     made = Dag()
     root = made.shard([], b"", fanout=1 << bits)
-    return list(unixfs.walk_entries({CID(root.cid): made.blocks[root.cid]}, CID(root.cid)))
+    return list(unixfs.walk_entries(MemoryBlockstore([(CID(root.cid), made.blocks[root.cid])]), CID(root.cid)))
 
 
 def bitfield_of(size: int) -> object:
     made = Dag()
     root = made.shard([], bytes(size), fanout=256)
-    return list(unixfs.walk_entries({CID(root.cid): made.blocks[root.cid]}, CID(root.cid)))
+    return list(unixfs.walk_entries(MemoryBlockstore([(CID(root.cid), made.blocks[root.cid])]), CID(root.cid)))
 
 
 def inlined(size: int) -> object:
     made = Dag()
     inside = identity(bytes(size), codec=RAW)._replace(size=size)
     root = made.file([inside])
-    return list(unixfs.read({CID(root.cid): made.blocks[root.cid]}, CID(root.cid)))
+    return list(unixfs.read(MemoryBlockstore([(CID(root.cid), made.blocks[root.cid])]), CID(root.cid)))
 
 
 def named(size: int) -> object:
