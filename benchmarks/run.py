@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import re
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs = list(_jobs(operations, given.files, programs, stored, Path(folder)))
         _warm_up(stored.values())
         for number in range(given.rounds):
-            _run_round(jobs, f"round {number + 1} of {given.rounds}")
+            _run_round(_taking_turns(jobs, number), f"round {number + 1} of {given.rounds}")
     results = [job.result for job in jobs]
     memory = None if given.no_memory else _index_memory(10_000_000 // given.scale)
     text = report.to_markdown(operations, results, machine, memory, rounds=given.rounds)
@@ -228,6 +229,25 @@ def _warm_up(stored: Iterable[Archive]) -> None:
                     pass
 
 
+def _taking_turns(jobs: Iterable[Job], number: int) -> Iterator[Job]:
+    """The jobs of a round: who goes first in a row is another one each time."""
+    for _, row in itertools.groupby(jobs, key=lambda job: (job.result.operation, job.result.file)):
+        contenders = list(row)
+        first = number % len(contenders)
+        yield from contenders[first:] + contenders[:first]
+
+
+def _use_memory(out: Path, size: int) -> None:
+    """Have as much memory for files in hand as the output takes.
+
+    What lay idle, a virtual machine may have given back to its host; the first to write would wait for it.
+    """
+    with out.open("wb", buffering=0) as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    out.unlink()
+
+
 def _run_round(jobs: Iterable[Job], title: str) -> None:
     for job in jobs:
         if not job.result.error:
@@ -237,6 +257,7 @@ def _run_round(jobs: Iterable[Job], title: str) -> None:
 
 def _run_once(job: Job) -> None:
     if job.out is not None:
+        _use_memory(job.out, job.result.size)
         job.before(job.out)
     try:
         done = subprocess.run(job.command, capture_output=True, text=True, check=True, timeout=_PATIENCE)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 64 << 10
 """Bytes of a sequential read from a file: measured best from 64 to 256 KiB (benchmarks/)."""
 
+_HAS_PREADV = hasattr(os, "preadv")  # macOS before 11 has not
+
 REMOTE_CHUNK_SIZE = 1 << 20
 """The same where each read is a request."""
 
@@ -169,6 +171,19 @@ class FileSource(_Exact):
                 break
             data += more
         return data
+
+    def read_into(self, position: int, buffer: memoryview) -> int:
+        """Read into memory that the caller uses again; how many bytes there were, none at the end of the file."""
+        self._check_open()
+        if _HAS_PREADV:
+            count = os.preadv(self._fd, [buffer], position)
+        else:
+            data = os.pread(self._fd, len(buffer), position)
+            buffer[: len(data)] = data
+            count = len(data)
+        if not count:
+            self._check_open()
+        return count
 
     def _check_open(self) -> None:
         if self._closed:
