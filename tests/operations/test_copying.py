@@ -18,21 +18,20 @@ if TYPE_CHECKING:
 DATA = os.urandom(3 * _REUSED_SIZE + 77)
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> FileSource:
+@pytest.fixture(params=[True, False], ids=["preadv", "pread"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
+    if not request.param:
+        monkeypatch.setattr(_source, "_HAS_PREADV", False)
     path = tmp_path / "source"
     path.write_bytes(DATA)
     return FileSource.open(path)
 
 
-@pytest.mark.parametrize("has_preadv", [True, False])
 @pytest.mark.parametrize("start", [0, 1, _REUSED_SIZE])
 @pytest.mark.parametrize("size", [0, 1, _REUSED_SIZE - 1, _REUSED_SIZE, 2 * _REUSED_SIZE + 5])
 def test_a_part_of_a_file_goes_behind_what_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: FileSource, start: int, size: int, has_preadv: bool
+    tmp_path: Path, source: FileSource, start: int, size: int
 ) -> None:
-    if not has_preadv:
-        monkeypatch.setattr(_source, "_HAS_PREADV", False)
     with (tmp_path / "copy").open("w+b") as file:
         file.write(b"before")
         copy(source, start, start + size, file.write)

@@ -168,7 +168,7 @@ def copy(source: Source, start: int, stop: int, write: Callable[[bytes], object]
         position += len(data)
 
 
-def _copy_in_place(source: FileSource, start: int, stop: int, write: Callable[[memoryview], object]) -> None:
+def _copy_in_place(source: FileSource, start: int, stop: int, write: Callable[..., object]) -> None:
     """From file to file through the same memory, for a sink of Python's own, which keeps nothing of what it gets.
 
     New memory for each piece takes up to twice as long; the kernel's own copying, as long as this.
