@@ -187,9 +187,9 @@ BYTECODES = {  # beside each bound the most that Python 3.10 to 3.13 were found 
     verify: 165,  # 109
     index: 125,  # 83
     wrap: 125,  # 83
-    get: 515,  # 344
-    get_mapped: 560,  # 372
-    get_many: 530,  # 353
+    get: 375,  # 249
+    get_mapped: 400,  # 267
+    get_many: 565,  # 377
     put: 475,  # 317
     put_many: 445,  # 297
     write: 440,  # 294

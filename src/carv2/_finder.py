@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2._scan import SectionScanner
+from carv2._scan import SectionScanner, section_head, section_sizes
 from carv2._source import peeker
 from carv2.cid import CID
 from carv2.errors import CarError, FormatError, IndexMismatchError, TruncatedError
@@ -13,10 +14,15 @@ from carv2.units import FilePosition, PayloadOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from carv2._source import Source
     from carv2.index import Index
+    from carv2.multihash import HashObject
     from carv2.units import Limits
+
+    _HeadOf: TypeAlias = "Callable[[bytes], tuple[int, bytes]]"
+    """What takes the length of a section, as a number, and its CID off its front."""
 
 _FIRST_GUESS = 512
 _MAX_GUESS = 64 << 10
@@ -41,6 +47,14 @@ class Found(NamedTuple):
             FilePosition(self.data_position),
             self.size,
         )
+
+
+class _Shape(NamedTuple):
+    """Of all CIDs of a kind."""
+
+    search: Callable[[bytes], int | None]
+    head_of: _HeadOf
+    make: Callable[[bytes], HashObject] | None
 
 
 class BlockFinder:
@@ -119,19 +133,56 @@ class BlockFinder:
 
     def getter(self, index: Index, *, verify: bool) -> Callable[[bytes], bytes | None]:
         """What gives the block of a binary CID in the usual case, and None where :meth:`find` is to tell."""
-        kinds, constructors, block_at = index.usual, self._constructors, self._block_at
+        shapes: dict[bytes, _Shape] = {}
+        block_at = self._quick_reader()
 
         def get(raw: bytes) -> bytes | None:
             kind, digest = raw[:-32], raw[-32:]
-            bucket = kinds.get(kind)
-            offset = None if bucket is None else bucket.usual_offset(digest)
-            data = None if offset is None else block_at(offset, raw)
+            shape = shapes.get(kind)
+            if shape is None:
+                shape = self._shape_of(raw, index)
+                if shape is None:
+                    return None
+                shapes[kind] = shape
+            search, head_of, make = shape
+            offset = search(digest)
+            data = None if offset is None else block_at(offset, raw, head_of)
             if data is None or not verify:
                 return data
-            make = constructors.get(kind)
             return data if make is not None and make(data).digest() == digest else None
 
         return get
+
+    def _shape_of(self, raw: bytes, index: Index) -> _Shape | None:
+        """What is the same for all CIDs of the kind of ``raw``; None as long as it is not known."""
+        bucket, make = index.usual.get(raw[:-32]), self._constructors.get(raw[:-32])
+        if bucket is None or not bucket.is_ready:
+            return None
+        return _Shape(bucket.search, section_head(len(raw)).unpack_from, make)
+
+    def _quick_reader(self) -> Callable[[int, bytes, _HeadOf], bytes | None]:
+        """What does the same as :meth:`_block_at`.
+
+        Sections that come whole with the first read, and have a length of two bytes, it takes apart on the spot.
+        """
+        sizes, otherwise, peek = section_sizes(self._longest), self._block_at, self._peek
+        payload, first, end = self._payload, self._first, self._end
+
+        def block_at(offset: int, raw: bytes, head_of: _HeadOf) -> bytes | None:
+            position = payload + offset
+            if not first <= position < end:
+                return None
+            front = peek(self.guess, position)
+            try:
+                head, cid = head_of(front)
+            except struct.error:  # too few bytes
+                return otherwise(offset, raw)
+            stop = sizes[head]
+            if cid == raw and stop <= len(front) <= 4 * stop + _FIRST_GUESS and position + stop <= end:
+                return front[len(raw) + 2 : stop]
+            return otherwise(offset, raw)
+
+        return block_at
 
     def usual_block(self, offset: int, raw: bytes, *, verify: bool) -> bytes | None:
         """The block of the CID ``raw`` at ``offset`` if all is as it usually is; None tells nothing."""

@@ -135,7 +135,7 @@ class _Layout(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _section_sizes(limit: int) -> list[int]:
+def section_sizes(limit: int) -> list[int]:
     """Size of a whole section by its first two bytes; out of reach unless they are a minimal varint."""
     sizes = [_NOT_HERE] * (1 << 16)
     for high in range(1, 128):  # the second byte; the first has its top bit set, and counts up to 127
@@ -147,7 +147,8 @@ def _section_sizes(limit: int) -> list[int]:
 
 
 @functools.lru_cache(maxsize=_MAX_LAYOUTS)
-def _section_head(cid_size: int) -> struct.Struct:
+def section_head(cid_size: int) -> struct.Struct:
+    """The first two bytes of a section, as a number, and a CID of that size, in the usual case."""
     return struct.Struct(f"<H{cid_size}s")
 
 
@@ -200,10 +201,10 @@ class SectionScanner:
 
         Where they end is in their varints alone, so that the CIDs can be looked over afterwards, in bulk.
         """
-        sizes: list[int] = _section_sizes(self.limits.section)
+        sizes: list[int] = section_sizes(self.limits.section)
         end, first = len(buffer), offset
         cid_size, most = self._layout.cid_size, min(127, self.limits.section)
-        unpack, skip = _section_head(cid_size).unpack_from, 2 + cid_size
+        unpack, skip = section_head(cid_size).unpack_from, 2 + cid_size
         cids: list[bytes] = []
         stops: list[int] = []
         short: list[int] = []  # which of them have a varint of one byte

@@ -235,12 +235,17 @@ class MappedSource(_Exact):
             return b""
         return self._map[position : position + size]
 
-    def peek(self, size: int, position: int) -> bytes:
-        """The same, with less ado; nothing where the map was closed."""
-        try:
-            return self._map[position : position + size] if self._map is not None else b""
-        except ValueError:  # another thread may have closed it just now
-            return b""
+    def peeker(self) -> Callable[[int, int], bytes]:
+        """What gives the same as :meth:`read_at`, with less ado; nothing where the map was closed."""
+        mapped = self._map if self._map is not None else b""
+
+        def peek(size: int, position: int) -> bytes:
+            try:
+                return mapped[position : position + size]
+            except ValueError:  # it was closed, maybe just now and by another thread
+                return b""
+
+        return peek
 
     def close(self) -> None:
         self._closed = True
@@ -355,7 +360,7 @@ def peeker(source: Source) -> Callable[[int, int], bytes]:
     if type(source) is FileSource:
         return partial(os.pread, source.fileno())
     if type(source) is MappedSource:
-        return source.peek
+        return source.peeker()
     read_at = source.read_at
     return lambda size, position: read_at(position, size)
 

@@ -7,16 +7,20 @@ A bucket is ``uint32 width | uint64 byte length | records``, a record ``digest |
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from carv2.errors import IndexFormatError, TruncatedError
+from carv2.index._even import searcher, stretches_of
 from carv2.units import PayloadOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from carv2.index._even import Stretches
 
 OFFSET_SIZE = 8
 COUNT = struct.Struct("<i")
@@ -24,14 +28,16 @@ BUCKET_HEAD = struct.Struct("<IQ")
 MAX_WIDTH = 32 << 20  # go-car's
 MAX_BUCKETS = 1 << 16  # of all hash functions; there is one for each size of digest
 _STEP = 16  # records that one read brings in
+_FRONT = struct.Struct(">I")
 _KEY = struct.Struct(">Q")  # the front of a digest, as a number that sorts like it
 _OFFSET = struct.Struct("<Q")
 _MAX_SAMPLES = 1 << 19  # each 8 bytes: up to 8,000,000 records one in 16, beyond that fewer
+_EVEN_SAMPLES = 1 << 14  # the same where digests are spread evenly, which makes up for the rest
 _PATIENCE = 16  # look-ups before samples are worth their while
 _READ = 1 << 20
 _WINDOW = 64 << 10  # bytes that are read at a time where many records are wanted
 _FAR = 8 << 10  # bytes from one of them to the next from which on each is read by itself
-_SPARSE = 16 << 10  # bytes between two samples, from which on each is read by itself
+_SPARSE = 2 << 10  # bytes between two samples, from which on each is read by itself
 
 
 class IndexBuffer(Protocol):
@@ -48,6 +54,10 @@ def _peek_of(buffer: IndexBuffer, start: int) -> tuple[int, Callable[[int, int],
     if peeking is not None:
         return cast("tuple[int, Callable[[int, int], bytes]]", peeking(start))
     return start, lambda size, position: bytes(buffer[position : position + size])
+
+
+def _nothing(_: bytes) -> None:
+    """What a bucket tells at once before samples were taken."""
 
 
 def unpack(layout: struct.Struct, buffer: IndexBuffer, at: int, *, position: int, field: str) -> tuple[int, ...]:
@@ -70,19 +80,25 @@ class Bucket:
         self._buffer, self._start, self._width = buffer, start, width
         self._count, self.stray = divmod(size, width)
         self._size = self._count * width
-        self._samples: array[int] | None = None
-        self._search: Callable[[bytes, int | None], int | None] | None = None
         self._lookups = 0
         self.keep_samples(_MAX_SAMPLES)
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether samples were taken, so that ``search`` is what it will be."""
+        return self._samples is not None
+
     def keep_samples(self, most: int) -> None:
         """Keep the fronts of at most that many digests in memory: with fewer, a look-up reads more often."""
-        self._stretches, self._samples, self._search = 1, None, None  # of 16 records, to a sample
-        while self._count > most * self._stretches * _STEP:
-            self._stretches *= 2
+        self._most = most
+        self.search: Callable[[bytes], int | None] = _nothing
+        """What gives the first of :meth:`offsets_of`, if one stretch of records tells; None if not."""
+        self._samples: tuple[int, array[int]] | None = None
+        """How many stretches of 16 records apart they stand, and they."""
+        self._even: Stretches | None = None
 
     def offsets_of(self, digest: bytes) -> Iterator[PayloadOffset]:
         """Where blocks with ``digest`` are, in the order stored; nothing if there are none."""
@@ -106,76 +122,92 @@ class Bucket:
 
         Of digests with at least eight bytes.
         """
-        search = self._search
-        if search is None:
-            return None
-        return search(digest, None if self._stretches == 1 else self._first_step(digest))
+        return self.search(digest)
 
-    def _searcher(self, samples: array[int]) -> Callable[[bytes, int | None], int | None]:
-        """What looks a digest up in one stretch of records; a closure, for it is half of a get.
+    def _get_ready(self) -> tuple[int, array[int]]:
+        """Take samples: few, as are enough where digests are spread evenly, and more where they are not."""
+        self._origin, self._peek = _peek_of(self._buffer, self._start)
+        search: Callable[[bytes], int | None] = self._search_by_samples
+        found = self._take_samples(min(self._most, _EVEN_SAMPLES))
+        even = None
+        if self.digest_size >= _KEY.size:
+            even = stretches_of(found[1], found[0] * _STEP, self._count, self._width)
+        if even is None:
+            found = self._take_samples(self._most)
+        else:
+            search = searcher(even, self._width, self._origin, self._peek)
+        self._even, self.search, self._samples = even, search, found
+        return found
+
+    def _search_by_samples(self, digest: bytes) -> int | None:
+        """The same where digests are not spread evenly.
 
         The first record of the next stretch is looked at as well: a digest that is a sample itself may begin
         there, or before.
         """
-        width, size, origin, peek = self._width, self._size, self._origin, self._peek
-        key_of, offset_of, digest_size = _KEY.unpack_from, _OFFSET.unpack_from, self.digest_size
-        stretch, length = _STEP * width, (_STEP + 1) * width
-
-        def search(digest: bytes, first: int | None) -> int | None:
-            if first is None:
-                first = bisect_left(samples, key_of(digest)[0]) - 1
-            at = first * stretch if first > 0 else 0
-            window = peek(length if at + length <= size else size - at, origin + at)
-            at = window.find(digest)
-            if at < 0 or at % width or at + width > len(window):
-                return None
-            offset: int = offset_of(window, at + digest_size)[0]
-            return offset
-
-        return search
+        width = self._width
+        at = self._first_step(digest) * _STEP * width
+        window = self._peek(min((_STEP + 1) * width, self._size - at), self._origin + at)
+        at = window.find(digest)
+        if at < 0 or at % width or at + width > len(window):
+            return None
+        offset: int = _OFFSET.unpack_from(window, at + self.digest_size)[0]
+        return offset
 
     def usual_offsets(self, digests: list[bytes]) -> list[int | None]:
         """What :meth:`usual_offset` gives for each; those that stand near each other come out of one read."""
-        samples, width = self._samples, self._width
-        if samples is None or self._stretches > 1 or self._size > _FAR * len(digests):
-            return [self.usual_offset(each) for each in digests]
+        stretches, width = self._even, self._width
+        if stretches is None or self._size > _FAR * len(digests):
+            return list(map(self.search, digests))
         found: list[int | None] = [None] * len(digests)
-        key_of, offset_of, size = _KEY.unpack_from, _OFFSET.unpack_from, self.digest_size
-        stride, span = _STEP * width, (_STEP + 1) * width
-        near, top = 8 + 4 * len(samples) // len(digests), len(samples)
-        above = start = end = 0  # of the window
+        front_of, offset_of, size = _FRONT.unpack_from, _OFFSET.unpack_from, self.digest_size
+        first_of, span = stretches.first, stretches.many * width
+        start = end = 0  # of the window
         window = b""
         for number in sorted(range(len(digests)), key=digests.__getitem__):
             digest = digests[number]
-            (key,) = key_of(digest)
-            below = above
-            above = bisect_left(samples, key, below, min(below + near, top))
-            if above == below + near:
-                above = bisect_left(samples, key, above)
-            at = (above - 1) * stride if above else 0
-            if at + span > end < self._size:
-                start, end = at, min(at + _WINDOW, self._size)
+            place = first_of(front_of(digest)[0]) * width
+            if place + span > end:
+                start, end = place, min(place + _WINDOW, self._size)
                 window = self._peek(end - start, self._origin + start)
-            at = window.find(digest, at - start, at - start + span)
-            if at >= 0 and (start + at) % width == 0 and at + width <= len(window):
+            at = window.find(digest, place - start, place - start + span)
+            if (
+                at >= 0
+                and at + width <= len(window)
+                and not (start + at) % width
+                and (at > place - start or not place)
+            ):
                 (found[number],) = offset_of(window, at + size)
         return found
 
     def _first_step(self, digest: bytes) -> int:
         """The first stretch of 16 records that can hold ``digest``."""
-        if self._samples is None:
+        found = self._samples
+        if found is None:
             self._lookups += 1
             if self._lookups < _PATIENCE:
                 return self._last_below(range(0, self._count, _STEP), digest)
-            self._origin, self._peek = _peek_of(self._buffer, self._start)
-            self._samples = self._take_samples()
-            self._search = self._searcher(self._samples)
+            found = self._get_ready()
+        step = None if self._even is None else self._even_step(digest, self._even)
+        return self._sampled_step(digest, *found) if step is None else step
+
+    def _even_step(self, digest: bytes, even: Stretches) -> int | None:
+        """The same where it stands among the records that it should stand among; else None."""
+        first = even.first(_FRONT.unpack_from(digest)[0])
+        size, width = self.digest_size, self._width
+        window = self._records(first, first + even.many)
+        if not window[:size] < digest <= window[len(window) - width : len(window) - OFFSET_SIZE]:
+            return None
+        below = bisect_left(range(0, len(window), width), digest, key=lambda at: window[at : at + size]) - 1
+        return (first + below) // _STEP
+
+    def _sampled_step(self, digest: bytes, apart: int, samples: array[int]) -> int:
         (key,) = _KEY.unpack(digest[: _KEY.size].ljust(_KEY.size, b"\0"))
-        first = max(0, bisect_left(self._samples, key) - 1)
-        last = bisect_right(self._samples, key, first)  # many of them may share their fronts
-        if last - first <= 1 and self._stretches == 1:
+        first = max(0, bisect_left(samples, key) - 1)
+        last = bisect_right(samples, key, first)  # many of them may share their fronts
+        if last - first <= 1 and apart == 1:
             return first
-        first, last = first * self._stretches, max(last, first + 1) * self._stretches
+        first, last = first * apart, max(last, first + 1) * apart
         return first + self._last_below(range(first * _STEP, min(self._count, last * _STEP), _STEP), digest)
 
     def _last_below(self, records: range, digest: bytes) -> int:
@@ -186,17 +218,40 @@ class Bucket:
         at = self._start + record * self._width
         return self._buffer[at : at + self.digest_size]
 
-    def _take_samples(self) -> array[int]:
-        """The front of the first digest of each stretch, or of each few."""
-        step = self._stretches * _STEP
-        stride = step * self._width
-        if stride > _SPARSE or self.digest_size < _KEY.size:
-            fronts = (self._digest_at(record)[: _KEY.size] for record in range(0, self._count, step))
-            return array("Q", (_KEY.unpack(front.ljust(_KEY.size, b"\0"))[0] for front in fronts))
-        many = max(1, _READ // stride) * step
+    def _take_samples(self, most: int) -> tuple[int, array[int]]:
+        """The front of the first digest of each stretch, or of each few, so that there are at most so many."""
+        apart = max(1, -(-self._count // (most * _STEP)))
+        stride = apart * _STEP * self._width
+        if self.digest_size < _KEY.size:
+            samples = self._short_fronts(apart * _STEP)
+        elif stride > _SPARSE:
+            samples = self._lone_fronts(stride)
+        else:
+            samples = self._near_fronts(stride)
+        return apart, samples
+
+    def _short_fronts(self, step: int) -> array[int]:
+        """Those of digests of less than eight bytes, as if these ended in zeros."""
+        fronts = (self._digest_at(record).ljust(_KEY.size, b"\0") for record in range(0, self._count, step))
+        return array("Q", (_KEY.unpack(front)[0] for front in fronts))
+
+    def _lone_fronts(self, stride: int) -> array[int]:
+        """Those that stand so many bytes apart, each read by itself."""
+        peek, start = self._peek, self._origin
+        samples = array("Q")
+        samples.frombytes(b"".join([peek(_KEY.size, at) for at in range(start, start + self._size, stride)]))
+        if len(samples) < -(-self._size // stride):
+            raise TruncatedError("index", wanted=self._size, got=_KEY.size * len(samples), position=start)
+        if sys.byteorder == "little":
+            samples.byteswap()
+        return samples
+
+    def _near_fronts(self, stride: int) -> array[int]:
+        """The same out of one pass over the records, whose pages are not kept."""
+        many = max(1, _READ // stride) * (stride // self._width)
         samples = array("Q")
         layout = struct.Struct(f">Q{stride - _KEY.size}x")
-        for first in range(0, self._count, many):  # one pass over the records, whose pages are not kept
+        for first in range(0, self._count, many):
             window = self._records(first, first + many)
             window += bytes(-len(window) % stride)
             samples.extend(chain.from_iterable(layout.iter_unpack(window)))
