@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import tracemalloc
 from array import array
@@ -653,3 +654,16 @@ def test_a_copy_with_which_the_stretch_begins_tells_nothing_for_others_may_stand
     assert search(5, digests[6]) == 6
     assert search(6, digests[6]) is None
     assert search(0, records[8:40]) is None  # across two records
+
+
+@pytest.mark.parametrize("second_bytes", [256, 1])
+@pytest.mark.parametrize("digest_size", [1, 2, 32])
+def test_very_many_records_that_begin_alike_are_in_order_too(second_bytes: int, digest_size: int) -> None:
+    chosen = random.Random(1)
+    builder, expected = IndexBuilder(), list[tuple[bytes, int]]()
+    for at in range(25_000):
+        digest = bytes([at % 2, chosen.randrange(second_bytes), *chosen.randbytes(30)])[:digest_size]
+        offset = chosen.randrange(1 << 40)
+        builder.add_record(0x12, digest, offset)
+        expected.append((digest, offset))
+    assert [(entry.digest, entry.offset) for entry in builder.to_index()] == sorted(expected)
