@@ -61,8 +61,8 @@ def replace(temporary: str, path: str | os.PathLike[str]) -> None:
     sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
-def publish(temporary: str, path: str | os.PathLike[str]) -> None:
-    """Give the file at ``temporary`` the name ``path``, durably; FileExistsError if that is taken."""
+def publish(temporary: str, path: str | os.PathLike[str], *, sync: bool = True) -> None:
+    """Give the file at ``temporary`` the name ``path``, durably if ``sync``; FileExistsError if that is taken."""
     try:
         os.link(temporary, path)
         os.unlink(temporary)
@@ -72,7 +72,8 @@ def publish(temporary: str, path: str | os.PathLike[str]) -> None:
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), os.fspath(path)) from None
         os.rename(temporary, path)
-    sync_folder(os.path.dirname(os.path.abspath(path)))
+    if sync:
+        sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 @contextlib.contextmanager

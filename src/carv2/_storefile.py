@@ -51,8 +51,11 @@ class StoreFile(FileSource):
             raise StateError("the file belongs to the process that opened it, not to a fork of it")
 
     @classmethod
-    def create(cls, path: PathLike, front: bytes) -> StoreFile:
-        """Create ``path``, which appears locked and with ``front`` in it; FileExistsError if it is there."""
+    def create(cls, path: PathLike, front: bytes, *, sync: bool = True) -> StoreFile:
+        """Create ``path``, which appears locked and with ``front`` in it; FileExistsError if it is there.
+
+        Without ``sync``, neither the name nor the bytes are waited for.
+        """
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), os.fspath(path))
         fd, temporary = create_in(os.path.dirname(os.path.abspath(path)), path)
@@ -60,8 +63,9 @@ class StoreFile(FileSource):
         try:
             lock(fd, path)
             file.write_at(0, front)
-            file.sync()
-            publish(temporary, path)
+            if sync:
+                file.sync()
+            publish(temporary, path, sync=sync)
         except BaseException:
             file.close()
             unlink(temporary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -35,3 +35,17 @@ def test_small_and_large_blocks_lie_in_the_order_in_which_they_were_put(
     with carv2.CarWriter(sink, version=2) as car:
         car.write_all(blocks)
     assert (tmp_path / "new").read_bytes() == sink.getvalue()
+
+
+@pytest.mark.parametrize(("durability", "least"), [("none", 0), ("flush", 2)])
+def test_without_durability_the_disk_is_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Literal["none", "flush"], least: int
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with ReadWriteBlockstore.create(tmp_path / "a.car", durability=durability) as store:
+        store.put(carv2.CID.of_data(b"fish"), b"fish")
+        store.flush()
+        store.finalize()
+    assert len(synced) >= least
+    assert bool(synced) is bool(least)

@@ -185,3 +185,14 @@ def test_no_version_three(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="CAR version 3"):
         pack(tmp_path, tmp_path / "o.car", version=3)
     assert not (tmp_path / "o.car").exists()
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_the_disk_is_waited_for_unless_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    (tmp_path / "file").write_bytes(b"fish")
+    pack(tmp_path / "file", tmp_path / "out.car", sync=sync)
+    assert len(synced) == (2 if sync else 0)  # the file and its folder

@@ -167,7 +167,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         front, raw = b"" if version == 1 else PRAGMA + bytes(SIZE + data_padding), header.to_bytes()
         if len(raw) > limits.header:
             raise LimitError("header", found=len(raw), allowed=limits.header, position=len(front))
-        file = StoreFile.create(path, front + raw)
+        file = StoreFile.create(path, front + raw, sync=settings.durability != "none")
         return cls(file, header, settings, settings.written(), payload=len(front))
 
     @classmethod

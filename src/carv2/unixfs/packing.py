@@ -37,6 +37,7 @@ def pack(
     workers: int | None = None,
     on_progress: Callable[[int], object] | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    sync: bool = True,
 ) -> ImportReport:
     """Pack files and folders into an archive with one root.
 
@@ -58,6 +59,7 @@ def pack(
         workers: threads that hash; None for what suits the machine.
         on_progress: called with each number of bytes that were read.
         limits: blocks that a reader with the same limits could not read back are refused.
+        sync: that of :func:`carv2.wrap`.
 
     Raises:
         OSError: something cannot be read or has no place in a DAG; with its path.
@@ -68,7 +70,7 @@ def pack(
     1
     """
     chosen = profile_of(profile)
-    with writing(out) as file:
+    with writing(out, sync=sync) as file:
         skip = {inode for inode in (inode_of(file), inode_of(out)) if inode is not None}
         if not file.seekable() or file.tell():
             raise ValueError("an archive whose root is known last needs a file that can seek, at its beginning")

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=streams.positive, metavar="N", help="threads to share the hashing (default: up to 4)"
     )
+    streams.add_no_sync(parser)
     nodes.add_kubo(parser, "pack what an IPFS node holds, as the blocks that it is there")
 
 
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
             special="skip" if args.skip_special else "raise",
             workers=args.workers,
             on_progress=tick,
+            sync=not args.no_sync,
         )
     _tell(report, args)
     return 0
