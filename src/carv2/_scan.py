@@ -349,7 +349,8 @@ def batches(
             if entries:
                 yield Batch(buffer, position, 0, entries)
             fault = position + (entries[-1][2] if entries else 0)
-            raise gateway_error(error, source, since=fault) or error from error.__cause__
+            told = gateway_error(error, source, since=fault) or error
+            raise told from told.__cause__
         if entries:
             yield Batch(buffer, position, 0, entries)
         if scanner.ended:

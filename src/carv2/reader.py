@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carv2 import header
 from carv2._finder import BlockFinder, Found
-from carv2._scan import Batch, SectionScanner, batches
+from carv2._scan import Batch, SectionScanner, batches, gateway_error
 from carv2._source import SliceView, Source, open_source
 from carv2._varint import decode
 from carv2.cid import CID
@@ -109,8 +109,11 @@ class CarReader:
         self._finder: BlockFinder | None = None
         try:
             self.version, self.header = self._read_version()
-        except BaseException:
+        except BaseException as error:
+            found = gateway_error(error, self.source, since=0) if isinstance(error, FormatError) else None
             self.close()
+            if found is not None:  # who asked a gateway may have got nothing else
+                raise found from error
             raise
 
     def _read_version(self) -> tuple[int, header.CarV2Header | None]:

@@ -338,6 +338,20 @@ def check_gateway_cut(marker: bytes, cut: int) -> None:
         assert isinstance(outcome.error, GatewayTruncatedError), (way, outcome.error)
         assert isinstance(outcome.error, TruncatedError)
         assert (outcome.position, outcome.error.reason) == (END + cut + skip, reason), way
+        assert isinstance(outcome.error.__cause__, FormatError), way
+
+
+@pytest.mark.parametrize("marker", MARKERS, ids=["boxo 0.42.1", "retrieval timeout"])
+@pytest.mark.parametrize("cut", [0, 1, 5, 20])
+def test_a_gateway_that_gives_up_within_the_header_says_why(marker: bytes, cut: int) -> None:
+    """Found by fuzzing: only the push parser did."""
+    reason, skip = MARKERS[marker]
+    archive = GOOD[:cut] + marker
+    for outcome in (by_reader(archive), by_decoder([archive])):
+        assert outcome.items == []
+        assert isinstance(outcome.error, GatewayTruncatedError)
+        assert (outcome.position, outcome.error.reason) == (cut + skip, reason)
+        assert isinstance(outcome.error.__cause__, FormatError)
 
 
 @pytest.mark.parametrize("marker", MARKERS, ids=["boxo 0.42.1", "retrieval timeout"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 import tracemalloc
@@ -16,6 +17,7 @@ from carv2.errors import FormatError, IndexFormatError, LimitError, TruncatedErr
 from carv2.index import IndexBuilder, MultihashSortedIndex, SortedIndex, parse, read_codec
 from carv2.index._even import Stretches, searcher
 from carv2.units import Limits
+from fuzz.bounds import cost_of
 from helpers.archives import (
     FISH,
     LOBSTER,
@@ -27,6 +29,7 @@ from helpers.archives import (
     index_body,
     index_multihash_sorted,
     index_sorted,
+    multihash,
 )
 from helpers.binary import assert_bytes_equal
 
@@ -667,3 +670,44 @@ def test_very_many_records_that_begin_alike_are_in_order_too(second_bytes: int, 
         builder.add_record(0x12, digest, offset)
         expected.append((digest, offset))
     assert [(entry.digest, entry.offset) for entry in builder.to_index()] == sorted(expected)
+
+
+# -- many kinds of hashes: a few bytes in an archive for each ---------------------------------------------------
+
+
+def test_an_index_of_many_kinds_costs_no_more_than_its_records() -> None:
+    """Each kind had 256 bins, 14 KiB, and writing the index took time in the square of their number."""
+
+    def build(data: bytes) -> bytes:
+        builder = IndexBuilder()
+        for code in range(len(data) // 7):  # as many bytes as the shortest section has
+            builder.add_record(0x4000 + code, b"", 18)
+        return builder.to_bytes()
+
+    data = bytes(7 * 1000)
+    cost = cost_of(build, data)
+    assert cost.lines < 100 * 1000
+    assert cost.memory < 1000 * 1000
+    assert len(parse(build(data))) == 1000
+
+
+def test_no_index_is_built_of_more_kinds_than_are_read() -> None:
+    builder = IndexBuilder()
+    for code in range(1 << 15):  # each a hash code and a bucket
+        builder.add_record(code, b"", 18)
+    with pytest.raises(IndexFormatError, match=r"index of more than 65536 buckets \(at byte 99\)"):
+        builder.add(cid_v1(b"", code=1 << 15, digest=b""), 18, position=99)
+    assert len(parse(builder.to_bytes())) == 1 << 15
+
+
+@pytest.mark.parametrize("many", [255, 256, 257, 300])
+@pytest.mark.parametrize("code", [0x12, 0xB220])
+def test_records_keep_their_order_where_they_become_too_many_for_one_bin(many: int, code: int) -> None:
+    digests = [hashlib.sha256(bytes([number & 255, number >> 8])).digest() for number in range(many)]
+    records = [Record(code, digest, 7 * at) for at, digest in enumerate(digests)]
+    one_by_one, by_hash = IndexBuilder(), IndexBuilder()
+    for record in records:
+        one_by_one.add(cid_v1(b"", code=code, digest=record.digest), record.offset)
+    by_hash.add_multihashes((multihash(code, record.digest), record.offset) for record in records)
+    expected = index_multihash_sorted(records)
+    assert one_by_one.to_bytes() == by_hash.to_bytes() == expected

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from carv2 import _varint
 from carv2.cid import CID, parse_parts
 from carv2.errors import LimitError
-from carv2.index._bucket import BUCKET_HEAD, COUNT, OFFSET_SIZE
+from carv2.index._bucket import BUCKET_HEAD, COUNT, MAX_BUCKETS, OFFSET_SIZE, too_many_buckets
 from carv2.index._listed import is_listed
 from carv2.index.multihash_sorted import CODE, MultihashSortedIndex
 from carv2.index.protocol import CAR_INDEX_SORTED, CAR_MULTIHASH_INDEX_SORTED, Index
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexBuilder"]
 
 Bins: TypeAlias = "list[bytearray]"
-"""Records of one kind, spread over 256 bins by the digest's first byte."""
+"""Records of one kind, spread over 256 bins by the digest's first byte; all in one while they are few."""
 
 
 class Columns(Protocol):
@@ -42,6 +42,7 @@ class Columns(Protocol):
 _FEW = 1 << 17  # bytes of records that are sorted in one piece: the bins have a price of their own
 
 _MANY = 1 << 12  # records of a bin from which on it is shared out once more before it is sorted
+_WORTH_BINS = 256  # records from which on 256 bins take less memory than what is in them
 
 _pack_offset = struct.Struct(">Q").pack  # big-endian until written, so that equal digests sort by offset
 
@@ -58,6 +59,9 @@ class IndexBuilder:
         identity: list identity CIDs too; go-car leaves them out unless told otherwise. Those that records of a
             ref-CARv2 go by are always listed: without an index nobody would find them.
         limits: ``limits.cid`` bounds the CIDs that are listed.
+
+    What is listed may be of at most 65,536 kinds, by hash function and size of digest: an index of more is refused
+    when it is read. One kind too many raises :class:`carv2.errors.IndexFormatError`.
 
     >>> builder = IndexBuilder()
     >>> builder.add(CID.of_data(b"fish"), 18)
@@ -78,6 +82,7 @@ class IndexBuilder:
         self.left_out_count = 0
         """Blocks with identity CIDs that the index does not list."""
         self._groups: dict[tuple[int, int], Bins] = {}  # by hash code (0 in format 0x0400) and digest size
+        self._codes: set[int] = set()
         self._by_prefix: dict[bytes, Bins] = {}  # by all of a CID but its 32-byte digest
         self._by_multihash: dict[bytes, Bins] = {}  # by all of a multihash but its 32-byte digest
 
@@ -89,6 +94,7 @@ class IndexBuilder:
 
         Raises:
             LimitError: the CID is larger than ``limits.cid``; ``position`` says where the file has it.
+            IndexFormatError: it is of one kind too many.
         """
         raw = bytes(cid)
         parts = parse_parts(raw, 0, len(raw), position=position)
@@ -98,20 +104,27 @@ class IndexBuilder:
             return
         if len(raw) > self._limits.cid:
             raise LimitError("cid", found=len(raw), allowed=self._limits.cid, position=position)
-        bins = self._bins(parts.hash_code, len(digest))
-        if len(digest) == 32 and (self._identity or parts.hash_code != IDENTITY):
+        bins = self._put(parts.hash_code, digest, offset, position)
+        if len(bins) > 1 and len(digest) == 32 and (self._identity or parts.hash_code != IDENTITY):
             self._by_prefix[raw[:-32]] = bins
-        bins[digest[0] if digest else 0] += digest + _pack_offset(offset)
 
     def add_record(self, hash_code: int, digest: bytes, offset: int) -> None:
         """List a record as it is, whatever its hash."""
-        self._bins(hash_code, len(digest))[digest[0] if digest else 0] += digest + _pack_offset(offset)
+        self._put(hash_code, digest, offset, 0)
 
-    def _bins(self, hash_code: int, digest_size: int) -> Bins:
-        key = (hash_code if self.codec == CAR_MULTIHASH_INDEX_SORTED else 0, digest_size)
-        if key not in self._groups:
-            self._groups[key] = [bytearray() for _ in range(256)]
-        return self._groups[key]
+    def _put(self, hash_code: int, digest: bytes, offset: int, position: int) -> Bins:
+        """Put a record where it belongs; return the records of its kind."""
+        key = (hash_code if self.codec == CAR_MULTIHASH_INDEX_SORTED else 0, len(digest))
+        bins = self._groups.get(key)
+        if bins is None:
+            self._codes.add(key[0])
+            if len(self._groups) + len(self._codes) >= MAX_BUCKETS:
+                raise too_many_buckets(position, self.codec)
+            bins = self._groups[key] = [bytearray()]
+        elif len(bins) == 1 and digest and len(bins[0]) >= _WORTH_BINS * (len(digest) + OFFSET_SIZE):
+            bins[:] = _spread(bins[0], len(digest))
+        bins[digest[0] if len(bins) > 1 else 0] += digest + _pack_offset(offset)
+        return bins
 
     def add_sections(
         self, entries: Iterable[tuple[bytes, int, int]], offset: int, shift: int, *, payload: int = 0
@@ -168,9 +181,9 @@ class IndexBuilder:
         if not is_listed(code, digest, identity=self._identity):
             self.left_out_count += 1
             return
-        self.add_record(code, digest, offset)
-        if len(digest) == 32 and (self._identity or code != IDENTITY):
-            self._by_multihash[multihash[:-32]] = self._bins(code, 32)
+        bins = self._put(code, digest, offset, 0)
+        if len(bins) > 1 and len(digest) == 32 and (self._identity or code != IDENTITY):
+            self._by_multihash[multihash[:-32]] = bins
 
     def shift(self, distance: int) -> None:
         """Move every offset by ``distance``: what stands before the sections has another size now."""
@@ -193,21 +206,30 @@ class IndexBuilder:
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the index, its codec included, in pieces; the builder is empty afterwards."""
         groups, self._groups = self._groups, {}
-        self._by_prefix, self._by_multihash = {}, {}
+        self._codes, self._by_prefix, self._by_multihash = set(), {}, {}
         yield _varint.encode(self.codec)
-        codes = sorted({code for code, _ in groups})
+        sizes: dict[int, list[int]] = {}
+        for code, size in sorted(groups):
+            sizes.setdefault(code, []).append(size)
         if self.codec == CAR_MULTIHASH_INDEX_SORTED:
-            yield COUNT.pack(len(codes))
-        elif not codes:
+            yield COUNT.pack(len(sizes))
+        elif not sizes:
             yield COUNT.pack(0)
-        for code in codes:
+        for code, found in sizes.items():
             if self.codec == CAR_MULTIHASH_INDEX_SORTED:
                 yield CODE.pack(code)
-            sizes = sorted(size for of, size in groups if of == code)
-            yield COUNT.pack(len(sizes))
-            for size in sizes:
+            yield COUNT.pack(len(found))
+            for size in found:
                 yield BUCKET_HEAD.pack(size + OFFSET_SIZE, sum(map(len, groups[code, size])))
                 yield from _sorted_records(groups.pop((code, size)), size)
+
+
+def _spread(records: bytearray, digest_size: int) -> Bins:
+    """The records by the first bytes of their digests."""
+    bins: Bins = [bytearray() for _ in range(256)]
+    for (record,) in struct.iter_unpack(f"{digest_size + OFFSET_SIZE}s", records):
+        bins[record[0]] += record
+    return bins
 
 
 def _sorted_records(bins: Bins, digest_size: int) -> Iterator[bytes]:

@@ -196,20 +196,29 @@ def check_push(data: bytes) -> str:
 
 
 def _check_error(whole: Reading, pushed: Reading) -> None:
-    """Two things may be told differently, as who pushes neither knows the size nor has all of a section at once.
+    """Some things may be told differently, as who pushes neither knows the size nor has all of a section at once.
 
-    One is how much is missing of what is cut short; the other that a section runs over the payload's end, which
-    the push parser may see before it sees what else is wrong with it.
+    That is how much is missing of what is cut short; that a section runs over the payload's end, which the push
+    parser may see before it sees what else is wrong with it; and what a gateway says at the very end.
     """
-    assert isinstance(whole.error, (FormatError, IntegrityError))
-    assert isinstance(pushed.error, (FormatError, IntegrityError))
-    if "runs over the end of the payload" in str(pushed.error):
-        assert isinstance(whole.error, FormatError)
-        assert whole.error.position >= pushed.error.position
-    elif type(whole.error) is TruncatedError and type(pushed.error) is TruncatedError:
-        assert pushed.error.position == whole.error.position
+    mine, theirs = _without_gateway(whole), _without_gateway(pushed)
+    if "runs over the end of the payload" in str(theirs.error):
+        assert isinstance(mine.error, FormatError)
+        assert isinstance(theirs.error, FormatError)
+        assert mine.error.position >= theirs.error.position
+    elif type(mine.error) is TruncatedError and type(theirs.error) is TruncatedError:
+        assert theirs.error.position == mine.error.position
     else:
-        assert pushed.fault == whole.fault
+        assert theirs.fault == mine.fault
+
+
+def _without_gateway(found: Reading) -> Reading:
+    """With the error that a gateway's words stand for."""
+    error = found.error
+    if isinstance(error, GatewayTruncatedError):
+        assert isinstance(error.__cause__, (FormatError, IntegrityError))
+        return found._replace(error=error.__cause__)
+    return found
 
 
 def push(chunks: Iterator[bytes], *, verify: bool) -> Reading:
