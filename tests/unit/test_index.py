@@ -709,5 +709,9 @@ def test_records_keep_their_order_where_they_become_too_many_for_one_bin(many: i
     for record in records:
         one_by_one.add(cid_v1(b"", code=code, digest=record.digest), record.offset)
     by_hash.add_multihashes((multihash(code, record.digest), record.offset) for record in records)
+    packed = IndexBuilder()
+    pieces = [(record.digest + struct.pack(">Q", record.offset),) for record in records]
+    packed.add_packed(code, 32, pieces[: many // 2])
+    packed.add_packed(code, 32, pieces[many // 2 :])
     expected = index_multihash_sorted(records)
-    assert one_by_one.to_bytes() == by_hash.to_bytes() == expected
+    assert one_by_one.to_bytes() == by_hash.to_bytes() == packed.to_bytes() == expected

@@ -114,16 +114,21 @@ class IndexBuilder:
 
     def _put(self, hash_code: int, digest: bytes, offset: int, position: int) -> Bins:
         """Put a record where it belongs; return the records of its kind."""
-        key = (hash_code if self.codec == CAR_MULTIHASH_INDEX_SORTED else 0, len(digest))
+        bins = self._bins(hash_code, len(digest), position)
+        bins[digest[0] if len(bins) > 1 else 0] += digest + _pack_offset(offset)
+        return bins
+
+    def _bins(self, hash_code: int, digest_size: int, position: int = 0) -> Bins:
+        """The records of a kind, for one more."""
+        key = (hash_code if self.codec == CAR_MULTIHASH_INDEX_SORTED else 0, digest_size)
         bins = self._groups.get(key)
         if bins is None:
             self._codes.add(key[0])
             if len(self._groups) + len(self._codes) >= MAX_BUCKETS:
                 raise too_many_buckets(position, self.codec)
             bins = self._groups[key] = [bytearray()]
-        elif len(bins) == 1 and digest and len(bins[0]) >= _WORTH_BINS * (len(digest) + OFFSET_SIZE):
-            bins[:] = _spread(bins[0], len(digest))
-        bins[digest[0] if len(bins) > 1 else 0] += digest + _pack_offset(offset)
+        elif len(bins) == 1 and digest_size and len(bins[0]) >= _WORTH_BINS * (digest_size + OFFSET_SIZE):
+            bins[:] = _spread(bins[0], digest_size)
         return bins
 
     def add_sections(
@@ -169,11 +174,13 @@ class IndexBuilder:
 
     def add_packed(self, hash_code: int, digest_size: int, records: Iterable[tuple[bytes]]) -> None:
         """List records as they are: each a digest of ``digest_size`` bytes and a payload offset, big-endian."""
-        bins = self._bins(hash_code, digest_size)
+        bins, left = self._bins(hash_code, digest_size), iter(records)
+        if len(bins) == 1:
+            bins[0] += b"".join(record for (record,) in itertools.islice(left, _WORTH_BINS))
+            bins = self._bins(hash_code, digest_size)
         if not digest_size:
-            bins[0] += b"".join(record for (record,) in records)
-            return
-        for (record,) in records:
+            bins[0] += b"".join(record for (record,) in left)
+        for (record,) in left:  # there are none where one bin is enough
             bins[record[0]] += record
 
     def _add_multihash(self, multihash: bytes, offset: int) -> None:
