@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carv2 import CID
-from carv2.codec import cbor, dag_cbor
-from carv2.codec._values import unused_mark
+from carv2.codec import _cbor_links, _cbor_values, cbor, dag_cbor
+from carv2.codec._values import MAX_DEPTH, unused_mark
 from carv2.errors import CodecError
 from codec.values import CIDS, RAW_CID, VALUES, canonical, links_in, loose_head
 from helpers.archives import cbor_head, identity, link
@@ -275,3 +275,112 @@ def test_plain_cbor_has_no_links() -> None:
         cbor.encode(CID(RAW_CID))
     with pytest.raises(CodecError, match="twice"):
         cbor.decode(b"\xa2\x61a\x01\x61a\x01")
+
+
+# -- what is wrong, and where ---------------------------------------------------------------------------------
+
+WRONG = [
+    (b"\x01\x02", "something behind the item", 1),
+    (b"\x81", "cut off", 1),
+    (b"\x61", "cut off", 1),
+    (b"\x19\x01", "cut off", 2),
+    (b"\x1c" + bytes(16), "byte 0x1c begins no item", 0),
+    (b"\x5c" + bytes(16), "byte 0x5c begins no item", 0),
+    (b"\x81\x7d" + bytes(16), "byte 0x7d begins no item", 1),
+    (b"\x82\x01\x9c" + bytes(16), "byte 0x9c begins no item", 2),
+    (b"\xff", "byte 0xff begins no item", 0),
+    (b"\x81\xff", "byte 0xff begins no item", 1),
+    (b"\x82\x01\xff", "byte 0xff begins no item", 2),
+    (b"\x9f\x82\x01\xff", "byte 0xff begins no item", 3),
+    (b"\xa1\xff", "a key that is no text", 1),
+    (b"\xa1\x61a\xff", "byte 0xff begins no item", 3),
+    (b"\xbf\x61a\xff", "byte 0xff begins no item", 3),
+    (b"\x9f\xa1\xff\xff", "a key that is no text", 2),
+    (b"\xa1\x41a\x01", "a key that is no text", 1),
+    (b"\xf8\x20", "byte 0xf8 begins no item", 0),
+    (b"\xe0", "byte 0xe0 begins no item", 0),
+    (b"\xc0", "tag 0, allowed: 42", 0),
+    (b"\x81\xc0\x01", "tag 0, allowed: 42", 1),
+    (b"\x81\xc1\x01", "tag 1, allowed: 42", 1),
+    (b"\x82\x01\xd8\x2b" + LINK[2:], "tag 43, allowed: 42", 2),
+    (b"\x81\xd8\x2a\x01", "a link that is no byte string", 3),
+    (b"\x81\xd8\x2a\x61a", "a link that is no byte string", 3),
+    (b"\x81\xd8\x2a\x41\x01", "a link that does not begin with a zero byte", 3),
+    (b"\x81\xd8\x2a\x40", "a link that does not begin with a zero byte", 3),
+    (b"\x81" + link(RAW_CID + b"!"), "CBOR link: bytes behind the CID", 3),
+    (b"\x81" + link(b"\x02\x55\x00\x00"), "CBOR link: CID version 2", 3),
+    (b"\x5f\x61a\xff", "a chunk that is not of its string's kind", 1),
+    (b"\x7f\x61a\x7f\x61a\xff\xff", "a chunk that is not of its string's kind", 3),
+    (b"\x82\x01\x98\x19" + bytes(24), "25 items announced, 24 bytes are left", 2),
+    (b"\x82\x01\xb8\x19" + b"\x60\x01" * 24 + b"\x01", "25 items announced, 49 bytes are left", 2),
+    (b"\x9b" + b"\xff" * 8, "18446744073709551615 items announced, 0 bytes are left", 0),
+]
+
+
+@pytest.mark.parametrize(("raw", "said", "at"), WRONG, ids=[f"{raw[:6].hex()}: {said}" for raw, said, _ in WRONG])
+def test_what_is_wrong_is_told_with_its_byte(raw: bytes, said: str, at: int) -> None:
+    for read in (dag_cbor.links, cbor.decode):
+        with pytest.raises(CodecError, match=said) as caught:
+            read(raw)
+        assert caught.value.position == at
+
+
+def test_a_key_that_comes_twice_is_told_where_it_comes_again() -> None:
+    with pytest.raises(CodecError, match="the key 'a' comes twice") as caught:
+        cbor.decode(b"\xa2\x61a\x01\x61a\x02")
+    assert caught.value.position == 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 22, 23, 24, 25, 255, 256])
+def test_lists_and_maps_of_any_length_are_read_whole(count: int) -> None:
+    for items in (b"\x18\x18" * count, b"\x00" * count, LINK * count):
+        raw = b"\x82" + cbor_head(4, count) + items + LINK
+        assert len(dag_cbor.links(raw)) == 1 + items.count(LINK)
+        assert len(_cbor_values.decode(raw)[0]) == count
+    keys = [f"{number:03}" for number in range(count)]
+    raw = b"\x82" + cbor_head(5, count) + b"".join(b"\x63" + key.encode() + LINK for key in keys) + LINK
+    assert len(dag_cbor.links(raw)) == 1 + count
+    assert list(_cbor_values.decode(raw)[0]) == keys
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("major", [2, 3])
+def test_strings_of_any_length_are_stepped_over(major: int, size: int) -> None:
+    raw = b"\x82" + cbor_head(major, size) + b"k" * size + LINK
+    assert dag_cbor.links(raw) == [RAW_CID]
+    if major == 3:
+        assert dag_cbor.links(b"\xa1" + cbor_head(3, size) + b"k" * size + LINK) == [RAW_CID]
+        assert dag_cbor.links(b"\xbf" + cbor_head(3, size) + b"k" * size + LINK + b"\xff") == [RAW_CID]
+
+
+@pytest.mark.parametrize("first", range(256))
+def test_the_size_of_a_plain_item_is_in_its_first_byte(first: int) -> None:
+    major, info = first >> 5, first & 31
+    sizes = {24: 2, 25: 3, 26: 5, 27: 9}
+    if major in {0, 1}:
+        expected = 1 if info < 24 else sizes.get(info, 0)
+    elif major in {2, 3}:
+        expected = 1 + info if info < 24 else 0
+    else:
+        expected = {0xF4: 1, 0xF5: 1, 0xF6: 1, 0xF7: 1, 0xF9: 3, 0xFA: 5, 0xFB: 9}.get(first, 0)
+    assert _cbor_links._STEPS[first] == expected
+
+
+@pytest.mark.parametrize("head", [b"\x81", b"\x98\x01", b"\x9f", b"\xa1\x61a", b"\xb8\x01\x61a", b"\xbf\x61a"])
+def test_containers_may_be_nested_as_deep_as_allowed_and_not_deeper(head: bytes) -> None:
+    tail = b"\xff" if head[0] & 31 == 31 else b""
+    for depth, fits in ((MAX_DEPTH, True), (MAX_DEPTH + 1, False)):
+        raw = head * depth + LINK + tail * depth
+        if fits:
+            assert dag_cbor.links(raw) == [RAW_CID]
+        else:
+            with pytest.raises(CodecError, match=f"nested deeper than {MAX_DEPTH}") as caught:
+                dag_cbor.links(raw)
+            assert caught.value.position == len(head) * MAX_DEPTH
+
+
+def test_the_end_of_every_link_is_told_to_who_asks() -> None:
+    long = b"\xd8\x2a\x58\x25\x00" + RAW_CID
+    ends: list[int] = []
+    assert _cbor_links.scan(b"\x83" + long + b"\x01" + long, ends) == [RAW_CID, RAW_CID]
+    assert ends == [1 + len(long), 2 + 2 * len(long)]

@@ -175,6 +175,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     if not isinstance(known, dict) or "lines" not in known:
         raise session.Interrupted(f"without a mutant, a test fails: {known}")
     work.seconds = known["seconds"]
+    Path(job["seconds"]).write_text(json.dumps(work.seconds), encoding="utf-8")
     work.reached = {int(line): set(names) for line, names in known["lines"].items()}
     with open(job["answers"], "a", encoding="utf-8") as answers:
         for mutant in mutants_of(job["module"], work.source):

@@ -58,7 +58,7 @@ def quick(module: str, tests: Sequence[str], folder: Path) -> list[Row]:
     """Every mutant of a module, tried in forks that have imported all but its own function."""
     answers = folder / "answers.jsonl"
     answers.unlink(missing_ok=True)
-    job = json.dumps({"module": module, "answers": str(answers)})
+    job = json.dumps({"module": module, "answers": str(answers), "seconds": str(folder / "seconds.json")})
     command = [sys.executable, "-m", "pytest", "-q", "-p", "mutation.calm", "-p", "mutation.quick"]
     done = subprocess.run(
         [*command, *options(folder, "quick"), *tests],
@@ -79,6 +79,7 @@ def again(module: str, tests: Sequence[str], doubtful: Sequence[Row], folder: Pa
     from mutation.fresh import Copy
     from mutation.mutants import mutants_of
 
+    os.environ["CARV2_TEST_SECONDS"] = str(folder / "seconds.json")
     copy = Copy(SOURCE, folder / "copy")
     names = {(row.where, row.line, row.change) for row in doubtful}
     mutants = [

@@ -241,3 +241,23 @@ def test_it_works_without_multiformats(monkeypatch: pytest.MonkeyPatch) -> None:
         _multibase.encode(b"abc", "base10")
     with pytest.raises(ValueError, match="no multibase text"):
         _multibase.decode("9123")
+
+
+def test_each_base_is_in_the_table_by_its_name_and_prefix() -> None:
+    by_name, by_prefix = _multibase._bases()
+    texts = {name: text for name, raw, text in PUBLISHED if raw == BASIC}
+    assert sorted(by_name) == OWN
+    for name, base in by_name.items():
+        assert base.name == name
+        assert base.prefix + base.encode(BASIC) == texts[name]
+        assert base.decode(texts[name], 1) == BASIC
+        assert by_prefix[texts[name][0]] is base
+    assert len(by_prefix) == len(by_name)
+
+
+def test_digits_are_the_letters_that_they_are() -> None:
+    letters = _multibase._values(b"ab", fold=True)
+    assert [letters[ord(letter)] for letter in "aAbB"] == [0, 0, 1, 1]
+    assert set(letters) == {0, 1, 0xFF}
+    assert len(letters) == 256
+    assert _multibase._values(b"ab", fold=False)[ord("A")] == 0xFF
