@@ -384,3 +384,32 @@ def test_the_end_of_every_link_is_told_to_who_asks() -> None:
     ends: list[int] = []
     assert _cbor_links.scan(b"\x83" + long + b"\x01" + long, ends) == [RAW_CID, RAW_CID]
     assert ends == [1 + len(long), 2 + 2 * len(long)]
+
+
+@pytest.mark.parametrize("size", [5, 22, 23, 24, 254, 255, 256, 65534, 65535, 65536, 131071])
+def test_links_of_any_length_have_the_shortest_head(size: int) -> None:
+    """``size`` is that of the CID, which has a zero byte in front."""
+    head = len(identity(bytes(size))) - size
+    while len(identity(bytes(size - head))) != size:
+        head += 1 if len(identity(bytes(size - head))) > size else -1
+    raw = identity(bytes(size - head))
+    block = b"\x82" + link(raw) + b"\x01"
+    assert dag_cbor.encode([CID(raw), 1]) == block
+    assert dag_cbor.decode(block) == [CID(raw), 1]
+    assert dag_cbor.links(block) == [raw]
+
+
+def test_a_link_that_is_not_in_its_shortest_form_is_told_where_it_ends() -> None:
+    raw = b"\x81\xd8\x2a" + loose_head(2, 37, 2) + LINK[4:]
+    with pytest.raises(CodecError, match="a link that is not in its shortest form") as caught:
+        dag_cbor.decode(raw)
+    assert caught.value.position == len(raw)
+
+
+def test_what_the_library_refuses_is_told_in_one_line() -> None:
+    with pytest.raises(CodecError) as caught:
+        dag_cbor.decode(b"\x82" + LINK + b"\x81\x19\x00\x01")
+    said = "Integer 1 was encoded using 2 bytes, while 1 byte would have been enough"
+    assert (caught.value.args[0], caught.value.position) == (f"dag-cbor: {said}", 43)
+    with pytest.raises(ValueError, match="Unsigned integer out of range"):
+        dag_cbor.encode({"a": [1 << 65]})

@@ -324,3 +324,13 @@ def test_protobuf_numbers_of_other_sizes_are_the_callers_mistake(value: int) -> 
 
 def test_the_shortest_form_of_nothing_is_a_zero() -> None:
     assert _protobuf.varint(0) == b"\x00"
+
+
+def test_a_number_of_eleven_bytes_is_refused_even_if_the_last_says_nothing() -> None:
+    with pytest.raises(CodecError, match="more than 64 bits") as caught:
+        _protobuf.read_varint(b"?" + b"\x80" * 10 + b"\x00", 1, 12, CodecError)
+    assert caught.value.position == 1
+
+
+def test_the_largest_field_is_of_29_bits() -> None:
+    assert _protobuf.LARGEST_FIELD == 536870911

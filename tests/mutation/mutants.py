@@ -3,7 +3,8 @@
 The kinds of change are mutmut's own (its ``mutation_operators``). What is added here: they are made in decorated
 functions, in class bodies and at module level as well, which mutmut leaves alone. What is left out, as no
 test ought to tell it apart: the words of messages, docstrings and annotations, ``typing.cast`` and
-``TypeVar``, exports (``__all__``, ``__slots__``), imports for the type checker.
+``TypeVar``, exports (``__all__``, ``__slots__``), imports for the type checker, and ``"big"`` where Python has
+that byte order by default (from 3.11 on).
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class _Places(cst.CSTVisitor):
             changes = list(operator(node))
             if operator is operator_string:  # the words of a message are not logic
                 changes = [] if self._raising else changes[:1]
-            yield from (changed for changed in changes if not (self._raising and _loses_words(node, changed)))
+            for changed in changes:
+                if not _is_default_order(node, changed) and not (self._raising and _loses_words(node, changed)):
+                    yield changed
 
 
 def _name(node: cst.CSTNode) -> str:
@@ -144,6 +147,15 @@ def _makes_an_error(node: cst.CSTNode) -> bool:
 def _loses_words(node: cst.CSTNode, changed: cst.CSTNode) -> bool:
     """Whether a call loses a text: an error without its message is not worth a test of its own."""
     return _words(changed) < _words(node)
+
+
+def _is_default_order(node: cst.CSTNode, changed: cst.CSTNode) -> bool:
+    """Whether a number loses the byte order that Python has by default, from 3.11 on."""
+    return (
+        isinstance(node, cst.Call)
+        and _name(node.func) in {"to_bytes", "from_bytes"}
+        and _loses_words(node, changed)
+    )
 
 
 def _words(node: cst.CSTNode) -> int:

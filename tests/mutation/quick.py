@@ -102,6 +102,7 @@ class Job:
         items = list(self.items.values())
         for item, following in zip(items, [*items[1:], None], strict=True):
             cover.switch_context(item.nodeid)
+            self.forget()
             began = time.monotonic()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             self.seconds[item.nodeid] = time.monotonic() - began
@@ -110,6 +111,12 @@ class Job:
         cover.stop()
         lines = cover.get_data().contexts_by_lineno(self.path)
         return {"seconds": self.seconds, "lines": {line: sorted(set(names)) for line, names in lines.items()}}
+
+    def forget(self) -> None:
+        """What the module's functions remember would hide from later tests which lines made it."""
+        for thing in vars(self.module).values():
+            if hasattr(thing, "cache_clear"):
+                thing.cache_clear()
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         names: set[str] = set()
