@@ -21,6 +21,11 @@ def plan() -> dict[str, list[str]]:
     return {module: part["tests"] for part in _read("plan.toml")["part"] for module in part["modules"]}
 
 
+def settled() -> list[str]:
+    """The modules of which every mutant is killed or explained."""
+    return [module for part in _read("plan.toml")["part"] if not part.get("open") for module in part["modules"]]
+
+
 def explained() -> dict[str, str]:
     """Why no test can see a mutant, by its name: ``module:function: before => after``."""
     rows = _read("equivalent.toml")["equivalent"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mutation.lists import explained, plan
+from mutation.lists import explained, plan, settled
 from mutation.run import Row, report, stale
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,6 +57,8 @@ def test_every_module_and_every_test_of_the_plan_is_there() -> None:
         for test in tests:
             assert (ROOT / test).is_file(), test
     assert {name.split(":")[0] for name in EXPLAINED} <= set(plan())
+    assert settled()
+    assert set(settled()) <= set(plan())
 
 
 ROWS = [
