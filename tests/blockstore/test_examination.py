@@ -241,9 +241,9 @@ def test_a_short_header_is_read_once_and_nothing_is_asked_for_behind_the_end() -
 
 def test_a_file_is_the_one_that_was_meant_or_the_difference_is_told() -> None:
     recovery = look(unfinished(padding=9))
-    for given in ((None, None, None), ((ROOT,), 2, 9), (None, 2, None), ((ROOT,), None, None)):
-        recovery.require(*given)
-    for given, said, expected, found in (
+    recovery.require(None, None, None)
+    recovery.require((ROOT,), 2, 9)
+    others: list[tuple[tuple[Any, Any, Any], str, object, object]] = [
         ((None, 1, None), "the file is a CARv2, not a CARv1", 1, 2),
         ((None, None, 8), "the file has data padding of 9 bytes, not 8", 8, 9),
         (((), None, None), f"the roots of the file are {ROOT.short()}, not none", (), (ROOT,)),
@@ -253,7 +253,8 @@ def test_a_file_is_the_one_that_was_meant_or_the_difference_is_told() -> None:
             (CID(LOBSTER[0]),),
             (ROOT,),
         ),
-    ):
+    ]
+    for given, said, expected, found in others:
         with pytest.raises(ResumeError) as caught:
             recovery.require(*given)
         assert (str(caught.value), caught.value.expected, caught.value.found) == (said, expected, found)
