@@ -193,7 +193,8 @@ class CarDecoder:
             used = self._scanner.scan(buffer, 0, entries, position=self._position)
         except FormatError:
             used = self._fault = entries[-1][2] if entries else 0
-            if not gateway_text_under_way(buffer[used:]):
+            is_last = self._end is not None and self._position + len(buffer) >= self._end
+            if is_last or not gateway_text_under_way(buffer[used:]):
                 raise
             self._wanted = len(buffer) - used + 1
             return used

@@ -341,6 +341,18 @@ def check_gateway_cut(marker: bytes, cut: int) -> None:
         assert isinstance(outcome.error.__cause__, FormatError), way
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("behind", [b"", b"x", b"index" * 20])
+@pytest.mark.parametrize("mark", [b"\0[Gateway Error:", b"\0[Gateway Error: x", b"\0\0[Gate", b"[Gateway Error:"])
+def test_a_payload_that_ends_in_half_a_reason_is_not_waited_for(mark: bytes, behind: bytes) -> None:
+    """Found by fuzzing: the push parser went round for ever over what it held behind the payload."""
+    payload = GOOD + mark
+    archive = v2(payload) + behind
+    for outcome in (by_reader(archive), by_decoder([archive]), by_decoder(bytewise(archive))):
+        assert outcome.items == [FISH]
+        assert isinstance(outcome.error, FormatError)
+
+
 @pytest.mark.parametrize("marker", MARKERS, ids=["boxo 0.42.1", "retrieval timeout"])
 @pytest.mark.parametrize("cut", [0, 1, 5, 20])
 def test_a_gateway_that_gives_up_within_the_header_says_why(marker: bytes, cut: int) -> None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-LINES, LINES_PER_BYTE = 20_000, 2_000
+LINES, LINES_PER_BYTE = 30_000, 400
 """Lines of Python that a check may run, and more for each byte of its input; the check's own are among them."""
 
-MEMORY, MEMORY_PER_BYTE = 2 << 20, 4 << 10
+MEMORY, MEMORY_PER_BYTE = 512 << 10, 256
 """Bytes that may be allocated at a time, and more for each byte of the input."""
 
 ROOM = 512 << 20
@@ -38,8 +38,13 @@ class TooMuchWorkError(AssertionError):
     """A check ran so many lines that waiting for its end is no use."""
 
 
-def cost_of(check: Callable[[bytes], object], data: bytes) -> Cost:
-    """Run ``check``, once for the lines and once for the memory; what it raises goes through."""
+def cost_of(check: Callable[[bytes], object], data: bytes, *, warm: bool = True) -> Cost:
+    """Run ``check``, once for the lines and once for the memory; what it raises goes through.
+
+    With ``warm`` it is run before that, so that what is imported or made once and for all does not count.
+    """
+    if warm:
+        check(data)
     return Cost(_lines_of(check, data), _memory_of(check, data))
 
 

@@ -44,6 +44,7 @@ def test_addresses(text: str) -> None:
         *("http://me:secret@host:port", "http://me:secret@host:99999", "http://me:secret@host/?a=b"),
         *("/ip4/127.0.0.1", "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/70000", "/ip4/127.0.0.1/udp/5001"),
         *("/ip6/\0/tcp/1", "/dns4/a@b/tcp/1", "/dns/a?b/tcp/1", "/dns4/a b/tcp/1", "/dns4/./tcp/1"),
+        *("http://[::%@]", "http://[a@]"),
         *("unix://", "/unix/", "/p2p/12D3KooW", "http://me:secret@host/#x"),
     ],
 )

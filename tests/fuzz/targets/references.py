@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from carv2.cid import CID
+from carv2.codec._protobuf import read_varint
 from carv2.errors import CodecError, FormatError
 from carv2.filestore import keys, record
 from carv2.filestore.record import FileReference
 from carv2.filestore.urls import UrlReader
 from fuzz.target import REFUSED, Question, Sabotage, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _READER = UrlReader(["https://example.org", "http://example.org:8080"])
 _POSITION = 1000
@@ -57,13 +63,31 @@ def _check_key(data: bytes) -> None:
         assert keys.multihash_in(cid.raw) == (CID.of_data(data).multihash if variant == "A" else None)
 
 
+def _paths_in(data: bytes) -> Iterator[bytes]:
+    """All paths of a record that can be read: the last of them counts."""
+    at = 0
+    while at < len(data):
+        tag, at = read_varint(data, at, len(data), CodecError)
+        size = {1: 8, 5: 4}.get(tag & 7, 0)
+        if tag & 7 in {0, 2}:
+            value, at = read_varint(data, at, len(data), CodecError)
+            size = value if tag & 7 == 2 else 0
+        if tag == 10:
+            yield data[at : at + size]
+        at += size
+
+
+def _is_text(path: bytes) -> bool:
+    return path == path.decode("utf-8", "replace").encode()
+
+
 def ask_record(data: bytes) -> Question | None:
     try:
         found = record.decode(data)
     except CodecError:
         return None
     path = found.path.encode("utf-8", "surrogateescape")
-    if path != found.path.encode("utf-8", "replace"):
+    if not all(map(_is_text, _paths_in(data))):
         return None  # today's protobuf in Go wants text; the one that Lotus had did not
     return Question("record", data, f"ok {path.hex()} {found.offset} {found.size}")
 

@@ -150,8 +150,9 @@ def _range_of(text: str) -> ByteRange | None:
 
 
 def _location_of(request: GatewayRequest, query: Mapping[str, str]) -> str:
-    wanted = {"format": "car" if request.form.is_car else "raw"}
-    wanted.update({name: query[name] for name in _OURS if query.get(name)})
-    if request.form.is_car:
+    is_car = request.form.is_car
+    wanted = {"format": "car" if is_car else "raw"}
+    wanted.update({name: query[name] for name in _OURS if query.get(name) and (is_car or name[:4] != "car-")})
+    if is_car:
         wanted["car-dups"] = "y" if request.form.dups else "n"
     return f"{request.content_path}?{urlencode(wanted)}"

@@ -10,6 +10,8 @@ __all__ = ["NodeAddress"]
 
 DEFAULT_PORT = 5001
 _PATH = "/api/v0"
+_NEVER = frozenset("[]@\\")
+"""In the name of a host: what is in front of an ``@`` there would be taken for a user, or the other way round."""
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/([0-9]{1,5})(?:/(http|https|tls/http))?/?")
 
 
@@ -69,7 +71,7 @@ class NodeAddress(NamedTuple):
     def _of_url(cls, text: str) -> NodeAddress:
         parts = urlsplit(text)
         is_clean = text.isprintable() and " " not in text  # Python leaves line ends out: another host is asked
-        is_known = is_clean and parts.scheme in {"http", "https"}
+        is_known = is_clean and parts.scheme in {"http", "https"} and not set(parts.hostname or "") & _NEVER
         if not is_known or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(
                 f"{_without_user(text)!r} is no address of a node, such as http://127.0.0.1:{DEFAULT_PORT}"
