@@ -91,6 +91,7 @@ def test_addresses(text: str, url: str) -> None:
         "/ip4/127.0.0.1/tcp/1/http/more",
         "/ip4//tcp/1",
         "/ip6/\0/tcp/1/http",
+        "http://[::%[]",
         "/dns4/a@b/tcp/1",
         "/dns4/a?b/tcp/1",
         "/dns4/a b/tcp/1",

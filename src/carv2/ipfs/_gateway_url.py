@@ -82,6 +82,6 @@ def origin_of(url: str) -> Origin | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or set(parts.hostname) & {"[", "]"}:
         return None
     return Origin(parts.scheme, parts.hostname, _PORTS[parts.scheme] if port is None else port)

@@ -10,6 +10,7 @@ __all__ = ["ApiAddress", "parse_address"]
 
 _PATH = "/rpc/v0"
 _SCHEMES = {"http": False, "ws": False, "https": True, "wss": True}  # whether in TLS
+_NEVER = frozenset("[]\\")  # in the name of a host: parsers differ about them
 _HOST_PARTS = {"ip4", "ip6", "dns", "dns4", "dns6"}
 
 
@@ -95,7 +96,8 @@ def _of_url(text: str) -> ApiAddress:
         raise ValueError(f"no URL of an API: {error}") from error
     if "@" in parts.netloc:
         raise ValueError("user and password do not belong into the URL of an API, which takes a token")
-    if parts.scheme not in _SCHEMES or not parts.hostname or parts.query or parts.fragment or port == 0:
+    is_known = parts.scheme in _SCHEMES and not set(parts.hostname or "") & _NEVER
+    if not is_known or not parts.hostname or parts.query or parts.fragment or port == 0:
         raise ValueError(f"{text} is no URL of an API, such as http://127.0.0.1:7878/rpc/v0")
     if parts.path.strip("/").split("/")[0] in {"health", "metrics", "ipfs", "ipns"}:
         raise ValueError(f"{text} is no address of an API: leave the path out, or name that of the API, {_PATH}")

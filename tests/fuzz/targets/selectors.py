@@ -13,6 +13,7 @@ from carv2.codec.dag_pb import PBLink, PBNode
 from carv2.dag import selector
 from carv2.errors import BudgetError, CodecError, SelectorError
 from fuzz.target import REFUSED, Question, Sabotage, Target
+from fuzz.targets.blocks import fits_go
 
 MOST_BLOCKS, MOST_STEPS = 60, 3000
 
@@ -71,8 +72,10 @@ def _walk(wanted: selector.Selector, *, repeats: bool = False) -> tuple[list[byt
 def ask_selector(data: bytes) -> Question | None:
     try:
         selector.parse(data.decode("utf-8", "surrogateescape"))
-        dag_json.decode(data)  # as which Go reads all of it first, also what no selector has a meaning for
+        value = dag_json.decode(data)  # as which Go reads it first, also what no selector has a meaning for
     except (SelectorError, CodecError):
+        return None
+    if not fits_go(value):
         return None
     return Question("selector", data, None)
 
