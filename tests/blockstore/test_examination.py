@@ -89,7 +89,7 @@ def test_a_torn_section_is_told_and_counted_as_lost(start: str, cut: int) -> Non
     assert recovery.state == "torn"
     assert (recovery.kept_end, recovery.promised_end) == (payload + ENDS[1], promised)
     assert (recovery.block_count, recovery.cut_bytes) == (2, cut)
-    assert recovery.reason is not None
+    assert f"(at byte {payload + ENDS[1] + cut})" in str(recovery.reason)
 
 
 def test_a_section_with_the_wrong_data_ends_what_is_kept() -> None:
@@ -187,9 +187,10 @@ def test_a_whole_section_above_the_limit_is_refused_and_a_torn_one_cut_off() -> 
         look(whole, limits=limits)
     assert (caught.value.expected, caught.value.found) == (335, 336)
     assert look(whole, limits=Limits(section=336)).block_count == 3
-    torn = look(whole[: 51 + ENDS[0] + 338 - 40], limits=limits)
-    assert (torn.state, torn.block_count, torn.kept_end) == ("torn", 1, 51 + ENDS[0])
-    assert "limit 335" in str(torn.reason)
+    for missing in (40, 3, 2):
+        torn = look(whole[: 51 + ENDS[0] + 338 - missing], limits=limits)
+        assert (torn.state, torn.block_count, torn.kept_end) == ("torn", 1, 51 + ENDS[0])
+        assert torn.reason == f"section of 336 bytes, limit 335 (at byte {51 + ENDS[0]})"
 
 
 @pytest.mark.parametrize("build", [lambda payload: payload, unfinished], ids=["CARv1", "CARv2"])
@@ -232,8 +233,34 @@ class Watched(FileObjectSource):
 def test_a_short_header_is_read_once_and_nothing_is_asked_for_behind_the_end() -> None:
     source = Watched(EMPTY_HEADER)
     assert examine(source, DEFAULT_LIMITS).block_count == 0
-    assert source.reads[:2] == [(0, 11), (0, 18)]
-    assert all(position + size <= 18 for position, size in source.reads)
+    assert source.reads == [(0, 11), (0, 18)]
+
+
+def test_in_a_carv2_nothing_is_asked_for_behind_the_end_either() -> None:
+    source = Watched(v2_file(ENDS[2]))
+    assert examine(source, DEFAULT_LIMITS).block_count == 3
+    assert source.reads[:3] == [(0, 11), (11, 40), (51, ENDS[2])]
+    assert all(position + size <= 51 + ENDS[2] for position, size in source.reads)
+
+
+def test_a_header_above_the_limit_is_not_read() -> None:
+    source = Watched(v1([FISH[0]] * 30, []))
+    with pytest.raises(LimitError):
+        examine(source, Limits(header=1000))
+    assert source.reads == [(0, 11), (0, 512)]
+
+
+def test_a_payload_is_where_the_header_says_whatever_the_padding_is() -> None:
+    data = bytearray(v2_file(ENDS[2], padding=9))
+    data[51:60] = b"\x01 no zero"
+    assert told(look(bytes(data))) == (2, "whole", 60, 60 + ENDS[2], 60 + ENDS[2], 3, None)
+
+
+@pytest.mark.parametrize("size", range(55, 70))
+def test_a_payload_begins_at_the_first_byte_that_is_not_zero(size: int) -> None:
+    """Whatever that byte is: it is the length of the header."""
+    payload = v1([cid_v1(b"", code=0, digest=bytes(size))], BLOCKS)
+    assert look(unfinished(payload, padding=20)).payload_position == 71
 
 
 # -- the file that was meant ----------------------------------------------------------------------------------
