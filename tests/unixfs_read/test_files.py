@@ -91,6 +91,17 @@ def test_an_open_file_reads_and_seeks_like_any_other(
         assert ours.tell() == plain.tell()
 
 
+def test_an_open_file_does_not_seek_where_no_file_does() -> None:
+    cid = CID.of_data(b"fish")
+    with open_file(MemoryBlockstore([(cid, b"fish")]), cid) as file:
+        with pytest.raises(ValueError, match="whence 3"):
+            file.seek(0, 3)
+        with pytest.raises(ValueError, match="seek to -1"):
+            file.seek(-5, io.SEEK_END)
+        assert file.seek(0, io.SEEK_CUR) == file.tell() == 0
+        assert file.read() == b"fish"
+
+
 def test_an_open_file_is_readable_seekable_and_leaves_the_store_open() -> None:
     cid = CID.of_data(b"fish\nlobster\n")
     store = MemoryBlockstore([(cid, b"fish\nlobster\n")])
