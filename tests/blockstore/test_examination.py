@@ -176,6 +176,7 @@ def test_a_block_of_an_unknown_hash_is_not_cut_off_but_refused_or_kept_if_asked_
     with pytest.raises(ResumeError, match="cannot tell what is whole behind byte") as caught:
         look(data)
     assert (caught.value.expected, caught.value.found) == ("a hash function that is known", 0x3FB4)
+    assert str(caught.value).endswith(f"(at byte {51 + ENDS[0] + 1 + len(UNKNOWN[0])})")
     assert look(data, keep_unknown=True).block_count == 3
 
 
