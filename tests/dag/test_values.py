@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from carv2.cid import CID
@@ -23,8 +25,8 @@ LINK = {"Hash": CID(FISH[0])}
         (PBNode([PBLink(FISH[0], "n", 5)]), {"Links": [{**LINK, "Name": "n", "Tsize": 5}]}),
     ],
 )
-def test_a_dag_pb_node_has_what_it_has_and_links_come_first(node: PBNode, expected: dict[str, object]) -> None:
+def test_a_dag_pb_node_has_what_it_has_and_links_come_first(node: PBNode, expected: dict[str, Any]) -> None:
     found = data_model(node)
     assert found == expected
     assert list(found) == list(expected)
-    assert [list(link) for link in found["Links"]] == [list(link) for link in expected["Links"]]  # type: ignore[call-overload]
+    assert [list(link) for link in found["Links"]] == [list(link) for link in expected["Links"]]
