@@ -44,7 +44,7 @@ class GatewayURL(NamedTuple):
         parts = urlsplit(text) if origin is not None else None
         if origin is None or parts is None or parts.query or parts.fragment:
             raise ValueError(f"{given!r} is no address of a gateway, such as https://example.org")
-        path = parts.path.rstrip("/").removesuffix("/ipfs")
+        path = parts.path.rstrip("/").removesuffix("/ipfs").rstrip("/")
         return cls(f"{parts.scheme}://{parts.netloc}{path}", origin)
 
     def allows(self, url: str) -> bool:

@@ -207,13 +207,13 @@ def _sorted(value: object) -> Any:
     return dag_json.decode(dag_json.encode(value))
 
 
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+LONG_NUMBER = re.compile(rb"[0-9]{19}")
 """What Go takes for an integer first, also in front of a point."""
 
 
 def ask_dag_json(data: bytes) -> Question | None:
     value = attempt(dag_json.decode, data)
-    if isinstance(value, CodecError) or not fits_go(value) or _LONG_NUMBER.search(data):
+    if isinstance(value, CodecError) or not fits_go(value) or LONG_NUMBER.search(data):
         return None
     return Question("dag-json", data, _said(dag_json.links(data)))
 

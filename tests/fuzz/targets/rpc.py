@@ -260,7 +260,8 @@ def check_address(data: bytes) -> str:
     if node is not None and node.socket_path is None:
         assert NodeAddress.of(node.url) == node._replace(user=None)
     if gateway is not None:
-        assert GatewayURL.parse(gateway.text) == gateway
+        assert GatewayURL.parse(f"{gateway.text}/ipfs") == gateway
+        assert not gateway.text.endswith("/")
         assert gateway.allows(f"{gateway.text}/ipfs/bafkqaalb")
         assert not gateway.allows("http://127.0.0.2:5001/") or gateway.origin.host == "127.0.0.2"
     return "+".join(name for name, found in taken.items() if found is not None) or REFUSED

@@ -13,7 +13,7 @@ from carv2.codec.dag_pb import PBLink, PBNode
 from carv2.dag import selector
 from carv2.errors import BudgetError, CodecError, SelectorError
 from fuzz.target import REFUSED, Question, Sabotage, Target
-from fuzz.targets.blocks import fits_go
+from fuzz.targets.blocks import LONG_NUMBER, fits_go
 
 MOST_BLOCKS, MOST_STEPS = 60, 3000
 
@@ -75,7 +75,7 @@ def ask_selector(data: bytes) -> Question | None:
         value = dag_json.decode(data)  # as which Go reads it first, also what no selector has a meaning for
     except (SelectorError, CodecError):
         return None
-    if not fits_go(value):
+    if not fits_go(value) or LONG_NUMBER.search(data):
         return None
     return Question("selector", data, None)
 
