@@ -126,6 +126,18 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(fd)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make the directory at ``path`` with its parents, durably, unless it is there."""
+    folder, missing = os.path.abspath(path), list[str]()
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    os.makedirs(path, exist_ok=True)
+    for made in reversed(missing):
+        with contextlib.suppress(PermissionError):  # names may be made in a folder that may not be read
+            sync_folder(os.path.dirname(made))
+
+
 def draft_name(folder: str) -> str:
     """A name in ``folder`` for a file that is to get another one."""
     return os.path.join(folder, f".carv2-{os.urandom(8).hex()}.part")

@@ -16,7 +16,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2._atomic import create_in, publish, sync_folder, unlink
+from carv2._atomic import create_in, make_folder, publish, sync_folder, unlink
 from carv2._locks import lock, unlock
 from carv2._source import FileSource
 from carv2.errors import LockedError, StateError
@@ -148,7 +148,7 @@ class DownloadFolder:
         if not os.fspath(path):
             raise ValueError("a folder for local copies must be named")
         self.path = os.path.abspath(path)
-        os.makedirs(self.path, exist_ok=True)
+        make_folder(self.path)
         self._marker = os.path.join(self.path, MARKER)
         has_names = any(True for _ in self._names())  # looked at first: the marker is made before them
         found = _contents(self._marker, len(VERSION) + 1)
@@ -420,5 +420,7 @@ def _is_free(path: str) -> bool:
 
 def _let_go(fd: int) -> None:
     """Close a descriptor, and its lock also where a forked child still has the file open."""
-    unlock(fd)
-    os.close(fd)
+    try:
+        unlock(fd)
+    finally:
+        os.close(fd)

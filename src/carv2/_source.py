@@ -113,11 +113,14 @@ class FileSource(_Exact):
     def open_regular(cls, path: str | os.PathLike[str]) -> FileSource:
         """Open ``path`` if it is a regular file, without waiting; OSError for a pipe, a device or a folder."""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY  # a named pipe would wait for its writer
-        fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return cls(fd)
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        source = cls(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)))
+        try:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        except BaseException:
+            source.close()
+            raise
+        return source
 
     @classmethod
     def temporary(cls, chunks: Iterable[bytes]) -> FileSource:

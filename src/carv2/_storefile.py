@@ -122,9 +122,11 @@ class StoreFile(FileSource):
         os.fsync(self._fd)
 
     def close(self) -> None:
-        if not self._closed and self._process == os.getpid():
-            unlock(self._fd)
-        super().close()
+        try:
+            if not self._closed and self._process == os.getpid():
+                unlock(self._fd)
+        finally:
+            super().close()
 
 
 def in_few_pieces(parts: list[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import Disks, assert_valid
 from carv2._storefile import StoreFile
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.blockstore._recovery import examine
@@ -24,6 +23,7 @@ from carv2.errors import (
     VersionError,
 )
 from carv2.units import Limits
+from faults.disk import Disks, assert_valid
 from helpers import archives
 from helpers.archives import PRAGMA, header, v1, v2
 

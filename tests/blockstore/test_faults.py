@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import Disks, assert_valid
 from carv2 import _source
 from carv2.blockstore import (
     MemoryBlockstore,
@@ -43,6 +42,7 @@ from carv2.errors import (
 )
 from carv2.index import IndexBuilder
 from carv2.units import Limits
+from faults.disk import Disks, assert_valid
 from helpers import archives
 from helpers.archives import Record, header, v1, v2
 

@@ -8,40 +8,27 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import carv2
-from blockstore.disk import assert_valid
 from blockstore.writer_to_kill import ROOTS, block
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.errors import CarError
+from faults.disk import assert_valid
+from faults.victims import words_of_the_killed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = int(os.environ.get("CARV2_KILLS", "25"))
-SOURCE, TESTS = Path(carv2.__file__).parent.parent, Path(__file__).parent.parent
 
 
 def killed_writer(path: Path, first: int, seed: int, version: int, moment: float) -> int:
     """Let a process write for ``moment`` seconds after it opened the file; how many blocks it said to be safe."""
-    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{TESTS}"}
-    words = [sys.executable, "-m", "blockstore.writer_to_kill", path, first, seed, version]
-    child = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    assert child.stdout is not None
-    assert child.stderr is not None
-    with child.stdout, child.stderr:
-        said = child.stdout.readline()  # it is open: the moment counts from here
-        time.sleep(moment)
-        child.send_signal(signal.SIGKILL)
-        lines = child.stdout.read().split(b"\n")
-        complaint = child.stderr.read().decode()
-    assert child.wait() == -signal.SIGKILL, complaint
-    assert (said, complaint) == (b"open\n", "")
-    return max([first, *(int(line) for line in lines[:-1])])
+    said = words_of_the_killed("blockstore.writer_to_kill", [path, first, seed, version], moment)
+    return max([first, *map(int, said)])
 
 
 @pytest.mark.timeout(3600)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import carv2
-from blockstore.disk import assert_valid
 from carv2.blockstore import ReadWriteBlockstore, _written, read_write
+from faults.disk import assert_valid
 from helpers import archives
 
 SOURCE = Path(carv2.__file__).parent.parent

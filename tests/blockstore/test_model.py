@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import carv2
-from blockstore.disk import assert_valid
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.errors import (
     BlockNotFoundError,
@@ -23,6 +22,7 @@ from carv2.errors import (
     IntegrityError,
     LockedError,
 )
+from faults.disk import assert_valid
 from helpers import archives
 from helpers.strategies import blocks
 

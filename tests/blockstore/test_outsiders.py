@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import assert_valid
 from carv2.blockstore import (
     CachingBlockstore,
     MemoryBlockstore,
@@ -26,6 +25,7 @@ from carv2.blockstore import (
 )
 from carv2.cid import CID
 from carv2.errors import ChangedError, ClosedError, IntegrityError
+from faults.disk import assert_valid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

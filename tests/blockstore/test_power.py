@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import Disks, Sync, Write, assert_valid, check_crash, crashes, durable_state
 from carv2.blockstore import ReadWriteBlockstore
+from faults.disk import Disks, Sync, Write, assert_valid, check_crash, crashes, durable_state
 from helpers import archives
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from blockstore.disk import assert_valid
 from carv2._source import BytesSource
 from carv2.blockstore import ReadWriteBlockstore, _recovery
 from carv2.blockstore._recovery import Recovery, examine
 from carv2.errors import CarError
 from carv2.units import DEFAULT_LIMITS, Limits
+from faults.disk import assert_valid
 from helpers import archives
 from helpers.archives import PRAGMA, header, v1
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from blockstore.disk import Disks, assert_valid
 from carv2.blockstore import PLACEHOLDER_ROOT, ReadOnlyBlockstore, ReadWriteBlockstore
 from carv2.cid import CID
 from carv2.errors import (
@@ -32,6 +31,7 @@ from carv2.errors import (
     UnfinalizedError,
 )
 from carv2.units import Limits
+from faults.disk import Disks, assert_valid
 from helpers import archives
 from helpers.archives import PRAGMA, Record, header, v1, v2
 from helpers.binary import assert_bytes_equal

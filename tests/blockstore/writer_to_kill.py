@@ -49,7 +49,7 @@ def main(path: str, first: int, seed: int, version: int) -> None:
         elif step < 0.97:
             store.flush()
             safe = True
-        elif step < 0.99:
+        elif step < 0.99 and number:
             known = rng.randrange(number)
             assert store[block(known)[0]] == block(known)[1]
             safe = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import signal
 import string
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from carv2.errors import (
 )
 from carv2.imports import Retrievals
 from carv2.imports._retrieval_files import checked_id
+from faults.victims import words_of_the_killed
 from helpers import archives
 from helpers.archives import FISH, LOBSTER
 from helpers.unixfs import Dag
@@ -67,19 +67,8 @@ def retrieved(
 
 
 def killed(folder: Path, first: int, moment: float) -> int:
-    words = [sys.executable, "-m", "imports.retriever_to_kill", str(folder), str(first)]
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
-    assert child.stdout is not None
-    assert child.stderr is not None
-    with child.stdout, child.stderr:
-        said = child.stdout.readline()  # it is open: the moment counts from here
-        time.sleep(moment)
-        child.send_signal(signal.SIGKILL)
-        lines = child.stdout.read().split(b"\n")
-        complaint = child.stderr.read().decode()
-    assert child.wait() == -signal.SIGKILL, complaint
-    assert (said, complaint) == (b"open\n", "")
-    return max([first, *map(int, lines[:-1])])
+    said = words_of_the_killed("imports.retriever_to_kill", [folder, first], moment)
+    return max([first, *map(int, said)])
 
 
 def test_a_killed_retriever_has_lost_nothing_that_was_flushed(tmp_path: Path) -> None:

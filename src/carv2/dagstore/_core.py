@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
+from carv2._atomic import make_folder
 from carv2.dagstore._held import Keepers
 from carv2.dagstore._holders import holder_name
 from carv2.dagstore._initializing import Initializer
@@ -68,7 +69,7 @@ class Core:
         self.keepers = Keepers()
         self.round, self._rounds = 0, itertools.count(1)
         """Another number whenever blocks become findable in this process."""
-        os.makedirs(root, exist_ok=True)
+        make_folder(root)
         self.indices = IndexFolder(os.path.join(root, "index"))
         self.transients = Transients(os.path.join(root, "transients"), quota=config.transient_quota or None)
         self.catalogue = open_catalogue(config.catalogue or os.path.join(root, "catalogue.sqlite"))

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes, urlsplit
 
-from carv2._atomic import replacing
+from carv2._atomic import make_folder, replacing
 from carv2._source import FileSource
 from carv2.dagstore._importing import Importer
 from carv2.dagstore._opening import facts_of
@@ -102,7 +102,7 @@ def write_export(
     if os.path.lexists(records) or (os.path.lexists(index_folder) and any(GoIndexFolder(index_folder).names())):
         # The Go dagstore takes an index that is there for a shard's, whatever it is of.
         raise FileExistsError(f"{folder} holds shards already: export to a new folder")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     indices = GoIndexFolder(index_folder)
     count = copied = 0
     try:

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from carv2 import index as indexes
-from carv2._atomic import drafting, replace, replacing, unlink
+from carv2._atomic import drafting, make_folder, replace, replacing, unlink
 from carv2._downloads import is_out_of_room, lock_draft, remove_abandoned_drafts
 from carv2._source import FileSource, SliceView
 from carv2.dagstore.catalogue.records import IndexFacts
@@ -89,7 +89,7 @@ class IndexFolder:
         if not os.fspath(folder):
             raise ValueError("a folder for index files must be named")
         self.folder = os.path.abspath(folder)
-        os.makedirs(self.folder, exist_ok=True)
+        make_folder(self.folder)
         self._check_version()
 
     def _check_version(self) -> None:

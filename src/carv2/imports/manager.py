@@ -8,8 +8,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from carv2._atomic import make_folder, sync_folder, unlink
 from carv2._atomic import replace as replace_file
-from carv2._atomic import unlink
 from carv2._locks import create_locked, is_locked, make_durable
 from carv2.cid import CID
 from carv2.errors import CarError, ImportNotFoundError, LockedError, StateError
@@ -102,7 +102,7 @@ class ImportsManager:
         self.folder = os.path.abspath(root)
         self._limits = limits
         if not read_only:
-            os.makedirs(self.folder, exist_ok=True)
+            make_folder(self.folder)
             if not os.access(self.folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "the folder of the imports cannot be written to", self.folder)
         self._catalogue = Catalogue(os.path.join(self.folder, CATALOGUE), read_only=read_only)
@@ -237,6 +237,7 @@ class ImportsManager:
                 limits=self._limits,
             )
             make_durable(file)
+            sync_folder(self.folder)
             self._label(id_, {ROOT: str(report.root)})
         if on_report is not None:
             on_report(report)

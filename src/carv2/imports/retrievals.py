@@ -6,6 +6,7 @@ import os
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
+from carv2._atomic import make_folder
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cid import CID
 from carv2.errors import FormatError, ResumeError
@@ -109,7 +110,7 @@ class Retrievals:
         if root is None and id_ is None:
             raise ValueError("a retrieval needs a root or an id")
         if root is not None:
-            os.makedirs(self.folder, exist_ok=True)
+            make_folder(self.folder)
         number = time_ns()
         while True:
             name = str(number) if id_ is None else id_

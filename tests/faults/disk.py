@@ -228,16 +228,16 @@ def _states(durable: bytes, pending: Sequence[Change], rng: random.Random, subse
     for at, some in enumerate(chosen):
         whole = some == before
         old = applied(durable, some)
-        for part in _parts(last, old, rng, thorough=whole or at == 0):
+        for part in parts(last, old, rng, thorough=whole or at == 0):
             yield applied(old, [part])
         if some and not whole:
             torn = rng.randrange(len(some))
             old = applied(durable, some[:torn])
-            part = rng.choice(list(_parts(some[torn], old, rng, thorough=True)))
+            part = rng.choice(list(parts(some[torn], old, rng, thorough=True)))
             yield applied(old, [part, *some[torn + 1 :], last])
 
 
-def _parts(change: Change, old: bytes, rng: random.Random, *, thorough: bool) -> Iterator[Change]:
+def parts(change: Change, old: bytes, rng: random.Random, *, thorough: bool) -> Iterator[Change]:
     """The change, and what else may be there after it was interrupted, where ``old`` was before."""
     yield change
     if isinstance(change, Truncate) or (change.position, change.position + len(change.data)) == HEADER:
