@@ -420,7 +420,6 @@ def _is_free(path: str) -> bool:
 
 def _let_go(fd: int) -> None:
     """Close a descriptor, and its lock also where a forked child still has the file open."""
-    try:
+    with contextlib.suppress(OSError):  # closing lets go of it, too, unless such a child is there
         unlock(fd)
-    finally:
-        os.close(fd)
+    os.close(fd)

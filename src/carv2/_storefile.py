@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -122,11 +123,10 @@ class StoreFile(FileSource):
         os.fsync(self._fd)
 
     def close(self) -> None:
-        try:
-            if not self._closed and self._process == os.getpid():
+        if not self._closed and self._process == os.getpid():
+            with contextlib.suppress(OSError):  # closing lets go of it, too
                 unlock(self._fd)
-        finally:
-            super().close()
+        super().close()
 
 
 def in_few_pieces(parts: list[bytes]) -> Iterator[bytes]:

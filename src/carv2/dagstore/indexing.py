@@ -115,13 +115,13 @@ def _index(task: IndexTask) -> IndexResult:
             _check_size(car, before)
             fault = _fault_of_own(car, task)
             chunks = _generated(car, task) if fault or car.index is None else car.index.chunks()
-            folder = IndexFolder(task.index_folder)
+            folder, size = IndexFolder(task.index_folder), source.size  # behind the draft nothing may fail
             draft, facts = folder.draft(_unless_changed(chunks, task, before))
             return IndexResult(
                 task.key,
                 draft=draft,
                 facts=facts,
-                source_size=source.size,
+                source_size=size,
                 source_tag=task.source_tag or before.tag,
                 adopted=not fault,
                 not_adopted=fault if car.header is not None and car.header.has_index else "",
