@@ -91,3 +91,10 @@ def test_missing_and_damaged_blocks_are_dashed() -> None:
     assert [line.endswith(", style=dashed];") for line in lines if "label" in line] == [False, True, True, True]
     assert sum("damaged" in line for line in lines) == 2
     assert f"...{str(carv2.CID(FISH[0]))[-8:]}\\nraw, missing" in "".join(lines)
+
+
+@given(st.binary(max_size=300))
+def test_a_node_has_the_end_of_its_cid(data: bytes) -> None:
+    cid = carv2.CID(archives.identity(data))
+    (line,) = (line for line in dot({}, cid) if "label" in line)
+    assert f'"...{str(cid)[-8:]}\\n' in line

@@ -266,7 +266,7 @@ DAGS = {
         1024, BudgetError, lambda depth: list(dag.walk(*chain(depth), order="bfs"))
     ),
     "blocks on the way of a path": Limit(1024, BudgetError, way),
-    "bytes of an identity CID with links": Limit(64 << 10, BudgetError, large_identity),
+    "bytes of an identity CID with links": Limit(2 << 10, BudgetError, large_identity),
     "selectors within one another": Limit(128, SelectorError, selectors_within),
     "members of a union": Limit(4096, SelectorError, union_of),
     "characters of a selector": Limit(1 << 20, SelectorError, selector_of),

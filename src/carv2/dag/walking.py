@@ -30,8 +30,11 @@ __all__ = ["Visit", "walk"]
 MAX_DEPTH = 1024
 """Levels of links that a walk follows unless told otherwise; boxo's limit for UnixFS."""
 
-MAX_IDENTITY = 64 << 10
-"""Bytes of an identity CID that is looked into for links: it could hold others, and those others."""
+MAX_IDENTITY = 2 << 10
+"""Bytes of an identity CID that is looked into for links: go-car indexes none that is larger, IPFS has 128.
+
+It could hold others, and those others, which take memory by the square of its size.
+"""
 
 AT_ONCE = 64
 """Blocks that a breadth-first walk asks a store for at a time."""
