@@ -56,7 +56,7 @@ JOBS = {
     "operations": "whole files in, a report out",
     "blockstore": "blocks by CID, out of archives and into them",
     "dag": "walks and selectors; files and folders as DAGs",
-    "filestore": "positional references into original files",
+    "filestore": "references into original files; pictures",
     "imports": "imports, retrievals, the check at the start",
     "dagstore": "shards, mounts, indices, transients",
     "rpc": "the service of a DAG store; gateways and nodes",

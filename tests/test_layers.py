@@ -31,7 +31,7 @@ LAYERS = [  # a module imports from the lines above its own, and from its own
     {"operations"},
     {"blockstore"},
     {"dag", "unixfs"},
-    {"filestore"},
+    {"filestore", "pictures"},
     {"imports"},
     {"dagstore"},
     {"ipfs", "rpc"},

@@ -161,6 +161,8 @@ JSON = {
     "compile": ("compile fish.patch -o out", {"roots", "block_count", "changed"}),
     "get-dag": ("get-dag dag.car out", {"root", "block_count", "block_bytes", "missing", "missing_count"}),
     "sort": ("sort dag.car out", {"roots", "block_count", "repeated_count", "missing_count"}),
+    "map": ("map dag.car", {"name", "regions", "slices", "codecs", "dag", "problems"}),
+    "report": ("report dag.car", {"size", "version", "roots", "sizes", "hashes", "problem_count"}),
     "dot": ("dot dag.car", {"dot"}),
     "salvage": ("salvage damaged.car out", {"block_count", "lost", "roots", "missing_roots"}),
     "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),

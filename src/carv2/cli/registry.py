@@ -45,6 +45,8 @@ COMMANDS = {
     "split": "cut an archive into archives of at most so many bytes",
     "diff": "compare two archives",
     "sort": "write an archive anew, in the order of a walk",
+    "map": "draw the bytes of an archive, as SVG",
+    "report": "make one page about an archive, as HTML",
     "dot": "draw the DAGs of an archive, for Graphviz",
     "guess-profile": "say which import profile gives a file or folder its CID",
     "wrap": "make a CARv2 with an index of a CARv1",

@@ -1,0 +1,199 @@
+"""One page about an archive that stands by itself: no script, nothing from a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carv2.pictures._charts import locality, sizes
+from carv2.pictures._drawing import SVG_STYLE, colours, part_text, shown, size_text, tag
+from carv2.pictures.map import draw_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from carv2.pictures.model import Layout, Share, TreeNode
+
+__all__ = ["draw_report"]
+
+_PROBLEMS = 200
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: #24292f;
+  background: #ffffff; max-width: 1040px; margin: 0 auto; padding: 16px 20px 48px; overflow-wrap: anywhere }
+h1 { font-size: 24px; margin: 12px 0 4px } h2 { font-size: 18px; margin: 34px 0 8px }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: 4px 14px 4px 0;
+  border-bottom: 1px solid #8c959f66; vertical-align: top } td.n, th.n { text-align: right;
+  font-variant-numeric: tabular-nums; white-space: nowrap } th { font-weight: 600 }
+table + table { margin-top: 18px } td.k { white-space: nowrap }
+code { font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, monospace } .quiet { color: #57606a }
+.good, .bad { display: inline-block; padding: 1px 10px; border-radius: 10px; font-weight: 600 }
+.good { background: #d5efe4; color: #00543b } .bad { background: #fbe0d0; color: #8a3b00 }
+.swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px;
+  border: 1px solid #57606a } details { margin-left: 18px } summary { cursor: pointer; margin-left: -18px }
+.leaf { margin-left: 0 } .tree div { margin-left: 18px } svg { max-width: 100%; height: auto; display: block }
+@media (prefers-color-scheme: dark) {
+  body { color: #d6dde4; background: #0d1117 } .quiet { color: #9aa4ae }
+  .good { background: #0d3b2c; color: #8fe0c2 } .bad { background: #4a2208; color: #ffc9a3 }
+}"""
+
+
+def draw_report(found: Layout) -> str:
+    """Make a page of what :func:`carv2.pictures.layout` found: summary, map, sizes, codecs, DAG, problems.
+
+    Returns:
+        the text of the HTML page. It has no script and asks for nothing; names out of the archive are escaped.
+    """
+    name = shown(found.name)
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"<title>{name}: carv2 report</title>\n<style>{_STYLE}{SVG_STYLE}</style>"
+    )
+    body = "\n".join(_body(found))
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _body(found: Layout) -> Iterator[str]:
+    yield tag("h1", shown(found.name))
+    yield tag("p", _verdict(found))
+    if found.problem_count:
+        yield tag("h2", "Problems", id="problems")
+        yield from _problems(found)
+    yield tag("h2", "Summary", id="summary")
+    yield _table((), _summary(found))
+    yield tag("h2", "Map", id="map")
+    yield draw_map(found, alone=False)
+    yield _table(("Region", "from", "to", "bytes", "share"), _regions(found))
+    if found.block_count:
+        yield from _blocks(found)
+    if found.dag is not None:
+        yield from _dag(found)
+
+
+def _verdict(found: Layout) -> str:
+    if found.problem_count:
+        many = f"{found.problem_count:,} problem{'s' * (found.problem_count != 1)}"
+        return f'<span class="bad">{many}</span>'
+    checked = f"{found.verified_count:,} of {found.block_count:,} blocks have the hash that their CID says"
+    index = "; the index lists each where it is" if found.index_checked else ""
+    return f'<span class="good">no problem found</span> {checked}{index}.'
+
+
+def _summary(found: Layout) -> Iterator[tuple[str, ...]]:
+    yield "Format", "unknown" if found.version is None else f"CARv{found.version}"
+    yield "Size", f"{found.size:,} bytes ({size_text(found.size)})"
+    roots = "<br>".join(f"<code>{shown(root)}</code>" for root in found.roots[:10])
+    more = f"<br>and {found.root_count - 10:,} more" if found.root_count > 10 else ""
+    yield "Roots", f"{roots}{more}" if found.root_count else "none"
+    yield "Blocks", f"{found.block_count:,} with {found.block_bytes:,} bytes of data"
+    if found.block_count:
+        yield "Average block", size_text(found.block_bytes // found.block_count)
+    if found.identity_count:
+        yield "Identity CIDs", f"{found.identity_count:,}"
+    yield "Duplicates", _duplicates(found)
+    if found.dag is not None:
+        yield "Reached from the roots", _reached(found)
+
+
+def _duplicates(found: Layout) -> str:
+    if found.duplicate_count is None:
+        return "not counted"
+    return f"{found.duplicate_count:,} sections with {found.duplicate_bytes or 0:,} bytes"
+
+
+def _reached(found: Layout) -> str:
+    dag = found.dag
+    if dag is None:
+        return ""
+    words = [f"{dag.block_count:,} blocks ({size_text(dag.block_bytes)})", f"{dag.depth:,} levels of links"]
+    if dag.missing_count:
+        words.append(f"{dag.missing_count:,} missing")
+    if dag.unreachable_count:
+        words.append(f"{dag.unreachable_count:,} blocks ({size_text(dag.unreachable_bytes)}) not reached")
+    return ", ".join(words)
+
+
+def _regions(found: Layout) -> Iterator[tuple[str, ...]]:
+    for region in found.regions:
+        size = region.end - region.start
+        share = part_text(size, found.size)
+        yield region.name, f"{region.start:,}", f"{region.end:,}", f"{size:,}", share
+
+
+def _blocks(found: Layout) -> Iterator[str]:
+    yield tag("h2", "Sizes of blocks", id="sizes")
+    yield sizes(found)
+    yield tag("h2", "Codecs and hashes", id="codecs")
+    yield _table(("Codec", "blocks", "bytes", "share"), _shares(found.codecs, found.block_bytes, swatches=True))
+    yield _table(("Hash function", "blocks", "bytes", "share"), _shares(found.hashes, found.block_bytes))
+
+
+def _shares(shares: Mapping[str, Share], whole: int, *, swatches: bool = False) -> Iterator[tuple[str, ...]]:
+    fills = colours(shares) if swatches else {}
+    for name, share in shares.items():
+        swatch = f'<span class="swatch" style="background:{fills[name]}"></span>' if swatches else ""
+        yield swatch + shown(name), f"{share.count:,}", f"{share.size:,}", part_text(share.size, whole)
+
+
+def _dag(found: Layout) -> Iterator[str]:
+    dag = found.dag
+    if dag is None:
+        return
+    if dag.walk:
+        yield tag("h2", "Order", id="order")
+        way = "never goes back: the archive can be streamed as it is"
+        if dag.seeks_back:
+            way = f"goes back {dag.seeks_back:,} times in {dag.block_count:,} blocks"
+        yield tag("p", f"A depth-first walk from the roots {way}.")
+        yield locality(found)
+    if dag.tree:
+        yield tag("h2", "DAG", id="dag")
+        yield tag("div", "\n".join(map(_tree, dag.tree)), class_="tree")
+
+
+def _tree(node: TreeNode, levels: int = 1) -> str:
+    """A node and what is below it, so many levels of it open; no deeper than the model is."""
+    name = f"{shown(node.name or '-', 80)} " if node.name is not None else ""
+    size = "missing" if node.state == "missing" else size_text(node.size)
+    again = " (shown above)" if node.state == "shown above" else ""
+    line = f'{name}<code>{shown(node.cid)}</code> <span class="quiet">{shown(node.codec)}, {size}{again}</span>'
+    if not node.link_count or node.state != "block":
+        return tag("div", line, class_="leaf")
+    left = node.link_count - len(node.children)
+    inner = [_tree(child, max(0, levels - 1)) for child in node.children]
+    if left:
+        inner.append(tag("div", f"{left:,} more link{'s' * (left != 1)}", class_="quiet"))
+    is_open = " open" if node.name is None or levels else ""
+    return f"<details{is_open}><summary>{line}</summary>\n" + "\n".join(inner) + "\n</details>"
+
+
+def _problems(found: Layout) -> Iterator[str]:
+    rows = (
+        (
+            "" if problem.position is None else f"{problem.position:,}",
+            shown(problem.kind),
+            shown(str(problem), 400),
+        )
+        for problem in found.problems[:_PROBLEMS]
+    )
+    yield _table(("at byte", "kind", "what is wrong"), rows, numbers=1)
+    if found.problem_count > _PROBLEMS:
+        yield tag("p", f"and {found.problem_count - _PROBLEMS:,} more", class_="quiet")
+
+
+def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]], *, numbers: int = 0) -> str:
+    """Cells are markup. With heads, all columns but the first hold numbers; or just the first ``numbers`` do."""
+    heads = tuple(heads)
+
+    def cell(name: str, at: int, content: str) -> str:
+        is_number = (at < numbers) if numbers else bool(heads and at)
+        if is_number:
+            return tag(name, content, class_="n")
+        return tag(name, content, class_="k") if numbers and at == numbers else tag(name, content)
+
+    lines = ["<table>"]
+    if heads:
+        lines.append(tag("tr", "".join(cell("th", at, head) for at, head in enumerate(heads))))
+    lines += [tag("tr", "".join(cell("td", at, text) for at, text in enumerate(row))) for row in rows]
+    return "\n".join([*lines, "</table>"])
