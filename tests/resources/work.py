@@ -172,7 +172,7 @@ WORK: dict[str, Callable[[Path], object]] = {
     "entries": with_roots(lambda store, root: use_up(itertools.islice(unixfs.walk_entries(store, root), 100_000))),
     "cat": with_roots(lambda store, root: cut_off(unixfs.read(store, root))),
     "extract": extract,
-    "tar": lambda path: cut_off(unixfs.tar_stream(path)),
+    "tar": lambda path: use_up(unixfs.tar_stream(path)),
     "gateway": answer,
     "follow": follow,
     "densify": lambda path: densify(path, outside("dense.car"), allow=[]),
