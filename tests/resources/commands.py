@@ -32,6 +32,8 @@ LINES = {
     "diff": ["diff {} {}"],
     "sort": ["sort {} OUT"],
     "dot": ["dot {}"],
+    "map": ["map {} -o OUT"],
+    "report": ["report {} -o OUT"],
     "wrap": ["wrap {} OUT"],
     "unwrap": ["unwrap {} OUT"],
     "index": ["index {} OUT"],

@@ -86,7 +86,7 @@ EXPENSIVE = {
 }
 """MiB of memory."""
 
-LOOKING = ["inspect", "list", "ls", "tree", "verify", "get-dag", "dot", "explain"]
+LOOKING = ["inspect", "list", "ls", "tree", "verify", "get-dag", "dot", "explain", "map", "report"]
 
 
 @pytest.mark.parametrize("name", EXPENSIVE)
