@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,23 @@ def test_a_sink_of_the_callers_gets_bytes_that_it_may_keep(source: FileSource) -
     copy(source, 5, len(DATA), kept.append)
     assert all(type(part) is bytes for part in kept)
     assert b"".join(kept) == DATA[5:]
+
+
+class _Keeping(io.BufferedRandom):
+    """A file that somebody derived from Python's own, and that writes later."""
+
+    kept: list[bytes]
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        self.kept.append(data)
+        return len(data)
+
+
+def test_so_does_one_that_is_derived_from_a_file_of_pythons(tmp_path: Path, source: FileSource) -> None:
+    with _Keeping(io.FileIO(tmp_path / "copy", "w+")) as file:
+        file.kept = []
+        copy(source, 0, len(DATA), file.write)
+        assert b"".join(file.kept) == DATA
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])

@@ -158,7 +158,7 @@ def write_v2(
 
 def copy(source: Source, start: int, stop: int, write: Callable[[bytes], object]) -> None:
     """Copy the bytes between two file positions; TruncatedError where the file ends before ``stop``."""
-    if type(source) is FileSource and isinstance(getattr(write, "__self__", None), BufferedRandom):
+    if type(source) is FileSource and type(getattr(write, "__self__", None)) is BufferedRandom:
         _copy_in_place(source, start, stop, write)
         return
     position = start
