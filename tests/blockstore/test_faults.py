@@ -675,3 +675,13 @@ def test_sixty_four_threads_share_a_store_that_is_closed_under_them(tmp_path: Pa
         time.sleep(0.2)
         store.close()
         assert sum(done.result(timeout=60) for done in running) > 0
+
+
+def test_a_lock_that_cannot_be_let_go_of_is_let_go_of_by_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ReadWriteBlockstore.create(tmp_path / "x.car", ROOTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_room)
+        store.close()
+    ReadWriteBlockstore.resume(tmp_path / "x.car", ROOTS).close()

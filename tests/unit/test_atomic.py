@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carv2 import _atomic
 from carv2._atomic import replacing
 
 if TYPE_CHECKING:
@@ -95,3 +96,24 @@ def test_what_is_not_synced_still_gets_its_name_at_the_end_and_at_once(
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new content"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_each_new_folder_has_a_durable_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[str]()
+    monkeypatch.setattr(_atomic, "sync_folder", lambda folder: synced.append(os.fspath(folder)))
+    _atomic.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    _atomic.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2
+
+
+def test_a_folder_may_be_made_where_names_may_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(_atomic, "sync_folder", refused)
+    _atomic.make_folder(tmp_path / "a")
+    assert (tmp_path / "a").is_dir()

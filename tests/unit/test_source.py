@@ -275,3 +275,23 @@ def test_a_stretch_of_a_source_slices_like_bytes() -> None:
             assert view[start:stop] == b"23456"[start:stop]
     assert len(SliceView(BytesSource(b"0123"), 2, 99)) == 2
     assert len(SliceView(BytesSource(b"0123"), 9, 99)) == 0
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"x")
+    closed, close = list[int](), FileSource.close
+
+    def fstat(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    def noted(source: FileSource) -> None:
+        closed.append(source.fileno())
+        close(source)
+
+    monkeypatch.setattr(FileSource, "close", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        with pytest.raises(OSError, match="Input/output"):
+            FileSource.open_regular(path)
+    assert len(closed) == 1
