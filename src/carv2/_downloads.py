@@ -403,11 +403,11 @@ def _alone_with(path: str) -> Generator[_Alone]:
         yield _Alone(path, None)
         return
     try:
-        lock(fd, path)
-        is_busy = not _is_at(fd, path)  # then somebody else was at it, and may be still
-    except LockedError:
-        is_busy = True
-    try:
+        try:
+            lock(fd, path)
+            is_busy = not _is_at(fd, path)  # then somebody else was at it, and may be still
+        except LockedError:
+            is_busy = True
         yield _Alone(path, fd, is_busy)
     finally:
         _let_go(fd)

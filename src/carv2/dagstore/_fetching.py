@@ -145,13 +145,14 @@ class Fetching:
 
     def _copy_at_hand(self) -> HeldCopy | None:
         """The copy, if it is the one that is wanted; another one is out of the way afterwards."""
-        with self._folder.locked():
+        with self._folder.locked(), contextlib.ExitStack() as undo:
             held = self._folder.hold(self._name)
             if held is not None:
+                undo.callback(held.close)
                 note = CopyNote.of(self._folder.note_of(self._name))
                 if note is not None and note.is_of(held.stamp, self._size, self._tag):
+                    undo.pop_all()
                     return held
-                held.close()
             self._folder.take_away(self._name)
         return None
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes, urlsplit
 
-from carv2._atomic import make_folder, replacing
+from carv2._atomic import make_folder, replacing, unlink
 from carv2._source import FileSource
 from carv2.dagstore._importing import Importer
 from carv2.dagstore._opening import facts_of
@@ -114,6 +114,7 @@ def write_export(
                 file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
                 count += 1
     except BaseException:
+        unlink(records)  # its name may be there, and only not be durable
         for name in [*indices.names()]:
             indices.drop_stray(name)
         raise

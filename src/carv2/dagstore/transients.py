@@ -5,6 +5,7 @@ See :class:`Transients`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import time
@@ -187,11 +188,13 @@ class Transients:
         held = pin.held if pin is not None else self._folder.hold(name)
         if held is None:
             return None
-        if not held.is_in_place or not self._is_of(name, held, size, tag):
+        with contextlib.ExitStack() as undo:
             if pin is None:
-                held.close()
-            return None
-        self._pin(name, held, 1)
+                undo.callback(held.close)
+            if not held.is_in_place or not self._is_of(name, held, size, tag):
+                return None
+            self._pin(name, held, 1)
+            undo.pop_all()
         held.touch()
         return held.path
 
