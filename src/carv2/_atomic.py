@@ -65,13 +65,15 @@ def publish(temporary: str, path: str | os.PathLike[str], *, sync: bool = True) 
     """Give the file at ``temporary`` the name ``path``, durably if ``sync``; FileExistsError if that is taken."""
     try:
         os.link(temporary, path)
-        os.unlink(temporary)
     except FileExistsError:
         raise
     except OSError:  # a file system without links: the one way left has a moment between look and rename
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), os.fspath(path)) from None
         os.rename(temporary, path)
+    else:
+        with contextlib.suppress(OSError):  # it has its name, and a second one does no harm
+            os.unlink(temporary)
     if sync:
         sync_folder(os.path.dirname(os.path.abspath(path)))
 

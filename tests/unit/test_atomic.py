@@ -117,3 +117,19 @@ def test_a_folder_may_be_made_where_names_may_not_be_listed(
     monkeypatch.setattr(_atomic, "sync_folder", refused)
     _atomic.make_folder(tmp_path / "a")
     assert (tmp_path / "a").is_dir()
+
+
+def test_a_file_that_keeps_its_first_name_has_the_second_one_durably(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    synced = list[object]()
+    (tmp_path / "draft").write_bytes(b"x")
+    monkeypatch.setattr(_atomic, "sync_folder", synced.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        _atomic.publish(str(tmp_path / "draft"), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"x"
+    assert synced == [str(tmp_path)]
