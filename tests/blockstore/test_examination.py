@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carv2._source import BytesSource, FileObjectSource
-from carv2.blockstore import _recovery
+from carv2.blockstore import ReadWriteBlockstore, _recovery
 from carv2.blockstore._recovery import Recovery, examine, named
 from carv2.cid import CID
 from carv2.errors import FormatError, IntegrityError, LimitError, ResumeError, TruncatedError
 from carv2.header import CarV1Header
 from carv2.units import DEFAULT_LIMITS, Limits
 from helpers.archives import BARRELEYE, EMPTY_HEADER, FISH, LOBSTER, PRAGMA, cid_v1, header, section, v1, v2_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOT = CID(FISH[0])
 BLOCKS = [FISH, LOBSTER, BARRELEYE]
@@ -319,3 +322,23 @@ def test_blocks_are_large_by_their_mean(size: int, count: int, large: bool) -> N
         buffer, entries = bytes(size), [None] * count
 
     assert _recovery._is_large(Batch()) is large  # type: ignore[arg-type]
+
+
+# -- what cannot be begun -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"version": 3}, ValueError, "CAR version 3, supported: 1 and 2"),
+        ({"version": 0}, ValueError, "CAR version 0, supported: 1 and 2"),
+        ({"data_padding": -1}, ValueError, "data padding of -1 bytes"),
+        ({"roots": [FISH[0]] * 30, "limits": Limits(header=1000)}, LimitError, "limit 1000"),
+    ],
+)
+def test_a_store_that_cannot_be_is_refused_before_there_is_a_file(
+    tmp_path: Path, options: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        ReadWriteBlockstore.create(tmp_path / "new.car", **options)
+    assert list(tmp_path.iterdir()) == []

@@ -198,3 +198,35 @@ def test_threads_share_a_cache_that_is_too_small_for_them() -> None:
         total = sum(pool.map(read, range(0, 80, 10)))
     assert store.hits + store.misses == total
     assert 0 < store.kept_bytes <= 20 * COST
+
+
+class Bare:
+    """A store with no more than what every store has."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def __contains__(self, cid: object) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_cache_over_a_store_that_only_reads_does_nothing_at_its_end_but_close_it() -> None:
+    for leave in ("with", "discard"):
+        bare = Bare()
+        store = CachingBlockstore(bare)  # type: ignore[arg-type]
+        with pytest.raises(ReadOnlyError):
+            store.put(*FISH)
+        with pytest.raises(ReadOnlyError):
+            store.put_many([FISH])
+        store.flush()
+        store.finalize()
+        assert not bare.is_closed
+        if leave == "with":
+            with store:
+                pass
+        else:
+            store.discard()
+        assert bare.is_closed

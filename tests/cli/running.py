@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SOURCE = Path(carv2.__file__).resolve().parent.parent
 SURROUNDINGS = {"COLUMNS": "100", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
 """What a command sees of the environment, besides PATH and what it sets itself."""
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
+"""By which the commands of a measured test are measured."""
 
 
 class Ran(NamedTuple):
@@ -52,7 +54,7 @@ def surroundings(folder: Path, environment: Mapping[str, str]) -> Iterator[None]
     before, here = dict(os.environ), Path.cwd()
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update({"PATH": before.get("PATH", os.defpath), **SURROUNDINGS, **environment})
+    os.environ.update({"PATH": before.get("PATH", os.defpath), **SURROUNDINGS, **MEASURED, **environment})
     try:
         yield
     finally:
@@ -90,6 +92,7 @@ def run_shell(folder: Path, command: str) -> Ran:
         script.chmod(0o755)
     environment = {
         **SURROUNDINGS,
+        **MEASURED,
         "PATH": f"{tools}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(SOURCE),
         "HOME": str(folder),
