@@ -66,7 +66,11 @@ class Folder:
         self._path = os.fsencode(path)
         self._existing = existing
         top = os.open(path, _AS_TOP)
-        self._levels = [_Level(b"", top, is_new=_is_empty(top))]
+        try:
+            self._levels = [_Level(b"", top, is_new=_is_empty(top))]
+        except BaseException:
+            os.close(top)
+            raise
         self._open = 1
         self._draft = _draft_name()
 
@@ -83,8 +87,9 @@ class Folder:
 
     def close(self) -> None:
         """Let go of all descriptors, without giving directories the mode and time that they are still due."""
-        for level in self._levels:
-            self._shut(level)
+        with contextlib.ExitStack() as levels:  # all of them, also where one fails
+            for level in self._levels:
+                levels.callback(self._shut, level)
 
     def enter(self, name: bytes, *, mode: int | None = None, mtime: tuple[int, int] | None = None) -> None:
         """Go into the directory ``name``, making it if it is not there.
@@ -227,8 +232,11 @@ class Folder:
             at += 1
 
     def _shut(self, level: _Level) -> None:
-        if level.fd is not None:
+        if level.fd is None:
+            return
+        try:
             level.identity = _identity(os.fstat(level.fd))
+        finally:
             os.close(level.fd)
             level.fd = None
             self._open -= 1

@@ -136,10 +136,10 @@ def _left_open(before: dict[str, str]) -> dict[str, str]:
     """What is open and was not before."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        gc.collect()
         left = {fd: path for fd, path in _open_files().items() if before.get(fd) is None}
         if not left or time.monotonic() > deadline:
             return left
+        gc.collect()  # what only a traceback holds
         time.sleep(0.01)
 
 
