@@ -35,7 +35,7 @@ from carv2.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from carv2.blockstore import Blockstore
@@ -253,6 +253,16 @@ def test_the_error_of_a_store_that_is_being_removed_does_not_count() -> None:
     union = UnionBlockstore([Leaving([FISH])])
     with pytest.raises(BlockNotFoundError):
         _ = union[FISH[0]]
+
+
+def test_a_store_that_closes_before_it_is_asked_for_its_share_does_not_count() -> None:
+    class Closing(Spy):
+        def get_many(self, cids: Iterable[CIDLike], /) -> Iterator[Block]:
+            union.remove(self)
+            raise ClosedError("the blockstore was closed")
+
+    union = UnionBlockstore([Closing([FISH]), MemoryBlockstore([FISH])])
+    assert [block.data for block in union.get_many([FISH[0]])] == [b"fish"]
 
 
 def test_an_iteration_leaves_a_store_that_is_removed() -> None:

@@ -159,8 +159,11 @@ def test_a_client_that_vanishes_stops_the_reading(http_server: str, caplog: pyte
 
 @pytest.mark.parametrize("steps", range(8))
 def test_a_client_that_vanishes_at_any_step_of_the_event_loop_stops_the_sending(steps: int) -> None:
-    """asyncio.wait_for may swallow a cancellation that comes when its work is done."""
-    store = Store(40)
+    """asyncio.wait_for may swallow a cancellation that comes when its work is done: then all 200 would be sent.
+
+    How many are sent while the news travels through the event loop depends on how fast the reading thread is.
+    """
+    store = Store(200)
     app = create_gateway(store)
     sent: list[Any] = []
 
@@ -183,7 +186,7 @@ def test_a_client_that_vanishes_at_any_step_of_the_event_loop_stops_the_sending(
 
     asyncio.run(main())
     app.close()
-    assert 3 <= len(sent) <= 4
+    assert 3 <= len(sent) < 100
     assert app.counters()["clients_gone"] == 1
 
 

@@ -121,11 +121,12 @@ def test_a_client_that_is_gone_ends_its_streams_and_calls(api: Service) -> None:
         websocket.send(initialize_all(concurrency=1))
         websocket.send(request("DagstoreInitializeShard", "c", id=8))
         eventually(lambda: (api.open_now()["stream"], api.open_now()["wait"]) == (1, 1))
+        begun = ["ShardStateInitializing", "ShardStateNew", "ShardStateInitializing"]
+        eventually(lambda: [shard["State"] for shard in api.call("DagstoreListShards")] == begun)
         websocket.socket.shutdown(2)  # without a word
     eventually(lambda: api.open_now() == NOTHING_OPEN)
     eventually(lambda: not [one for one in threading.enumerate() if "recv_events" in one.name])
-    states = [shard["State"] for shard in api.call("DagstoreListShards")]
-    assert states == ["ShardStateInitializing", "ShardStateNew", "ShardStateInitializing"]
+    assert [shard["State"] for shard in api.call("DagstoreListShards")] == begun
     assert threading.active_count() < before + 30
 
 

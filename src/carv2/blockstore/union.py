@@ -159,7 +159,7 @@ class UnionBlockstore(ReadsOneByOne):
         stores = self.stores
         owners = [next((at for at, store in enumerate(stores) if _may_have(store, cid)), -1) for cid in group]
         shares = {
-            at: iter(stores[at].get_many([cid for cid, owner in zip(group, owners, strict=True) if owner == at]))
+            at: _share(stores[at], [cid for cid, owner in zip(group, owners, strict=True) if owner == at])
             for at in set(owners) - {-1}
         }
         for cid, owner in zip(group, owners, strict=True):
@@ -232,6 +232,11 @@ class UnionBlockstore(ReadsOneByOne):
 
 
 _NOTHING: Iterator[Block] = iter(())
+
+
+def _share(store: Blockstore, cids: list[CID]) -> Iterator[Block]:
+    """The blocks of ``cids``; nothing is asked before the first is wanted, as a store may be closed by then."""
+    yield from store.get_many(cids)
 
 
 def _may_have(store: Blockstore, cid: CID) -> bool:
