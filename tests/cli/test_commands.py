@@ -211,6 +211,10 @@ JSON = {
         "dagstore stat --root store",
         {"shards", "shards_new", "multihashes", "blocks", "index_bytes", "local_copies", "local_copy_bytes"},
     ),
+    "dagstore report": (
+        "dagstore report --root store",
+        {"name", "shard_count", "by_state", "mounts", "errors", "sizes", "failed", "largest", "index_bytes"},
+    ),
     "dagstore serve": (
         "dagstore serve --root store --listen 127.0.0.1:0",
         {"url", "api", "gateway", "pid"},
@@ -247,6 +251,7 @@ BEFORE = {
             "dagstore destroy-shard",
             "dagstore gc",
             "dagstore stat",
+            "dagstore report",
             "dagstore export-go",
         ),
         f"{REGISTER} two two.car",

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     """The archive, the output, and how much is looked at."""
     streams.add_file(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        default="-",
-        help=f"the picture, such as {example} (default: standard output)",
-    )
+    add_output(parser, example)
     parser.add_argument(
         "--max-blocks",
         type=streams.positive,
@@ -34,6 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser, example: str) -> None:
         "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
     )
     streams.add_limits(parser)
+
+
+def add_output(parser: argparse.ArgumentParser, example: str) -> None:
+    """Where the picture goes."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default="-",
+        help=f"the picture, such as {example} (default: standard output)",
+    )
 
 
 def survey(args: argparse.Namespace) -> Layout:

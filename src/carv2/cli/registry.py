@@ -89,6 +89,7 @@ COMMANDS = {
     "dagstore doctor": "look over a DAG store, and mend what can be mended",
     "dagstore migrate": "register the pieces of all active deals, once",
     "dagstore stat": "count what is in a DAG store",
+    "dagstore report": "make one page about a DAG store, as HTML",
     "dagstore serve": "serve a DAG store to other programs and hosts",
     "dagstore token": "make a token for clients of a store that is served",
     "dagstore config": "print the options of a DAG store as a file",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.pictures._drawing import colours, part_text, size_text, svg, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from carv2.pictures.model import Layout, SizeClass
+    from carv2.pictures.model import Layout
 
 _WIDTH = 1000
 _LEFT, _RIGHT = 130, 20
@@ -18,27 +18,44 @@ _ROW = 24
 _HIGH = 320
 
 
+class Bar(NamedTuple):
+    """A line of a chart; ``words`` stand behind its bar."""
+
+    name: str
+    value: int
+    words: str
+    fill: str = "#0072B2"
+
+
+def bars(title: str, heads: tuple[str, str], rows: Sequence[Bar]) -> str:
+    """A chart of bars, one below the other; ``heads`` stand above the names and above the bars."""
+    high = 34 + _ROW * len(rows)
+    return svg(_WIDTH, high, title, _bars(heads, rows), alone=False)
+
+
+def _bars(heads: tuple[str, str], rows: Sequence[Bar]) -> Iterator[str]:
+    most = max((row.value for row in rows), default=0) or 1
+    yield tag("text", heads[0], x=_LEFT - 10, y=16, class_="small end")
+    yield tag("text", heads[1], x=_LEFT, y=16, class_="small")
+    for at, row in enumerate(rows):
+        y = 26 + at * _ROW
+        wide = max(1.5, (_INNER - 220) * row.value / most) if row.value else 0.0
+        yield tag("text", row.name, x=_LEFT - 10, y=y + 14, class_="end")
+        yield tag("rect", x=_LEFT, y=y, width=wide, height=_ROW - 6, fill=row.fill, rx=2)
+        yield tag("text", row.words, x=_LEFT + wide + 8, y=y + 14)
+
+
 def sizes(found: Layout) -> str:
     """A bar for each power of two: how many blocks, and what part of the bytes they are."""
-    classes = found.sizes
-    most = max(entry.count for entry in classes)
-    high = 34 + _ROW * len(classes)
-    return svg(_WIDTH, high, "Sizes of blocks", _bars(found, classes, most), alone=False)
+    rows = [
+        Bar(range_text(entry.least), entry.count, f"{entry.count:,} ({part_text(entry.size, found.block_bytes)})")
+        for entry in found.sizes
+    ]
+    return bars("Sizes of blocks", ("size", "blocks, and their part of all bytes"), rows)
 
 
-def _bars(found: Layout, classes: tuple[SizeClass, ...], most: int) -> Iterator[str]:
-    yield tag("text", "size", x=_LEFT - 10, y=16, class_="small end")
-    yield tag("text", "blocks, and their part of all bytes", x=_LEFT, y=16, class_="small")
-    for at, entry in enumerate(classes):
-        y = 26 + at * _ROW
-        wide = max(1.5, (_INNER - 220) * entry.count / most)
-        words = f"{entry.count:,} ({part_text(entry.size, found.block_bytes)})"
-        yield tag("text", _range(entry.least), x=_LEFT - 10, y=y + 14, class_="end")
-        yield tag("rect", x=_LEFT, y=y, width=wide, height=_ROW - 6, fill="#0072B2", rx=2)
-        yield tag("text", words, x=_LEFT + wide + 8, y=y + 14)
-
-
-def _range(least: int) -> str:
+def range_text(least: int) -> str:
+    """The name of a class of sizes, by its smallest."""
     return size_text(least) if least < 2 else f"from {size_text(least)}"
 
 
