@@ -71,6 +71,9 @@ class CID:
     ``CID(raw)`` takes exactly the binary form; :meth:`of` takes whatever names a CID. Two CIDs of the same
     multihash with different versions or codecs are different CIDs.
 
+    Raises:
+        FormatError: bytes that are no CID, or more than one; TruncatedError: too few.
+
     >>> cid = CID.of("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
     >>> cid.version, hex(cid.codec), cid.codec_name, cid.hash_name, len(bytes(cid))
     (1, '0x55', 'raw', 'sha2-256', 36)

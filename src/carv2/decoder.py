@@ -260,7 +260,18 @@ async def aiter_blocks(
     null_padding: bool = False,
     on_unverified: Callable[[CID], object] | None = None,
 ) -> AsyncIterator[Block]:
-    """The same for an asynchronous iterable of chunks, under any event loop."""
+    """The same for an asynchronous iterable of chunks, under any event loop.
+
+    >>> import asyncio, carv2
+    >>> async def read(archive):
+    ...     async def chunks():
+    ...         yield archive[:30]
+    ...         yield archive[30:]
+    ...     return [block.data async for block in aiter_blocks(chunks())]
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> asyncio.run(read(b"".join(carv2.iter_car([cid], [(cid, b"fish")]))))
+    [b'fish']
+    """
     decoder = CarDecoder(verify=verify, limits=limits, null_padding=null_padding, on_unverified=on_unverified)
     async for chunk in chunks:
         for block in decoder.feed(chunk):

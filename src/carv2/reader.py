@@ -62,6 +62,9 @@ def read_version(source: SourceLike, *, limits: Limits = DEFAULT_LIMITS) -> int:
 
     Raises:
         FormatError: what stands there is not a CAR header.
+
+    >>> read_version(bytes.fromhex("0aa16776657273696f6e02"))
+    2
     """
     opened = open_source(source)
     try:
@@ -89,6 +92,11 @@ class CarReader:
     Raises:
         FormatError: not a CAR, or a CARv2 whose header cannot be (:class:`UnfinalizedError` if never written).
         OSError: the file cannot be opened.
+
+    >>> cid = CID.of_data(b"fish")
+    >>> with CarReader(bytes.fromhex("11a265726f6f7473806776657273696f6e01")) as car:
+    ...     list(car), car.header, car.first_section
+    ([], None, 18)
     """
 
     def __init__(

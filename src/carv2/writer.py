@@ -283,6 +283,15 @@ def create(
 
     Raises:
         FileExistsError: ``path`` exists.
+
+    >>> import carv2, os, tempfile
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "sea.car")
+    ...     with create(path, [cid]) as car:
+    ...         car.write(cid, b"fish")
+    ...     carv2.verify(path).ok
+    True
     """
     if os.path.lexists(path):
         raise FileExistsError(17, os.strerror(17), os.fspath(path))

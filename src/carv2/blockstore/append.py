@@ -58,7 +58,17 @@ def append_block(
     Raises:
         LockedError: a writer has the archive.
         ResumeError: it is of another version, or something in it would have to be cut off.
+        OSError: ``path`` is no regular file, or the disk fails.
         IntegrityError: ``data`` are not what ``cid`` names.
+
+    >>> import os, tempfile
+    >>> from carv2 import CID
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "sea.car")
+    ...     first = append_block(path, CID.of_data(b"fish"), b"fish")
+    ...     again = append_block(path, CID.of_data(b"fish"), b"fish")
+    ...     first.created, again.stored
+    (True, False)
     """
     target = os.path.realpath(path)
     if not os.path.lexists(target):

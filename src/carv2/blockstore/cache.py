@@ -45,6 +45,9 @@ class CachingBlockstore(ReadsOneByOne):
         verify: check each block before it is kept; False saves hashing twice where the store does that already,
             as carv2's own do unless told not to.
 
+    Raises:
+        ValueError: ``max_bytes`` is negative.
+
     >>> from carv2.blockstore import MemoryBlockstore
     >>> cid = CID.of_data(b"fish")
     >>> store = CachingBlockstore(MemoryBlockstore([(cid, b"fish")]), max_bytes=1 << 20)

@@ -148,6 +148,8 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
         Raises:
             FileExistsError: ``path`` exists.
+            LimitError: the header is larger than the limits.
+            ValueError: a version that there is not, or padding below 0 bytes.
         """
         settings = Settings(
             index_padding=index_padding,

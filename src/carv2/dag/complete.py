@@ -136,6 +136,12 @@ def verify_deep(
     """:func:`carv2.verify` and :func:`check_complete` in one pass over the archive.
 
     The second of the pair is None where the sections could not be read to the end: the first then says why.
+
+    >>> import carv2
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> report, complete = verify_deep(b"".join(carv2.iter_car([cid], [(cid, b"fish")])))
+    >>> report.ok, complete is not None and complete.missing
+    (True, ())
     """
     watch = _Watch()
     report = verify(

@@ -118,8 +118,8 @@ def export(
         max_depth: links between the root and a block; None for as many as there are.
         max_blocks: blocks that may be written.
         max_bytes: bytes of data that may be written.
-        max_steps: children of values that ``selector`` may look at; None for 10,000,000 and more for large DAGs.
-            See :func:`carv2.dag.select`.
+        max_steps: steps, children of values, that ``selector`` may take; None for 10,000,000 and more for large
+            DAGs. See :func:`carv2.dag.select`.
         on_unknown: ``"leaf"`` takes a block whose codec is not known here for one without links.
         limits: upper bounds for what an archive may claim.
 

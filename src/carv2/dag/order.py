@@ -113,7 +113,7 @@ def detect_order(
 ) -> Order:
     """In which order ``blocks`` (pairs of binary CID and data, :class:`carv2.Block` being one) come.
 
-    See :class:`OrderDetector`, which takes them one by one.
+    See :class:`OrderDetector`, which takes them one by one, and gives up at ``max_remembered`` CIDs.
 
     >>> import carv2
     >>> fish = CID.of_data(b"fish")

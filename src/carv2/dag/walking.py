@@ -91,6 +91,7 @@ def walk(
         BudgetError: the DAG is deeper or larger than was granted.
         CodecError: the links of a block cannot be read; the block itself was yielded.
         UnknownCodecError: the same, because its codec is not known.
+        ValueError: an order that there is not, or another ``on_unknown``.
 
     >>> from carv2.blockstore import MemoryBlockstore
     >>> from carv2.codec import dag_pb

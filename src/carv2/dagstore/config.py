@@ -172,6 +172,14 @@ def read_config(path: str | os.PathLike[str]) -> DagStoreConfig:
     Raises:
         ValueError: an option that there is not, or one whose value cannot be; it names the file.
         OSError: the file cannot be read.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "store.toml")
+    ...     with open(path, "w") as file:
+    ...         print("[DAGStore]", "MaxConcurrentIndex = 3", sep=chr(10), file=file)
+    ...     read_config(path).max_concurrent_index
+    3
     """
     from carv2._source import FileSource  # noqa: PLC0415  (with the parser below)
 

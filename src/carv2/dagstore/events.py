@@ -34,6 +34,17 @@ class Subscription:
     """The events since it was made, the newest ``size`` of those that were not taken yet.
 
     Iterating waits for the next and ends when it is closed. Threads may share one: each event goes to one of them.
+    A ``size`` below 1 is a ValueError.
+
+    >>> import carv2, tempfile
+    >>> from carv2.dagstore import BytesMount, DagStore
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> with tempfile.TemporaryDirectory() as folder, DagStore(folder) as store:
+    ...     with store.subscribe() as events:
+    ...         _ = store.register("sea", BytesMount(archive))
+    ...         events.get(timeout=10).key
+    'sea'
     """
 
     def __init__(self, hub: EventHub, size: int) -> None:

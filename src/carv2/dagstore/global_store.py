@@ -65,6 +65,9 @@ class GlobalBlockstore(ReadsOneByOne):
 
     Identity CIDs are answered from themselves, and never listed.
 
+    Raises:
+        ValueError: ``max_open`` is below 1, or ``remember_missing`` below 0.
+
     >>> import carv2, tempfile
     >>> from carv2.dagstore import BytesMount, DagStore
     >>> folder = tempfile.TemporaryDirectory()

@@ -41,6 +41,16 @@ class AcquiredShard(ReadsOneByOne):
     * its index file was damaged: :class:`carv2.errors.IndexFormatError`; it is made anew, so acquire it again;
     * the bytes behind its mount changed: :class:`carv2.errors.ShardErroredError`, which it is from then on;
     * the caller's own copy of them did: :class:`carv2.errors.MountChangedError`; the next one reads the mount.
+
+    >>> import carv2, tempfile
+    >>> from carv2.dagstore import BytesMount, DagStore
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> with tempfile.TemporaryDirectory() as folder, DagStore(folder) as store:
+    ...     _ = store.register("sea", BytesMount(archive))
+    ...     with store.acquire("sea") as shard:
+    ...         shard.key, shard[cid]
+    ('sea', b'fish')
     """
 
     def __init__(

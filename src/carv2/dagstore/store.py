@@ -209,6 +209,7 @@ class DagStore:
             MountError: its bytes cannot be had now; the next call tries again.
             OSError: a disk is full; the same.
             WaitTimeoutError: it took too long.
+            StateError: others change it all the time.
         """
         deadline = Deadline(timeout)
         self._core.release_abandoned()

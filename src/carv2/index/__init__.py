@@ -36,7 +36,11 @@ _BY_CODEC: dict[int, type[SortedIndex | MultihashSortedIndex]] = {
 
 
 def read_codec(buffer: IndexBuffer, *, position: int = 0) -> tuple[int, int]:
-    """The multicodec that an index starts with, known or not, and the size of its varint."""
+    """The multicodec that an index starts with, known or not, and the size of its varint.
+
+    >>> read_codec(bytes.fromhex("8108"))
+    (1025, 2)
+    """
     front = buffer[0 : _varint.MAX_SIZE]
     return _varint.decode(front, 0, len(front), position=position)
 

@@ -63,6 +63,9 @@ class IndexBuilder:
     What is listed may be of at most 65,536 kinds, by hash function and size of digest: an index of more is refused
     when it is read. One kind too many raises :class:`carv2.errors.IndexFormatError`.
 
+    Raises:
+        ValueError: another codec.
+
     >>> builder = IndexBuilder()
     >>> builder.add(CID.of_data(b"fish"), 18)
     >>> [entry.offset for entry in builder.to_index()]

@@ -40,7 +40,11 @@ class MultihashSortedIndex(Index):
 
     @classmethod
     def parse(cls, buffer: IndexBuffer, start: int, *, position: int) -> MultihashSortedIndex:
-        """Take in the groups at ``buffer[start]``; a hash code that comes twice: the later one counts."""
+        """Take in the groups at ``buffer[start]``; a hash code that comes twice: the later one counts.
+
+        Raises:
+            IndexFormatError: numbers that cannot be, or very many buckets; TruncatedError: the buffer ends within.
+        """
         (count,) = unpack(COUNT, buffer, start, position=position, field="index hash code count")
         if count < 0:
             why = f"index hash code count {count}, allowed 0 to 2**31 - 1"

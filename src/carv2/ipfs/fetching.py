@@ -73,6 +73,7 @@ def fetch(
         LockedError: somebody else is writing ``OUT.part``.
         ResumeError: ``OUT.part`` is of another root.
         FormatError: ``OUT.part`` is not what a fetch leaves; it was not touched.
+        ValueError: a version that there is not, or no gateway.
         OSError: the file cannot be written.
 
     See the page *How to fetch from a gateway* for examples.

@@ -57,7 +57,7 @@ def explain(
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
         limits: upper bounds for what the file may claim.
-        max_sections: fold the good sections behind so many into one field; None shows all.
+        max_sections: fold the good blocks behind so many into one field; None shows all.
         null_padding: take a zero-length section for the end of the payload; otherwise it is an error.
 
     Raises:

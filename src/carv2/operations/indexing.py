@@ -84,6 +84,15 @@ def reindex(
 
     Raises:
         FormatError: the archive is damaged.
+
+    >>> import carv2, io
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> out = io.BytesIO()
+    >>> _ = reindex(archive, out)
+    >>> with carv2.open(out.getvalue()) as car:
+    ...     [entry.offset for entry in car.index]
+    [59]
     """
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
         if codec is None:
@@ -108,6 +117,16 @@ def detach_index(
     Raises:
         NoIndexError: the archive carries none.
         IndexFormatError: what it carries is no index.
+
+    >>> import carv2, io
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> wrapped, index = io.BytesIO(), io.BytesIO()
+    >>> _ = carv2.wrap(archive, wrapped)
+    >>> detach_index(wrapped.getvalue(), index) == len(index.getvalue())
+    True
+    >>> len(read_index(index.getvalue()))
+    1
     """
     with CarReader(source, limits=limits) as car:
         if car.header is None or car.index is None:
@@ -159,6 +178,16 @@ def attach_index(
     Raises:
         IndexMismatchError: the index is not of this archive.
         IndexFormatError: it is none.
+
+    >>> import carv2, io
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> index, out = io.BytesIO(), io.BytesIO()
+    >>> for chunk in carv2.build_index(archive).chunks():
+    ...     _ = index.write(chunk)
+    >>> _ = attach_index(archive, index.getvalue(), out)
+    >>> carv2.verify(out.getvalue()).ok
+    True
     """
     opened = open_source(index_source)
     try:

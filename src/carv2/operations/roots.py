@@ -29,6 +29,17 @@ def replace_roots(
 
     Raises:
         FormatError: the sizes differ (both are named), or the file is not a CAR.
+
+    >>> import carv2, os, tempfile
+    >>> fish, cow = (carv2.CID.of_data(data) for data in (b"fish", b"cow"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "sea.car")
+    ...     with carv2.create(path, [fish]) as car:
+    ...         car.write(fish, b"fish")
+    ...     _ = replace_roots(path, [cow])
+    ...     with carv2.open(path) as car:
+    ...         car.roots == (cow,)
+    True
     """
     header = CarV1Header(tuple(map(CID.of, roots))).to_bytes()
     with CarReader(path, limits=limits) as car:

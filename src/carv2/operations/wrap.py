@@ -55,6 +55,15 @@ def wrap(
     Raises:
         VersionError: ``source`` is not a CARv1.
         FormatError: its sections are damaged.
+
+    >>> import carv2, io
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> out = io.BytesIO()
+    >>> _ = wrap(archive, out)
+    >>> with carv2.open(out.getvalue()) as car:
+    ...     car.version, len(car.index)
+    (2, 1)
     """
     with CarReader(source, limits=limits, null_padding=null_padding) as car:
         if car.version != 1:
@@ -89,6 +98,14 @@ def unwrap(
     Raises:
         VersionError: ``source`` is not a CARv2, or what is in it is no CARv1.
         TruncatedError: the file ends before the payload does; nothing is left behind at a path.
+
+    >>> import carv2, io
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> archive = b"".join(carv2.iter_car([cid], [(cid, b"fish")]))
+    >>> wrapped, out = io.BytesIO(), io.BytesIO()
+    >>> _ = wrap(archive, wrapped)
+    >>> unwrap(wrapped.getvalue(), out) == len(archive), out.getvalue() == archive
+    (True, True)
     """
     with CarReader(source, limits=limits) as car:
         if car.version != 2:

@@ -56,7 +56,7 @@ def layout(
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
         name: to show; by default the last part of the path, or of the file's ``name``.
-        max_blocks: if there are more, the DAG is not followed and duplicates are not counted.
+        max_blocks: if there are more blocks, the DAG is not followed and duplicates are not counted.
         workers: processes to share the hashing among, for a file with a path.
         on_progress: called with numbers of bytes that were gone through.
         limits: upper bounds for what the file may claim.

@@ -35,6 +35,12 @@ def draw_map(found: Layout, *, alone: bool = True) -> str:
 
     Returns:
         the text of the SVG, which asks nothing of any network.
+
+    >>> import carv2
+    >>> from carv2.pictures import layout
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> draw_map(layout(b"".join(carv2.iter_car([cid], [(cid, b"fish")]))))[:4]
+    '<svg'
     """
     drawing = _Map(found)
     parts = list(drawing.parts())

@@ -24,6 +24,12 @@ def draw_report(found: Layout) -> str:
 
     Returns:
         the text of the HTML page. It has no script and asks for nothing; names out of the archive are escaped.
+
+    >>> import carv2
+    >>> from carv2.pictures import layout
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> "no problem found" in draw_report(layout(b"".join(carv2.iter_car([cid], [(cid, b"fish")]))))
+    True
     """
     return page(f"{shown(found.name)}: carv2 report", _body(found))
 

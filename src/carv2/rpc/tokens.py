@@ -74,6 +74,10 @@ def read_token(secret: bytes, token: str) -> frozenset[str]:
     Raises:
         TokenError: it is no token of this secret, or has expired.
         ValueError: a secret of less than 32 bytes.
+
+    >>> from carv2.rpc import make_token
+    >>> read_token(bytes(32), make_token(bytes(32), ["read"])) == {"read"}
+    True
     """
     return read_grant(secret, token).allow
 

@@ -86,6 +86,17 @@ def resolve(store: Store, root: CIDLike, path: str = "") -> Entry:
         BlockNotFoundError: a block on the way is missing, or the one at its end (a raw one is not looked at).
         CodecError: a block on the way is not what it should be.
         ValueError: ``root`` is no CID, or ``path`` leads out of it.
+
+    >>> import os, tempfile
+    >>> from carv2 import unixfs
+    >>> store = {}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(os.path.join(folder, "sea"))
+    ...     with open(os.path.join(folder, "sea", "fish"), "w") as file:
+    ...         _ = file.write("a fish")
+    ...     root = unixfs.import_tree(folder, store.__setitem__, wrap=False).root
+    >>> resolve(store, root, "sea/fish").size
+    6
     """
     names = names_of(path)
     return finish(store, _walk_resolve(bytes(CID.of(root)), names))[0]
@@ -103,6 +114,17 @@ def list_links(store: Store, cid: CIDLike, *, on_missing: OnMissing = "raise") -
     Raises:
         BlockNotFoundError: the directory's own block is missing.
         UnixFSError: it is no directory, or a broken one.
+
+    >>> import os, tempfile
+    >>> from carv2 import unixfs
+    >>> store = {}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(os.path.join(folder, "sea"))
+    ...     with open(os.path.join(folder, "sea", "fish"), "w") as file:
+    ...         _ = file.write("a fish")
+    ...     root = unixfs.import_tree(folder, store.__setitem__, wrap=False).root
+    >>> [link.name for link in list_links(store, root)]
+    ['sea']
     """
     found: Iterator[DirLink | Missing] = run(store, _walk_links(bytes(CID.of(cid))))
     for item in found:
@@ -126,6 +148,17 @@ def list_directory(store: Store, cid: CIDLike, *, on_missing: OnMissing = "raise
     Raises:
         BlockNotFoundError: the directory's own block is missing.
         UnixFSError: it is no directory, or a broken one.
+
+    >>> import os, tempfile
+    >>> from carv2 import unixfs
+    >>> store = {}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(os.path.join(folder, "sea"))
+    ...     with open(os.path.join(folder, "sea", "fish"), "w") as file:
+    ...         _ = file.write("a fish")
+    ...     root = unixfs.import_tree(folder, store.__setitem__, wrap=False).root
+    >>> [(entry.path, entry.kind) for entry in list_directory(store, root)]
+    [('sea', 'directory')]
     """
     return _reported(run(store, _walk_listing(bytes(CID.of(cid)))), on_missing)
 
@@ -156,6 +189,17 @@ def walk_entries(
     Raises:
         BudgetError: there are more entries, or deeper ones.
         PathNotFoundError, BlockNotFoundError, CodecError, ValueError: as in :func:`resolve`.
+
+    >>> import os, tempfile
+    >>> from carv2 import unixfs
+    >>> store = {}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(os.path.join(folder, "sea"))
+    ...     with open(os.path.join(folder, "sea", "fish"), "w") as file:
+    ...         _ = file.write("a fish")
+    ...     root = unixfs.import_tree(folder, store.__setitem__, wrap=False).root
+    >>> [entry.path for entry in walk_entries(store, root)]
+    ['', 'sea', 'sea/fish']
     """
     walk = _walk_tree(bytes(CID.of(root)), names_of(path), max_depth)
     return _reported(_within(run(store, walk), max_entries), on_missing)

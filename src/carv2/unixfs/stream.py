@@ -313,8 +313,8 @@ def verify_stream(
 ) -> Iterator[StreamedBlock]:
     """Yield the blocks of a trustless gateway's response, each as soon as it is proven to be what was asked for.
 
-    Only when the iteration ends without an error is the response whole. Arguments and errors:
-    :class:`StreamVerifier`.
+    Only when the iteration ends without an error is the response whole. Arguments and errors are those of
+    :class:`StreamVerifier`; ``max_held`` is in bytes.
 
     >>> import carv2
     >>> cid = CID.of_data(b"fish")
@@ -350,7 +350,18 @@ async def averify_stream(
     max_held: int = _MAX_HELD,
     limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncIterator[StreamedBlock]:
-    """The same for an asynchronous iterable of chunks, under any event loop."""
+    """The same for an asynchronous iterable of chunks, under any event loop.
+
+    >>> import asyncio, carv2
+    >>> cid = carv2.CID.of_data(b"fish")
+    >>> async def receive():
+    ...     async def chunks():
+    ...         for chunk in carv2.iter_car([cid], [(cid, b"fish")]):
+    ...             yield chunk
+    ...     return [found.data async for found in averify_stream(chunks(), cid)]
+    >>> asyncio.run(receive())
+    [b'fish']
+    """
     verifier = StreamVerifier(
         root,
         path,

@@ -140,7 +140,12 @@ class Mount(abc.ABC):
             source.close()
 
     def check_start(self, start: int) -> None:
-        """Refuse to begin at ``start`` where that cannot be; for :meth:`chunks`."""
+        """Refuse to begin at byte ``start`` where that cannot be; for :meth:`chunks`.
+
+        Raises:
+            ValueError: it is negative.
+            MountError: the mount gives its bytes from the first one on only.
+        """
         if start < 0:
             raise ValueError(f"start must be >= 0, got {start}")
         if start and not self.resumable:
