@@ -59,7 +59,7 @@ def test_a_group_of_commands_says_what_there_is(
     assert main.main(["zoo"]) == 2
     assert capfd.readouterr().err.startswith("carv2: zoo needs to be told what to do; there is feed, close\n")
     assert main.main(["zoo", "fed"]) == 2
-    assert capfd.readouterr().err.startswith("carv2: zoo has no fed; there is feed, close\n")
+    assert capfd.readouterr().err.startswith("carv2: zoo has no fed; there is feed, close; did you mean feed?\n")
     assert main.main(["zoo", "--help"]) == 0
     assert capfd.readouterr().out.splitlines()[-2:] == ["  zoo feed   feed them", "  zoo close  go home"]
 

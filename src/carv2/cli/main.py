@@ -13,6 +13,8 @@ import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from carv2.cli import color, progress, registry
+from carv2.cli.parser import UsageError, parser_for
+from carv2.cli.suggest import among_known, did_you_mean
 from carv2.errors import (
     BlockNotFoundError,
     BudgetError,
@@ -32,6 +34,8 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+_FLAGS_BEFORE = ("--color", "--version", "--help")
+
 _FLAGS_WITH_VALUES = {
     "-c",
     "--codec",
@@ -45,10 +49,6 @@ _FLAGS_WITH_VALUES = {
     "--token-file",
 }
 """Those that may stand between the words of a command's name."""
-
-
-class UsageError(Exception):
-    """The command line makes no sense."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -109,7 +109,7 @@ def _run(argv: Sequence[str]) -> int:
             return OK
         command = registry.load(name)
         trouble = getattr(command, "TROUBLE", BAD_ARCHIVE)
-        args = _parser_for(name, command).parse_intermixed_args(_plain_words(words))
+        args = parser_for(name, command).parse_intermixed_args(_plain_words(words))
         color.apply(args.color)
         progress.hush(args.json)
         code = command.run(args)
@@ -124,7 +124,8 @@ def _run(argv: Sequence[str]) -> int:
         return code
     except (UsageError, ValueError, argparse.ArgumentTypeError) as error:
         where = "carv2" if name is None else f"carv2 {name}"
-        print(f"{where}: {color.printable(str(error))}\nTry '{where} --help'.", file=sys.stderr)
+        text = color.printable(str(error)) + among_known(str(error))
+        print(f"{where}: {text}\nTry '{where} --help'.", file=sys.stderr)
         return USAGE
     except MemoryError:
         print(color.paint("carv2: ", "error") + "there is not enough memory for this", file=sys.stderr)
@@ -199,7 +200,8 @@ def _take_global_flags(words: list[str]) -> list[str]:
             print(_help())
             return []
         else:
-            raise UsageError(f"unknown flag {flag} before the command")
+            meant = did_you_mean(flag, _FLAGS_BEFORE)
+            raise UsageError(f"unknown flag {flag} before the command{meant}")
     if not words:
         print(_help())
     return words
@@ -219,11 +221,7 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
     name = registry.ALIASES.get(words[0], words[0])
     rest = words[1:]
     if name not in registry.COMMANDS and not registry.subcommands(name):
-        import difflib  # noqa: PLC0415  (1 ms, for those who mistyped)
-
-        near = difflib.get_close_matches(name, [*registry.COMMANDS, *registry.ALIASES], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"unknown command {name}{hint}")
+        raise UsageError(f"unknown command {name}{did_you_mean(name, [*registry.COMMANDS, *registry.ALIASES])}")
     at = 0
     while at < len(rest) and rest[at].startswith("-"):
         at += 2 if rest[at] in _FLAGS_WITH_VALUES else 1
@@ -239,7 +237,8 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
 def _wrong_subcommand(group: str, given: list[str]) -> UsageError:
     names = [name.removeprefix(f"{group} ") for name in registry.subcommands(group)]
     what = f"{group} has no {given[0]}" if given else f"{group} needs to be told what to do"
-    return UsageError(f"{what}; there is {', '.join(names)}")
+    meant = did_you_mean(given[0], names) if given else ""
+    return UsageError(f"{what}; there is {', '.join(names)}{meant}")
 
 
 def _is_color(word: str) -> bool:
@@ -251,50 +250,6 @@ def _plain_words(words: list[str]) -> list[str]:
     end = words.index("--") if "--" in words else len(words)
     files = [f"./{word}" if word.startswith("-") and word != "-" else word for word in words[end + 1 :]]
     return ["--color=true" if word == "--color" else word for word in words[:end]] + files
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        takes = self.get_default("takes")
-        if takes and re.match(
-            "unrecognized arguments: (?!.*(^| )-)|the following arguments are required: (?!-)", message
-        ):
-            message = f"{takes} ({message})"
-        raise UsageError(message)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """Width of the terminal, as ``shutil`` has it, which argparse would import: 4 ms, for those who want help."""
-    with contextlib.suppress(KeyError, ValueError):
-        if (columns := int(os.environ["COLUMNS"])) > 0:
-            return columns
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    return 80
-
-
-def _parser_for(name: str, command: registry.Command) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=f"carv2 {name}",
-        description=command.HELP[0].upper() + command.HELP[1:] + ".",
-        epilog="examples:\n" + "\n".join(f"  {example}" for example in command.EXAMPLES),
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-    )
-    command.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    parser.add_argument(
-        "--color",
-        metavar="=BOOL",
-        type=color.parse_flag,
-        help="colour; --color=false for none (default: depends on the output being a terminal)",
-    )
-    return parser
 
 
 def _help_of_group(group: str) -> str:

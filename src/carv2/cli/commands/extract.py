@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print each path as it is extracted")
     parser.add_argument("--tar", action="store_true", help="write a tar file instead of a folder")
     parser.add_argument(
-        "--symlinks", choices=("skip", "safe"), default="skip", help="skip them, or make those that stay inside"
+        "--symlinks",
+        choices=("skip", "safe"),
+        default="skip",
+        help="skip them (default), or make those that stay inside",
     )
     taken = parser.add_mutually_exclusive_group()
     taken.add_argument("--overwrite", action="store_true", help="replace files that are there already")

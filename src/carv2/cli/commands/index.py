@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", nargs="?", default="-", help="(default: standard output)")
     add_codec(parser)
     parser.set_defaults(codec=_USUAL)
-    parser.add_argument("--version", type=int, choices=(1, 2), default=2, help="1: just the payload, no index")
+    parser.add_argument(
+        "--version", type=int, choices=(1, 2), default=2, help="1: just the payload, no index (default 2)"
+    )
     streams.add_null_padding(parser)
     streams.add_limits(parser)
 

@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_file(parser)
     parser.add_argument("--full", action="store_true", help="check the hash of each block too")
     parser.add_argument(
-        "--workers", type=streams.positive, default=1, help="processes to share the hashing (default 1)"
+        "--workers",
+        metavar="N",
+        type=streams.positive,
+        default=1,
+        help="processes to share the hashing (default 1)",
     )
     streams.add_limits(parser)
 
