@@ -14,7 +14,7 @@ EXAMPLES = (
     "carv2 imports export 1629158672000000001 input.bin",
     "carv2 imports export --path docs/readme.md 1629158672000000001 readme.md",
     "carv2 imports export --tar 1629158672000000001 - | tar -t",
-    "carv2 imports export --car --version 1 1629158672000000001 archive.car",
+    "carv2 imports export --car --version 1 1629158672000000001 whole.car",
 )
 
 

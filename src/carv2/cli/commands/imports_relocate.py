@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HELP = "tell an import where its original is now"
 EXAMPLES = (
     "carv2 imports relocate 1629158672000000001 /data/video.mp4=/mnt/films/video.mp4",
-    "carv2 imports relocate 1629158672000000001 /home/old=/home/new",
+    "carv2 imports relocate 1629158672000000001 /data=/mnt/films",
 )
 
 

@@ -18,7 +18,7 @@ HELP = "list the entries of a directory in an archive"
 EXAMPLES = (
     "carv2 ls archive.car",
     "carv2 ls -l archive.car photos/2026",
-    "carv2 ls archive.car /ipfs/bafybeiaysi4s6lnjev27ln5icwm6tueaw2vdykrtjkwiphwekaywqhcjze/wiki",
+    "carv2 ls archive.car /ipfs/bafybeifu7xa5pgw34ytmol4bgvkzwf67laua4pcz6ajkrum2msxei22xh4/docs",
 )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HELP = "make the references of a ref-CAR say where the originals are now"
 EXAMPLES = (
     "carv2 ref relocate archive.car /data/video.mp4=/mnt/films/video.mp4",
-    "carv2 ref relocate archive.car /home/old=/home/new -o moved.car",
+    "carv2 ref relocate archive.car /data=/mnt/films -o moved.car",
 )
 
 

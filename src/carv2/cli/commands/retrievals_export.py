@@ -15,7 +15,7 @@ EXAMPLES = (
     "carv2 retrievals export 1637000000000000000 folder",
     "carv2 retrievals export --path docs/readme.md 1637000000000000000 readme.md",
     "carv2 retrievals export --tar 1637000000000000000 - | tar -t",
-    "carv2 retrievals export --car --version 1 1637000000000000000 archive.car",
+    "carv2 retrievals export --car --version 1 1637000000000000000 whole.car",
 )
 
 
