@@ -169,6 +169,7 @@ JSON = {
     "recover": ("recover two.car", {"state", "block_count", "cut_bytes", "reason", "applied"}),
     "explain": ("explain two.car", {"position", "raw", "size", "meaning", "value", "error"}),
     "import": ("import --repo repo text", {"id", "root", "filename", "car_path", "car_owner", "report"}),
+    "completion": ("completion bash", {"shell", "script"}),
     "imports list": ("imports list --repo repo", {"id", "root", "source", "labels", "error"}),
     "imports info": ("imports info --repo repo 1629158672000000001", {"id", "root", "source", "labels"}),
     "imports remove": ("imports remove --repo repo 1629158672000000001", {"id", "removed"}),

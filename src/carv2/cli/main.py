@@ -36,20 +36,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _FLAGS_BEFORE = ("--color", "--version", "--help")
 
-_FLAGS_WITH_VALUES = {
-    "-c",
-    "--codec",
-    "--max-section",
-    "--max-header",
-    "--repo",
-    "--root",
-    "--config",
-    "--pieces",
-    "--api",
-    "--token-file",
-}
-"""Those that may stand between the words of a command's name."""
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: what is half done is cleaned up as after Ctrl-C."""
@@ -224,7 +210,7 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
         raise UsageError(f"unknown command {name}{did_you_mean(name, [*registry.COMMANDS, *registry.ALIASES])}")
     at = 0
     while at < len(rest) and rest[at].startswith("-"):
-        at += 2 if rest[at] in _FLAGS_WITH_VALUES else 1
+        at += 2 if rest[at] in registry.FLAGS_WITH_VALUES else 1
     if at >= len(rest) or f"{name} {rest[at]}" not in registry.COMMANDS:
         if name not in registry.COMMANDS and not {"-h", "--help"} & set(rest):
             raise _wrong_subcommand(name, rest[at : at + 1])

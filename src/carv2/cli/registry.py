@@ -98,11 +98,27 @@ COMMANDS = {
     "explain": "show an archive byte by byte, up to the first fault",
     "debug": "show an archive as a text that can be edited",
     "compile": "make an archive of such a text",
+    "completion": "print a script that lets a shell complete commands",
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
 
 ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "unpack": "extract"}
 """What users of other tools type."""
+
+
+FLAGS_WITH_VALUES = {
+    "-c",
+    "--codec",
+    "--max-section",
+    "--max-header",
+    "--repo",
+    "--root",
+    "--config",
+    "--pieces",
+    "--api",
+    "--token-file",
+}
+"""Those that may stand between the words of a command's name."""
 
 
 def subcommands(name: str) -> list[str]:
