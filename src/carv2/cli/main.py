@@ -104,7 +104,7 @@ def _run(argv: Sequence[str]) -> int:
     except (CarError, OSError) as error:
         code = _report(error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
-            _hint(error)
+            _hint(name or "", error)
         _hint_at_import(name or "", error)
         _advise(error)
         return code
@@ -141,14 +141,18 @@ def _hint_at_import(name: str, error: CarError | OSError) -> None:
     references.hint_at_import(name, error)
 
 
-def _hint(error: CarError | OSError) -> None:
+def _hint(name: str, error: CarError | OSError) -> None:
     """Say what mends it, or that it failed because an archive is a ref-CAR, which looks like an ordinary one."""
-    from carv2.cli import references  # noqa: PLC0415
+    from carv2.cli import references, repairs  # noqa: PLC0415
 
     if remedy := getattr(error, "remedy", ""):
         print(color.printable(remedy), file=sys.stderr)
-    if isinstance(error, (BlockNotFoundError, IntegrityError)) and not isinstance(error, CorruptReferenceError):
-        references.hint(getattr(error, "archive", None))
+        return
+    may_be_reference = isinstance(error, (BlockNotFoundError, IntegrityError))
+    if may_be_reference and not isinstance(error, CorruptReferenceError) and references.hint(error.archive):
+        return
+    if isinstance(error, CarError) and (repair := repairs.repair_of(name, error)):
+        print(color.printable(repair), file=sys.stderr)
 
 
 def _advise(error: BaseException) -> None:

@@ -210,14 +210,16 @@ class Beginning:
             yield chunk
 
 
-def hint(name: object, data: bytes | None = None) -> None:
+def hint(name: object, data: bytes | None = None) -> bool:
     """Say on standard error, if the archive ``name`` is a ref-CAR, what reads it; for when something failed.
 
     Only a few small sections are looked at, whatever the size of the archive. ``data`` are the beginning of what
     has no name.
     """
-    if is_ref_car(name if data is None else data):
+    found = is_ref_car(name if data is None else data)
+    if found:
         complain(name, _HINT)
+    return found
 
 
 def is_ref_car(archive: object) -> bool:

@@ -1,0 +1,72 @@
+"""Which command mends an archive that another command failed on: one table, by the class of the error."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import NamedTuple
+
+from carv2.errors import (
+    CarError,
+    CodecError,
+    CorruptReferenceError,
+    IndexFormatError,
+    IndexMismatchError,
+    IntegrityError,
+    NoIndexError,
+    TruncatedError,
+    UnexpectedBlockError,
+    UnfinalizedError,
+    UnknownHashError,
+)
+
+
+class Repair(NamedTuple):
+    """What is gained, and the command; ``{}`` stands for the archive."""
+
+    purpose: str
+    command: str
+
+
+_SALVAGE = Repair("To save what is whole", "carv2 salvage {} saved.car")
+_INDEX = Repair("To give it a fresh index", "carv2 index {} indexed.car")
+
+REPAIRS: dict[type[CarError], Repair | None] = {
+    UnfinalizedError: Repair("To finish it", "carv2 recover --apply {}"),
+    TruncatedError: _SALVAGE,
+    IntegrityError: _SALVAGE,
+    IndexFormatError: _INDEX,
+    IndexMismatchError: _INDEX,
+    NoIndexError: _INDEX,
+    CodecError: None,  # a block is what its CID names, and makes no sense: nothing can mend that
+    UnknownHashError: None,
+    UnexpectedBlockError: None,
+    CorruptReferenceError: None,  # the files that it refers to are the trouble
+}
+"""The class next above an error's own counts."""
+
+_MENDING = {"salvage", "recover", "index", "index create"}
+_BEGINNINGS = (b"eroots", b"gversion")
+"""One of these stands in the first bytes of every archive, and of no index."""
+
+
+def repair_of(name: str, error: CarError) -> str:
+    """The line that says what mends the archive on which the command ``name`` failed; or nothing."""
+    archive = getattr(error, "archive", None)
+    repair = next((REPAIRS[cls] for cls in type(error).__mro__ if cls in REPAIRS), None)
+    is_elsewhere = getattr(error, "position", 1) == 0  # no section begins there: it is not about the archive
+    if repair is None or name in _MENDING or is_elsewhere or not _is_archive(archive):
+        return ""
+    return f"{repair.purpose}: {repair.command.format(shlex.quote(str(archive)))}"
+
+
+def _is_archive(name: object) -> bool:
+    """Whether it is a file of that name, which can be typed, and begins as an archive does."""
+    if not isinstance(name, str) or not name.isprintable() or name.startswith("-") or not os.path.isfile(name):
+        return False
+    try:
+        with open(name, "rb") as file:
+            beginning = file.read(32)
+    except OSError:
+        return False
+    return any(mark in beginning for mark in _BEGINNINGS)
