@@ -20,7 +20,7 @@ make_cli_reference = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(make_cli_reference)
 
 UPDATE = bool(os.environ.get("CARV2_UPDATE_CLI_REFERENCE"))
-SWITCHES = (None, False, "", "-", [])
+SWITCHES: tuple[object, ...] = (None, False, "", "-", [])
 """Defaults that are nothing to tell of."""
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from carv2.cli import main, registry
+from carv2.cli.parser import UsageError, parser_for
 from cli.running import run_shell
 
 TOP = Path(__file__).resolve().parents[2]
@@ -124,8 +125,8 @@ def test_every_command_that_is_shown_is_one(page: Path) -> None:
             continue
         try:
             name, words = main._take_command(main._take_global_flags(list(arguments)))
-            main._parser_for(name, registry.load(name)).parse_intermixed_args(main._plain_words(words))
-        except main.UsageError as error:
+            parser_for(name, registry.load(name)).parse_intermixed_args(main._plain_words(words))
+        except UsageError as error:
             pytest.fail(f"carv2 {shlex.join(arguments)}: {error}")
 
 

@@ -149,7 +149,11 @@ def _hint(name: str, error: CarError | OSError) -> None:
         print(color.printable(remedy), file=sys.stderr)
         return
     may_be_reference = isinstance(error, (BlockNotFoundError, IntegrityError))
-    if may_be_reference and not isinstance(error, CorruptReferenceError) and references.hint(error.archive):
+    if (
+        may_be_reference
+        and not isinstance(error, CorruptReferenceError)
+        and references.hint(getattr(error, "archive", None))
+    ):
         return
     if isinstance(error, CarError) and (repair := repairs.repair_of(name, error)):
         print(color.printable(repair), file=sys.stderr)
