@@ -124,19 +124,25 @@ def _open_as_is(path: str | os.PathLike[str], timeout: float) -> sqlite3.Connect
 
     uri, trouble = Path(os.path.abspath(path)).as_uri(), ""
     for how in ("mode=ro", "mode=ro&immutable=1"):
-        database = None
         try:
-            database = sqlite3.connect(
-                f"{uri}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+            return _looked_at(
+                sqlite3.connect(
+                    f"{uri}?{how}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+                )
             )
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.Error as error:
-            if database is not None:
-                database.close()
             trouble = trouble or str(error)
-        else:
-            return database
     raise OSError(f"{path}: {trouble}")
+
+
+def _looked_at(database: sqlite3.Connection) -> sqlite3.Connection:
+    """The same, if it can be read."""
+    try:
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:  # of a damaged file it need not be an error of sqlite3
+        database.close()
+        raise
+    return database
 
 
 def _write_ahead(database: sqlite3.Connection, timeout: float) -> None:

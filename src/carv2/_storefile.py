@@ -60,17 +60,16 @@ class StoreFile(FileSource):
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), os.fspath(path))
         fd, temporary = create_in(os.path.dirname(os.path.abspath(path)), path)
-        file = cls(fd)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(unlink, temporary)
+            file = cls(fd)
+            undo.callback(file.close)
             lock(fd, path)
             file.write_at(0, front)
             if sync:
                 file.sync()
             publish(temporary, path, sync=sync)
-        except BaseException:
-            file.close()
-            unlink(temporary)
-            raise
+            undo.pop_all()
         return file
 
     @classmethod

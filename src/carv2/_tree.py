@@ -40,10 +40,13 @@ class LocalFile:
 
     def __init__(self, fd: int, folder: Folder, name: bytes) -> None:
         self._fd, self._folder, self._name, self._got = fd, folder, name, 0
-        self._before = os.fstat(fd)
-        if not stat.S_ISREG(self._before.st_mode):
+        try:
+            self._before = os.fstat(fd)
+            if not stat.S_ISREG(self._before.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file any more")
+        except OSError as error:
             self.close()
-            raise OSError(errno.EINVAL, "not a regular file any more", self.path)
+            raise _naming(error, self.path) from None
 
     @property
     def path(self) -> str:

@@ -118,8 +118,10 @@ class CarReader:
         try:
             self.version, self.header = self._read_version()
         except BaseException as error:
-            found = gateway_error(error, self.source, since=0) if isinstance(error, FormatError) else None
-            self.close()
+            try:
+                found = gateway_error(error, self.source, since=0) if isinstance(error, FormatError) else None
+            finally:
+                self.close()
             if found is not None:  # who asked a gateway may have got nothing else
                 raise found from error
             raise

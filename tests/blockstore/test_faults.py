@@ -168,6 +168,18 @@ def test_a_file_that_cannot_be_begun_is_not_left_behind(monkeypatch: pytest.Monk
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_for_which_there_is_no_descriptor_more_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(_source, "_open_nothing", fail)
+    with pytest.raises(OSError, match="Too many"):
+        ReadWriteBlockstore.create(tmp_path / "x.car")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_gets_its_name_when_its_first_bytes_are_durable_and_it_is_locked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carv2._source import BytesSource
 from carv2._sqlite import open_database
 from carv2.dagstore import Operation
 from carv2.dagstore._jobs import Job
+from carv2.dagstore.indices import OpenIndex
 from carv2.errors import ShardExistsError, ShardInUseError, ShardNotFoundError
 from dagstore.shards import Calls, Place, check_serves
 
@@ -144,3 +146,24 @@ def test_only_the_first_end_of_a_job_counts() -> None:
     job.afterwards(lambda: ends.append("after"))
     assert job.wait() == "done"
     assert ends == ["before", "after"]
+
+
+def test_what_was_opened_of_a_shard_is_let_go_of_also_where_its_source_cannot_be_closed(
+    store: DagStore, shard: LiveShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Source(BytesSource):
+        def close(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    opener, done = store._core.opener, list[str]()
+    close = OpenIndex.close
+
+    def closing(index: OpenIndex) -> None:
+        done.append("index")
+        close(index)
+
+    monkeypatch.setattr(OpenIndex, "close", closing)
+    monkeypatch.setattr(opener, "source_of", lambda _: (Source(b"no archive"), lambda: done.append("copy")))
+    with pytest.raises(OSError, match="Input/output"):
+        opener.open(store._core.seen(shard)[0])
+    assert done == ["copy", "index"]

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 import carv2
 from carv2._downloads import MARKER, DownloadFolder
 from carv2.dagstore import _fetching
+from carv2.dagstore._quota import Quota
 from carv2.dagstore.mounts import BytesMount, FileMount, Mount, MountStat
-from carv2.dagstore.transients import Collected, Transients
+from carv2.dagstore.transients import Collected, Transients, _Flight
 from carv2.errors import (
     ClosedError,
     LockedError,
@@ -868,6 +869,35 @@ def test_a_dropped_download_leaves_no_part_to_go_on_with(transients: Transients)
     mount.faults.release()
     eventually(lambda: not transients._running)
     assert files_of(transients) == []
+
+
+def test_a_dropped_download_ends_also_where_its_copy_cannot_be_removed(
+    transients: Transients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = transients.fetch("k", sequential())
+    transients.unpin("k")
+    folder = DownloadFolder(transients.folder)
+    fetching = _fetching.Fetching(
+        folder,
+        Quota(folder, None),
+        _fetching.Slots(None),
+        name="k",
+        key="k",
+        mount=sequential(),
+        size=None,
+        tag="",
+    )
+    fetching.is_doomed = True
+    flight = _Flight("k", "k", fetching)
+    with monkeypatch.context() as patch:
+        patch.setattr(DownloadFolder, "remove", fail)
+        transients._land(flight, folder.hold("k"), None)
+    assert flight.ended.is_set()
+    assert (flight.freed, os.path.exists(path)) == (0, True)
+    assert transients.drop("k") == SIZE  # nobody holds it any more
 
 
 def test_what_somebody_waits_for_is_not_dropped(transients: Transients) -> None:

@@ -118,11 +118,7 @@ class Fetching:
         """
         part = self._own_part()
         try:
-            held = self._copy_at_hand()
-            if held is None:
-                held = self._fetch(part)
-            else:
-                part.discard()
+            held = self._instead_of(part) or self._fetch(part)
         except _UselessError:
             part.discard()
             raise
@@ -142,6 +138,16 @@ class Fetching:
             except LockedError:  # another process downloads it, or looks whether somebody does
                 check_going_on(self.stop)
                 self.stop.wait(_POLL)
+
+    def _instead_of(self, part: Part) -> HeldCopy | None:
+        """The copy, if it is the one that is wanted: then the part goes."""
+        held = self._copy_at_hand()
+        if held is not None:
+            with contextlib.ExitStack() as undo:
+                undo.callback(held.close)
+                part.discard()
+                undo.pop_all()
+        return held
 
     def _copy_at_hand(self) -> HeldCopy | None:
         """The copy, if it is the one that is wanted; another one is out of the way afterwards."""

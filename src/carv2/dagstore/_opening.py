@@ -138,21 +138,17 @@ class Opener:
             MountError: its bytes cannot be had now.
         """
         index = self._open_index(row)
-        is_of_copy = has_local_copy(row)
-        try:
+        with contextlib.ExitStack() as undo:  # all of it, also where a mount's source cannot be closed
+            undo.callback(index.close)
+            is_of_copy = has_local_copy(row)
             source, let_go = self.source_of(row)
-        except BaseException:
-            index.close()
-            raise
-        try:
-            store = ReadOnlyBlockstore(source, index=index.index, null_padding=True)
-        except BaseException as error:
-            source.close()
-            let_go()
-            index.close()
-            if isinstance(error, (FormatError, IntegrityError)):
+            undo.callback(let_go)
+            undo.callback(source.close)
+            try:
+                store = ReadOnlyBlockstore(source, index=index.index, null_padding=True)
+            except (FormatError, IntegrityError) as error:
                 raise StaleError(f"its bytes are no archive any more: {error}", url=row.url) from error
-            raise
+            undo.pop_all()
         return OpenShard(row, store, index, source, let_go, is_of_copy=is_of_copy)
 
     def _open_index(self, row: ShardRow) -> OpenIndex:

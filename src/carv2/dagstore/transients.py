@@ -16,7 +16,7 @@ from carv2.dagstore._copy_note import CopyNote
 from carv2.dagstore._fetching import Fetching, Slots
 from carv2.dagstore._quota import Quota
 from carv2.dagstore.keys import file_name, key_of
-from carv2.errors import ClosedError, MountChangedError, ShardInUseError, StateError, WaitTimeoutError
+from carv2.errors import ClosedError, LockedError, MountChangedError, ShardInUseError, StateError, WaitTimeoutError
 
 if TYPE_CHECKING:
     import os
@@ -269,7 +269,8 @@ class Transients:
                 flight.error = error
                 flight.done.set()
         if held is not None and flight.fetching.is_doomed:
-            flight.freed = self._folder.remove(flight.name) or 0
+            with contextlib.suppress(OSError, LockedError):  # whoever drops it tries the same, and is told
+                flight.freed = self._folder.remove(flight.name) or 0
         flight.ended.set()
 
     def _stop(self, flight: _Flight) -> None:

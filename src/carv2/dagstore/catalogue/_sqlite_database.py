@@ -208,9 +208,13 @@ class _Connection:
     def opened(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = open_database(self._path, _VERSIONS, timeout=self._patience, page_size=PAGE_SIZE)
-            connection.execute(f"PRAGMA cache_size=-{self._cache >> 10}")
-            connection.execute(f"PRAGMA wal_autocheckpoint={LOG_SIZE // PAGE_SIZE}")
-            connection.execute(f"PRAGMA journal_size_limit={LOG_SIZE}")
+            try:
+                connection.execute(f"PRAGMA cache_size=-{self._cache >> 10}")
+                connection.execute(f"PRAGMA wal_autocheckpoint={LOG_SIZE // PAGE_SIZE}")
+                connection.execute(f"PRAGMA journal_size_limit={LOG_SIZE}")
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 
