@@ -119,6 +119,7 @@ def test_of_every_cut_file_all_whole_blocks_are_kept_or_it_is_left_alone(
         assert store.recovery.kept_end == (ends[len(whole) - 1] if whole else start + len(header(ROOTS)))
         assert store.recovery.block_count == len(whole)
         assert finish(disks, store) == [*whole, LATE[0]]
+    print("cuts", len(data) + 1)
 
 
 def test_a_finished_archive_without_its_index_is_valid_again_once_it_was_resumed(disks: Disks) -> None:
@@ -161,6 +162,7 @@ def test_of_every_flipped_file_no_other_block_is_lost_and_no_wrong_one_is_given(
                 except (IntegrityError, FormatError):
                     assert at < ends[-1]
             store.discard()
+    print("flips", 4 * len(data))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -171,3 +171,156 @@ def test_an_error_is_caught_by_the_ordinary_clauses(kind: type, bases: tuple[typ
 def test_corruption_is_no_truncation() -> None:
     assert not issubclass(errors.IntegrityError, errors.FormatError)
     assert not issubclass(errors.IntegrityError, ValueError)
+
+
+REPORT = CarImport(roots=(), block_count=1, block_bytes=4)
+REFERENCE = FileReference("data/input.bin", 0, 10)
+COMPLETENESS = check_complete({}, FISH_CID)
+REFUSED = errors.GatewayError("no", url="https://a.b")
+
+DATA: list[tuple[errors.CarError, dict[str, object]]] = [
+    (errors.FormatError("bad", position=59), {"position": 59}),
+    (
+        errors.TruncatedError("section", wanted=40, got=3, position=103),
+        {"field": "section", "wanted": 40, "got": 3, "position": 103},
+    ),
+    (
+        errors.GatewayTruncatedError("late", position=61),
+        {"field": "section", "wanted": 1, "got": 0, "position": 61, "reason": "late"},
+    ),
+    (
+        errors.LimitError("section", found=9, allowed=8, position=18),
+        {"limit": "section", "found": 9, "allowed": 8, "position": 18},
+    ),
+    (errors.VersionError(42, position=3), {"found": 42, "supported": (1, 2), "position": 3}),
+    (errors.VersionError(2, position=5, supported=[1]), {"found": 2, "supported": (1,), "position": 5}),
+    (errors.IndexFormatError("bad", position=9, codec=0x0403), {"codec": 0x0403, "position": 9}),
+    (errors.IndexFormatError("bad", position=9), {"codec": None, "position": 9}),
+    (errors.CodecError("bad", position=3, cid=FISH_CID), {"position": 3, "cid": FISH_CID}),
+    (errors.CodecError("bad", position=3), {"position": 3, "cid": None}),
+    (errors.UnsafePathError("bad", name=".."), {"name": "..", "cid": None, "position": 0}),
+    (
+        errors.UnsafePathError("bad", name="..", cid=FISH_CID, position=7),
+        {"name": "..", "cid": FISH_CID, "position": 7},
+    ),
+    (errors.IntegrityError("other", cid=FISH_CID, position=55), {"cid": FISH_CID, "position": 55}),
+    (
+        errors.UnknownHashError("bad", cid=FISH_CID, position=55, hash_code=0x9999),
+        {"cid": FISH_CID, "position": 55, "hash_code": 0x9999},
+    ),
+    (
+        errors.CorruptReferenceError(
+            "gone", cid=FISH_CID, position=59, status=Status.FILE_NOT_FOUND, reference=REFERENCE
+        ),
+        {"cid": FISH_CID, "position": 59, "status": Status.FILE_NOT_FOUND, "reference": REFERENCE},
+    ),
+    (errors.BlockNotFoundError(FISH_CID), {"cid": FISH_CID}),
+    (errors.ImportNotFoundError(7), {"id": 7}),
+    (errors.RetrievalNotFoundError("sea"), {"id": "sea"}),
+    (
+        errors.PathNotFoundError("a/b", segment="b", cid=FISH_CID),
+        {"path": "a/b", "segment": "b", "cid": FISH_CID},
+    ),
+    (errors.UnknownCodecError("bad", code=9, cid=FISH_CID), {"code": 9, "cid": FISH_CID}),
+    (errors.UnknownCodecError("bad", code=9), {"code": 9, "cid": None}),
+    (errors.SelectorError("bad", place="R"), {"place": "R"}),
+    (errors.BudgetError("blocks", allowed=9), {"budget": "blocks", "allowed": 9}),
+    (
+        errors.IncompleteError("missing", root=FISH_CID, completeness=COMPLETENESS),
+        {"root": FISH_CID, "completeness": COMPLETENESS},
+    ),
+    (errors.LockedError("x.car"), {"path": "x.car"}),
+    (errors.ResumeError("other", expected=1, found=2), {"expected": 1, "found": 2}),
+    (errors.ShardNotFoundError("k"), {"key": "k"}),
+    (errors.ShardExistsError("k"), {"key": "k"}),
+    (errors.ShardInUseError("k", references=3), {"key": "k", "references": 3}),
+    (errors.ShardErroredError("k", cause="gone"), {"key": "k", "cause": "gone", "error_type": ""}),
+    (
+        errors.ShardErroredError("k", cause="gone", error_type="OSError"),
+        {"key": "k", "cause": "gone", "error_type": "OSError"},
+    ),
+    (errors.MountError("gone", url="file:///x"), {"url": "file:///x"}),
+    (errors.UnknownMountError("gopher"), {"scheme": "gopher"}),
+    (errors.QuotaError(wanted=9, quota=8), {"wanted": 9, "quota": 8}),
+    (errors.WaitTimeoutError("k", seconds=0.5), {"what": "k", "seconds": 0.5}),
+    (errors.RpcError(1, "no"), {"code": 1, "message": "no"}),
+    (errors.RpcTransportError("no", url="http://a"), {"url": "http://a"}),
+    (
+        REFUSED,
+        {"url": "https://a.b", "status": 0, "retry_after": None, "is_final": False, "other_form": False},
+    ),
+    (
+        errors.GatewayError("no", url="u", status=429, retry_after=6.0, is_final=True, other_form=True),
+        {"url": "u", "status": 429, "retry_after": 6.0, "is_final": True, "other_form": True},
+    ),
+    (errors.FetchError(FISH_CID, failures=[REFUSED]), {"root": FISH_CID, "failures": (REFUSED,), "path": None}),
+    (errors.FetchError(FISH_CID, failures=(), path="x"), {"root": FISH_CID, "failures": (), "path": "x"}),
+    (errors.KuboError("no", url="http://n", code=500), {"url": "http://n", "code": 500}),
+    (errors.KuboError("no", url="http://n"), {"url": "http://n", "code": None}),
+    (errors.PinError("no", url="http://n", report=REPORT), {"url": "http://n", "code": None, "report": REPORT}),
+]
+
+
+@pytest.mark.parametrize(("error", "data"), DATA, ids=named)
+def test_the_data_of_an_error_are_what_it_was_made_of(error: errors.CarError, data: dict[str, object]) -> None:
+    assert vars(error) == data
+    assert type(error).archive is None
+
+
+ARGUMENTS: list[tuple[errors.CarError, tuple[object, ...]]] = [
+    (errors.FormatError("bad", position=59), ("bad",)),
+    (errors.IntegrityError("other", cid=FISH_CID, position=55), ("other",)),
+    (errors.GatewayTruncatedError("late", position=61), ("the gateway cut the stream short: late",)),
+    (errors.BlockNotFoundError(FISH_CID), (FISH_CID,)),
+    (errors.ImportNotFoundError(7), (7,)),
+    (errors.RetrievalNotFoundError("sea"), ("sea",)),
+    (errors.ShardNotFoundError("k"), ("k",)),
+    (errors.RpcError(-1, "no"), (-1, "no")),
+    (errors.FetchError(FISH_CID, failures=()), (FISH_CID,)),
+]
+
+
+@pytest.mark.parametrize(("error", "arguments"), ARGUMENTS, ids=named)
+def test_what_an_error_has_in_its_args(error: errors.CarError, arguments: tuple[object, ...]) -> None:
+    assert error.args == arguments
+
+
+def test_an_error_of_the_api_with_code_zero_is_one_of_its_own() -> None:
+    assert str(errors.RpcError(0, "no")) == "no (JSON-RPC error 0)"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "s3a", "gs", "gcs", "abfs", "az", "ftp", "sftp"])
+def test_a_mount_that_fsspec_would_serve_is_said_to_be(scheme: str) -> None:
+    expected = f'unrecognized mount scheme: {scheme} (default_registry(fsspec=["{scheme}"]) knows it)'
+    assert str(errors.UnknownMountError(scheme)) == expected
+
+
+def test_mounts_of_carv2_are_said_to_be_in_the_default_registry() -> None:
+    for scheme, how in (("piece", "pieces=…"), ("file", ""), ("bytes", "")):
+        expected = f"unrecognized mount scheme: {scheme} (default_registry({how}) knows it)"
+        assert str(errors.UnknownMountError(scheme)) == expected
+
+
+def test_a_mount_without_an_address_has_none_in_its_text() -> None:
+    assert str(errors.MountError("it is gone", url="")) == "it is gone"
+
+
+def test_a_fetch_that_failed_says_of_each_gateway_what_came_last() -> None:
+    early = errors.GatewayError("busy", url="https://a", status=503)
+    late = errors.GatewayError("no such block", url="https://a", status=404)
+    other = errors.GatewayError("no", url="https://b")
+    failed = errors.FetchError(FISH_CID, failures=[early, other, late])
+    assert str(failed) == f"{FISH_CID.short()} could not be had: https://a: no such block; https://b: no"
+
+
+def test_a_fetch_in_another_form_says_why_it_was_tried() -> None:
+    archive = errors.GatewayError("it sends no archives", url="https://a", other_form=True)
+    again = errors.GatewayError("it sends none still", url="https://a", other_form=True)
+    block = errors.GatewayError("no such block", url="https://a", status=404)
+    elsewhere = errors.GatewayError("no archives", url="https://b", other_form=True)
+    damaged = errors.FormatError("bad", position=3)
+    failed = errors.FetchError(FISH_CID, failures=[archive, again, block, elsewhere, damaged])
+    assert str(failed).split(": ", 1)[1] == (
+        "https://a: it sends no archives; and block by block: no such block;"
+        " https://b: no archives; bad (at byte 3)"
+    )
