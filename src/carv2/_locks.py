@@ -35,8 +35,7 @@ def create_locked(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         FileExistsError: there is something by that name.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(path, flags, 0o666)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         lock(fd, path)
         return os.fdopen(fd, "w+b")
@@ -55,7 +54,7 @@ def make_durable(file: BinaryIO) -> None:
 def is_locked(path: str | os.PathLike[str]) -> bool:
     """Whether somebody has the file at ``path`` locked now; not, if there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -76,7 +76,7 @@ class StoreFile(FileSource):
     def resume(cls, path: PathLike) -> StoreFile:
         """Open the existing ``path``."""
         while True:
-            fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            fd = os.open(path, os.O_RDWR)
             file = cls(fd)
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
