@@ -150,9 +150,7 @@ def create_in(folder: str, path: str | os.PathLike[str]) -> tuple[int, str]:
     while True:
         temporary = draft_name(folder)
         try:
-            return os.open(
-                temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666
-            ), temporary
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), temporary
         except FileExistsError:
             continue
         except OSError as error:

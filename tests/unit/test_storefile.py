@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carv2 import _storefile
-from carv2._locks import is_locked
+from carv2._atomic import create_in
+from carv2._locks import is_locked, lock
 from carv2._storefile import StoreFile, WritableSource, in_few_pieces
 from carv2.errors import LockedError, StateError, TruncatedError
 
@@ -110,8 +111,6 @@ def test_what_is_there_stays(path: Path, what: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_who_was_faster_is_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    create_in = _storefile.create_in
-
     def meanwhile(folder: str, wanted: Path) -> tuple[int, str]:
         path.write_bytes(b"another")
         return create_in(folder, wanted)
@@ -159,7 +158,7 @@ def test_one_that_is_replaced_before_it_is_locked_is_not_written_to(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_bytes(b"old")
-    lock, closed, close = _storefile.lock, list[int](), StoreFile.close
+    closed, close = list[int](), StoreFile.close
 
     def late(fd: int, named: Path) -> None:
         lock(fd, named)
