@@ -181,3 +181,89 @@ def test_threads_that_register_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert all(codec.decode(cid_v1(b"abc", codec=code), b"abc") == 3 for code in codes)
+
+
+def test_the_table_has_these_codecs() -> None:
+    table = codec.registry._codecs
+    assert {code: known.name for code, known in table.items()} == {
+        code: name for name, (code, _, _) in CASES.items()
+    }
+    assert all(known.code == code and known.encode is not None for code, known in table.items())
+
+
+@pytest.mark.usefixtures("table")
+def test_what_finds_links_is_known_by_two_bytes_where_these_say_the_codec() -> None:
+    heads = codec.registry._links_by_head
+    assert set(heads) == {b"\x01\x55", b"\x01\x70", b"\x01\x71", b"\x01\x51", b"\x12\x20"}
+    assert heads[b"\x12\x20"] is heads[b"\x01\x70"]
+    codec.register(codec.Codec(0x7F, "last of one byte", _split, len))
+    codec.register(codec.Codec(0x80, "first of two", _split, len))
+    assert set(codec.registry._links_by_head) == {*heads, b"\x01\x7f"}
+    assert codec.registry._heads({}) == {}
+
+
+def test_what_no_codec_knows_is_said_in_one_sentence() -> None:
+    cid = CID(cid_v1(b"data", codec=0x78))
+    expected = "no codec here for git-raw (0x78){}; carv2.codec.register() takes one"
+    for ask, block in (
+        (lambda: codec.decode(cid, b"data"), f" of {cid.short()}"),
+        (lambda: codec.encode(0x78, b"data"), ""),
+    ):
+        with pytest.raises(UnknownCodecError) as caught:
+            ask()
+        assert str(caught.value) == expected.format(block)
+        assert (caught.value.code, caught.value.cid) == (0x78, cid if block else None)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_codec_that_only_reads_says_so() -> None:
+    codec.register(codec.Codec(0x300002, "fours", _split, len))
+    with pytest.raises(UnknownCodecError) as caught:
+        codec.encode("fours", 8)
+    assert (caught.value.code, caught.value.cid) == (0x300002, None)
+
+
+@pytest.mark.usefixtures("table")
+def test_an_error_that_knows_its_block_keeps_it() -> None:
+    inner = CID(cid_v1(b"inner"))
+
+    def fail(_data: bytes) -> list[bytes]:
+        raise CodecError("bad", position=1, cid=inner)
+
+    codec.register(codec.Codec(0x300002, "bad", fail, fail))
+    raw = cid_v1(b"data", codec=0x300002)
+    for ask in (codec.links_of, codec.decode):
+        with pytest.raises(CodecError) as caught:
+            ask(raw, b"data")
+        assert caught.value.cid == inner
+
+
+def test_a_link_in_plain_cbor_is_refused_both_ways() -> None:
+    with pytest.raises(CodecError, match="a link") as caught:
+        codec.decode(cid_v1(b"", codec=0x51), b"\x81" + link(RAW_CID))
+    assert caught.value.position == 0
+    with pytest.raises(ValueError, match="no links"):
+        codec.encode("cbor", [CID(RAW_CID)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": [1, {}], "a": []}, '{\n\t"b": [\n\t\t1,\n\t\t{}\n\t],\n\t"a": []\n}\n'),
+        ([], "[]\n"),
+        ((1,), "[\n\t1\n]\n"),
+        ({}, "{}\n"),
+        (5, "5"),
+        ("é", '"é"'),
+        (None, "null"),
+    ],
+    ids=str,
+)
+def test_plain_json_is_written_with_a_line_for_each_entry(value: object, text: str) -> None:
+    assert codec.encode("json", value).decode() == text
+
+
+@pytest.mark.parametrize(("bad", "said"), [(b"x", "bytes"), (CID(RAW_CID), "links")])
+def test_plain_json_has_neither_bytes_nor_links(bad: object, said: str) -> None:
+    with pytest.raises(TypeError, match=f"plain JSON has no {said}"):
+        codec.encode("json", {"a": [bad]})
