@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carv2.cli.main import entry
+from carv2.cli.start import entry
 
 if __name__ == "__main__":
     entry()

@@ -504,6 +504,56 @@ def test_an_interrupt_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
+INTERRUPTED_AT = """
+import os, runpy, signal, sys
+
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+for name in [{module!r}, "carv2.cli.commands.root"]:
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Interrupter())
+sys.argv = ["carv2", "root", "two.car"]
+{begin}
+"""
+MODULE = 'runpy.run_module("carv2", run_name="__main__", alter_sys=True)'
+SCRIPT = "from carv2.cli.start import entry; entry()"
+
+
+@pytest.mark.parametrize("begin", [MODULE, SCRIPT])
+@pytest.mark.parametrize(
+    "module", ["carv2.cli.main", "argparse", "carv2.cli.registry", "carv2.errors", "carv2.cli.commands.root"]
+)
+def test_an_interrupt_while_python_imports_is_quiet_too(module: str, begin: str, tmp_path: Path) -> None:
+    (tmp_path / "two.car").write_bytes(TWO)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT.format(module=module, begin=begin)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        check=False,
+        preexec_fn=_take_interrupts,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_an_interrupt_when_all_is_printed_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "two.car").write_bytes(TWO)
+    at_the_end = "import atexit, os, signal, sys; atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{at_the_end}; sys.argv = ['carv2', 'root', 'two.car']; {SCRIPT}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        check=False,
+        preexec_fn=_take_interrupts,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")  # 130 to a shell
+    assert done.stdout.startswith(b"bafkrei")
+
+
 def _take_terminations() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
