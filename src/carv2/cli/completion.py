@@ -1,294 +1,432 @@
-"""Scripts by which shells complete the words of a command line of ``carv2``, written from the commands' parsers.
+"""Scripts by which shells complete command lines, made of the registry and of what each parser takes.
 
-A script knows all names, options and choices when it is written, so that pressing Tab starts no Python. A value
-without choices is completed as the name of a file.
+A script knows all by itself: completing starts no Python. Each goes through the words in front of the cursor for
+the command's name (flags may stand between the words of one), and then offers its flags, their values, or files.
 """
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cli import registry
 from carv2.cli.parser import parser_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from carv2.cli.parser import Argument
 
+FILES, FOLDERS, ANYTHING = "files", "folders", "anything"
+"""What a value is, if it is none of a few words."""
 
-class Completed(NamedTuple):
-    """What is completed behind the name of one command."""
+_OF_FILES = {"FILE", "IN", "OUT", "SRC", "DST", "PATH", "DENSE", "ORIGINAL", "INDEX", "DEALS", "SOURCE", "PATCH"}
+_BOOLEANS = ("true", "false")
+_BEFORE = ("--color", "--color=false", "--help", "--version")
 
-    names: tuple[str, ...]
-    """Its own, and its aliases."""
+
+class Taken(NamedTuple):
+    """What one command takes."""
+
+    name: str
     options: list[Argument]
-    words: tuple[str, ...]
-    """Choices of what has its place."""
+    places: list[Argument]
 
 
 def script(shell: str) -> str:
     """The script for ``bash``, ``zsh`` or ``fish``."""
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](_all())
+    scripts = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    return scripts[shell]([_taken(name) for name in registry.COMMANDS])
 
 
-def _all() -> list[Completed]:
-    return [_completed(name) for name in registry.COMMANDS]
-
-
-def _completed(name: str) -> Completed:
+def _taken(name: str) -> Taken:
     arguments = parser_for(name, registry.load(name)).arguments()
-    words = tuple(word for argument in arguments if not argument.names for word in argument.choices)
-    names = (name, *(alias for alias, full in registry.ALIASES.items() if full == name))
-    return Completed(names, [argument for argument in arguments if argument.names], words)
+    options = [argument for argument in arguments if argument.names]
+    return Taken(name, options, [argument for argument in arguments if not argument.names])
 
 
-def _firsts() -> dict[str, str]:
-    """What may follow ``carv2``, with its help: commands, groups of them and aliases."""
-    found: dict[str, str] = {}
+def kind(argument: Argument) -> str:
+    """What its value is: one of the names above, or the words that it may be."""
+    if argument.choices:
+        return " ".join(argument.choices)
+    if argument.value == "DIR":
+        return FOLDERS
+    return FILES if argument.value in _OF_FILES else ANYTHING
+
+
+def _has_value(option: Argument) -> bool:
+    return bool(option.value) and not option.value.startswith("=")  # which --color takes behind a = only
+
+
+def _flags(taken: Taken) -> list[str]:
+    return [flag for option in taken.options for flag in option.names]
+
+
+def _first_words() -> dict[str, str]:
+    """The words that may come first, and what is said about each."""
+    words: dict[str, str] = {}
     for name, text in registry.COMMANDS.items():
-        first = name.partition(" ")[0]
-        found.setdefault(first, text if first == name else f"commands: {', '.join(_seconds(first))}")
-    return found | {alias: registry.COMMANDS[name] for alias, name in registry.ALIASES.items()}
+        first, _, second = name.partition(" ")
+        if not second:
+            words[first] = text
+        elif first not in words:
+            words[first] = f"commands: {', '.join(_second_words(first))}"
+    return words | {alias: registry.COMMANDS[name] for alias, name in registry.ALIASES.items()}
 
 
-def _seconds(group: str) -> dict[str, str]:
-    """What may follow ``carv2 GROUP``, with its help."""
-    return {full.partition(" ")[2]: registry.COMMANDS[full] for full in registry.subcommands(group)}
+def _second_words(first: str) -> dict[str, str]:
+    """The words that may come second, and what is said about each."""
+    names = registry.subcommands(first)
+    return {name.removeprefix(f"{first} "): registry.COMMANDS[name] for name in names}
 
 
 def _groups() -> list[str]:
-    return [first for first in _firsts() if registry.subcommands(first)]
+    return [first for first in _first_words() if registry.subcommands(first)]
 
 
-# -- bash -------------------------------------------------------------------------------------------------------
+def _two_words() -> list[str]:
+    return [name for name in registry.COMMANDS if " " in name]
 
-_BASH = """# bash: complete the command line of carv2. Load it with: source <(carv2 completion bash)
-_carv2() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} name= word= before= i
-    if [[ $cur == = ]]; then cur=
-    elif [[ $prev == = ]]; then prev=${{COMP_WORDS[COMP_CWORD-2]}}
+
+def _by_value(commands: list[Taken]) -> dict[str, list[tuple[str, str]]]:
+    """By kind of value: pairs of command and flag; ``*`` is every command, where all with the flag agree."""
+    kinds: dict[str, dict[str, str]] = {}
+    for taken in commands:
+        for option in taken.options:
+            for flag in option.names:
+                kinds.setdefault(flag, {})[taken.name] = kind(option) if _has_value(option) else ""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for flag, by_command in sorted(kinds.items()):
+        values = set(by_command.values())
+        for name, value in by_command.items() if len(values) > 1 else [("*", values.pop())]:
+            if value:
+                found.setdefault(value, []).append((name, flag))
+    return found
+
+
+def _quoted(text: str) -> str:
+    """For bash and zsh, literally."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _fill(template: str, **parts: Iterable[str]) -> str:
+    """The template with each line ``@name@`` replaced by lines, at its own indentation."""
+    lines: list[str] = []
+    for line in template.splitlines():
+        name = line.strip().strip("@")
+        if line.strip() == f"@{name}@" and name:
+            lines += [" " * line.index("@") + part for part in parts[name]]
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+_BASH = """\
+# Completion of carv2 for bash; made by: carv2 completion bash
+
+_carv2() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    if [[ $word == = ]]; then
+        word=
+    elif [[ $before == = ]]; then
+        before=${COMP_WORDS[COMP_CWORD-2]}
     fi
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        word=${{COMP_WORDS[i]}}
-        case $before in {valued}) before=; continue ;; esac
-        before=$word
-        case $word in
-            -* | =) continue ;;
-        esac
-        if [[ -z $name ]]; then
-            name=$word
-            case $name in {groups}) continue ;; esac
-            break
+    COMPREPLY=()
+
+    local at first= second= passed=
+    for (( at = 1; at < COMP_CWORD; at++ )); do
+        if [[ ${COMP_WORDS[at]} == = ]]; then  # the value of the flag before
+            (( at++ ))
+            passed=
+            continue
+        elif [[ -n $passed ]]; then
+            passed=
+            continue
         fi
-        case "$name $word" in
-            {subcommands}) name="$name $word" ;;
+        case ${COMP_WORDS[at]} in
+            @passed_over@
+            -*) ;;
+            *)
+                if [[ -z $first ]]; then
+                    first=${COMP_WORDS[at]}
+                else
+                    second=${COMP_WORDS[at]}
+                    break
+                fi
+                ;;
         esac
-        break
     done
-    local options= words= subcommands=
-    case $name in
-        '') options={flags} subcommands={firsts} ;;
-{cases}
+    case $first in
+        @aliases@
     esac
-    case "$name $prev" in
-{values}
+    local name=$first
+    case "$first $second" in
+        @two_words@
     esac
-    if [[ $cur == -* ]]; then words=$options
-    elif [[ -z $words ]]; then words=$subcommands
+
+    case $name:$before in
+        @values@
+    esac
+
+    local words=
+    if [[ $word == -* ]]; then
+        case $name in
+            @options@
+        esac
+    elif [[ -z $first ]]; then
+        @first_words@
+    else
+        case $name in
+            @places@
+        esac
+        if [[ -z $second ]]; then
+            case $first in
+                @second_words@
+            esac
+        fi
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$cur"))
-}}
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+
 complete -o default -F _carv2 carv2
 """
 
 
-def _bash(commands: list[Completed]) -> str:
-    known = {name for command in commands for name in command.names}
-    cases = [_bash_case(command) for command in commands]
-    cases += [_bash_group(group) for group in _groups() if group not in known]
-    return _BASH.format(
-        valued=" | ".join(sorted(registry.FLAGS_WITH_VALUES)),
-        groups=" | ".join(_groups()),
-        subcommands=" | ".join(shlex.quote(name) for name in registry.COMMANDS if " " in name),
-        flags=shlex.quote("--help --version --color"),
-        firsts=shlex.quote(" ".join(_firsts())),
-        cases="\n".join(cases),
-        values="\n".join(_bash_values(commands)),
+def _bash(commands: list[Taken]) -> str:
+    return _fill(
+        _BASH,
+        passed_over=[f"{'|'.join(sorted(registry.FLAGS_WITH_VALUES))}) passed=1 ;;"],
+        aliases=[f"{alias}) first={name} ;;" for alias, name in registry.ALIASES.items()],
+        two_words=[f'{"|".join(_quoted(name) for name in _two_words())}) name="$first $second" ;;'],
+        values=_bash_values(commands),
+        options=[
+            f"'') words={_quoted(' '.join(_BEFORE))} ;;",
+            *(f"{_quoted(taken.name)}) words={_quoted(' '.join(_flags(taken)))} ;;" for taken in commands),
+        ],
+        first_words=[f"words={_quoted(' '.join(_first_words()))}"],
+        places=[f"{_quoted(taken.name)}) {_bash_places(taken)} ;;" for taken in commands],
+        second_words=[f'{first}) words="$words {" ".join(_second_words(first))}" ;;' for first in _groups()],
     )
 
 
-def _pattern(command: Completed) -> str:
-    return " | ".join(shlex.quote(name) for name in command.names)
+def _bash_values(commands: list[Taken]) -> list[str]:
+    lines: list[str] = []
+    for value, pairs in _by_value(commands).items():
+        patterns = "|".join(f"{name if name == '*' else _quoted(name)}:{flag}" for name, flag in pairs)
+        done = {FILES: ":", FOLDERS: _BASH_FOLDERS, ANYTHING: _BASH_NOTHING}
+        words = f'COMPREPLY=($(compgen -W {_quoted(value)} -- "$word"))'
+        lines.append(f"{patterns}) {done.get(value, words)}; return ;;")
+    return lines
 
 
-def _bash_case(command: Completed) -> str:
-    options = shlex.quote(" ".join(name for option in command.options for name in option.names))
-    words = [*command.words, *_seconds(command.names[0])]
-    more = f" subcommands={shlex.quote(' '.join(words))}" if words else ""
-    return f"        {_pattern(command)}) options={options}{more} ;;"
+_BASH_FOLDERS = "compopt +o default -o dirnames 2>/dev/null"
+_BASH_NOTHING = "compopt +o default 2>/dev/null"
 
 
-def _bash_group(group: str) -> str:
-    return f"        {group}) options=--help subcommands={shlex.quote(' '.join(_seconds(group)))} ;;"
+def _bash_places(taken: Taken) -> str:
+    kinds = {kind(place) for place in taken.places}
+    if FILES in kinds:
+        return ":"
+    words = " ".join(value for value in kinds if value not in {FOLDERS, ANYTHING})
+    return f"words={_quoted(words)}; {_BASH_FOLDERS if FOLDERS in kinds else _BASH_NOTHING}"
 
 
-def _bash_values(commands: list[Completed]) -> list[str]:
-    """Options with choices; of those that take any value nothing is offered but files."""
-    found: list[str] = []
-    for command in commands:
-        for option in command.options:
-            if option.value and "--color" not in option.names:
-                words = [shlex.quote(f"{name} {flag}") for name in command.names for flag in option.names]
-                choices = shlex.quote(" ".join(option.choices))
-                found.append(f"        {' | '.join(words)}) words={choices} options= subcommands= ;;")
-    return found
+_ZSH = """\
+#compdef carv2
+# Completion of carv2 for zsh; made by: carv2 completion zsh
 
-
-# -- fish -------------------------------------------------------------------------------------------------------
-
-_FISH = """# fish: complete the command line of carv2. Load it with: carv2 completion fish | source
-function __carv2_name
-    set -l words (commandline -opc)
-    set -e words[1]
-    set -l name ''
-    set -l before ''
-    for word in $words
-        if contains -- $before {valued}
-            set before ''
+_carv2() {
+    local at first second passed word
+    local -a begun
+    integer last=1
+    for (( at = 2; at < CURRENT; at++ )); do
+        word=${words[at]}
+        if [[ -n $passed ]]; then
+            passed=
             continue
-        end
-        set before $word
-        if string match -q -- '-*' $word
-            continue
-        end
-        if test -z "$name"
-            set name $word
-            contains -- $name {groups}; or break
-        else
-            contains -- "$name $word" {subcommands}; and set name "$name $word"
-            break
-        end
-    end
-    echo $name
-end
-function __carv2_is
-    set -l name (__carv2_name)
-    contains -- "$name" $argv
-end
-complete -c carv2 -n '__carv2_is ""' -f
-complete -c carv2 -n '__carv2_is ""' -s h -l help -d 'show all commands'
-complete -c carv2 -n '__carv2_is ""' -l version -d 'show the version'
-complete -c carv2 -n '__carv2_is ""' -l color -d 'colour'
-"""
-
-
-def _fish(commands: list[Completed]) -> str:
-    lines = [
-        _FISH.format(
-            valued=" ".join(sorted(registry.FLAGS_WITH_VALUES)),
-            groups=" ".join(_groups()),
-            subcommands=" ".join(shlex.quote(name) for name in registry.COMMANDS if " " in name),
-        ).rstrip("\n")
-    ]
-    lines += [_fish_word("", first, text) for first, text in _firsts().items()]
-    lines += [_fish_word(group, word, text) for group in _groups() for word, text in _seconds(group).items()]
-    for command in commands:
-        where = " ".join(f'"{name}"' for name in command.names)
-        lines += [_fish_option(where, option) for option in command.options]
-        lines += [f"complete -c carv2 -n '__carv2_is {where}' -f -a {word}" for word in command.words]
-    return "\n".join(lines) + "\n"
-
-
-def _fish_word(group: str, word: str, text: str) -> str:
-    return f"complete -c carv2 -n '__carv2_is \"{group}\"' -f -a {word} -d {_fish_quoted(text)}"
-
-
-def _fish_option(where: str, option: Argument) -> str:
-    names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names)
-    value = ""
-    if option.choices:
-        value = f" -x -a '{' '.join(option.choices)}'"
-    elif option.value and "--color" not in option.names:
-        value = " -r"
-    return f"complete -c carv2 -n '__carv2_is {where}' {names}{value} -d {_fish_quoted(option.help)}"
-
-
-def _fish_quoted(text: str) -> str:
-    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{quoted}'"
-
-
-# -- zsh --------------------------------------------------------------------------------------------------------
-
-_ZSH = """#compdef carv2
-# zsh: complete the command line of carv2. Load it with: source <(carv2 completion zsh)
-_carv2() {{
-    local name= word= before= i
-    local -a words_before=("${{(@)words[2,CURRENT-1]}}")
-    for word in "${{words_before[@]}}"; do
-        case $before in ({valued}) before=; continue ;; esac
-        before=$word
-        [[ $word == -* ]] && continue
-        if [[ -z $name ]]; then
-            name=$word
-            case $name in ({groups}) continue ;; esac
-            break
         fi
-        case "$name $word" in
-            ({subcommands}) name="$name $word" ;;
+        case $word in
+            @passed_over@
+            (-*) ;;
+            (*)
+                if [[ -z $first ]]; then
+                    first=$word
+                    last=$at
+                else
+                    second=$word
+                    break
+                fi
+                ;;
         esac
-        break
     done
-    local -a found
-    case $name in
-        ('') found=({firsts}); _describe -t commands command found; _arguments {flags} ;;
-{cases}
+    case $first in
+        @aliases@
     esac
-}}
-if [[ $funcstack[1] == _carv2 ]]; then _carv2 "$@"  # zsh took it out of a folder of $fpath
-else compdef _carv2 carv2
+    local name=$first
+    case "$first $second" in
+        @two_words@
+    esac
+    if [[ -z $second ]]; then
+        case $first in
+            @groups@
+        esac
+        (( $#begun )) && _describe -t commands command begun
+    fi
+    words=("${(@)words[last,-1]}")
+    (( CURRENT -= last - 1 ))
+    case $name in
+        ('') [[ $PREFIX == -* ]] && @before@ ;;
+        @commands@
+    esac
+}
+
+if [[ ${funcstack[1]} == _carv2 ]]; then
+    _carv2 "$@"
+else
+    compdef _carv2 carv2
 fi
 """
 
 
-def _zsh(commands: list[Completed]) -> str:
-    known = {name for command in commands for name in command.names}
-    cases = [_zsh_case(command) for command in commands]
-    cases += [f"        ({group}) {_zsh_words(_seconds(group))} ;;" for group in _groups() if group not in known]
-    return _ZSH.format(
-        valued="|".join(sorted(registry.FLAGS_WITH_VALUES)),
-        groups="|".join(_groups()),
-        subcommands="|".join(shlex.quote(name) for name in registry.COMMANDS if " " in name),
-        firsts=" ".join(_zsh_described(word, text) for word, text in _firsts().items()),
-        flags="'--help[show all commands]' '--version[show the version]' '--color[colour]'",
-        cases="\n".join(cases),
+def _zsh(commands: list[Taken]) -> str:
+    first = " ".join(_zsh_described(_first_words()))
+    return _fill(
+        _ZSH.replace("@before@", f"compadd -- {' '.join(_BEFORE)}"),
+        passed_over=[f"({'|'.join(sorted(registry.FLAGS_WITH_VALUES))}) passed=1 ;;"],
+        aliases=[f"({alias}) first={name} ;;" for alias, name in registry.ALIASES.items()],
+        two_words=[f'({"|".join(_quoted(name) for name in _two_words())}) name="$first $second"; last=$at ;;'],
+        groups=[
+            f"('') begun=({first}) ;;",
+            *(f"({word}) begun=({' '.join(_zsh_described(_second_words(word)))}) ;;" for word in _groups()),
+        ],
+        commands=[line for taken in commands for line in _zsh_command(taken)],
     )
 
 
-def _zsh_case(command: Completed) -> str:
-    options = [shlex.quote(_zsh_option(name, option)) for option in command.options for name in option.names]
-    rest = f"'*:word:({' '.join(command.words)})'" if command.words else "'*:file:_files'"
-    seconds = _seconds(command.names[0])
-    first = f"{_zsh_words(seconds)}; " if seconds else ""
-    pattern = "|".join(shlex.quote(name) for name in command.names)
-    return f"        ({pattern}) {first}_arguments {' '.join(options)} {rest} ;;"
+def _zsh_described(texts: dict[str, str]) -> list[str]:
+    return [_quoted(f"{word}:{text}") for word, text in texts.items()]
 
 
-def _zsh_words(words: dict[str, str]) -> str:
-    described = " ".join(_zsh_described(word, text) for word, text in words.items())
-    return f"found=({described}); _describe -t commands command found"
+def _zsh_command(taken: Taken) -> list[str]:
+    specs = [spec for option in taken.options for spec in _zsh_option(option)] + [
+        f"{'*' if place.repeats else '' if place.is_required else ':'}:{_zsh_value(place)}"
+        for place in taken.places
+    ]
+    return [f"({_quoted(taken.name)}) _arguments -S \\", *(f"    {_quoted(spec)} \\" for spec in specs), "    ;;"]
 
 
-def _zsh_described(word: str, text: str) -> str:
-    return shlex.quote(f"{word}:{text}")
+def _zsh_option(option: Argument) -> list[str]:
+    text = f"[{_zsh_plain(option.help)}]"
+    if option.value.startswith("="):
+        return [f"{flag}=-{text}::value:({' '.join(_BOOLEANS)})" for flag in option.names]
+    if option.value:
+        ends = {True: "=", False: "+"}
+        return [f"*{flag}{ends[flag.startswith('--')]}{text}:{_zsh_value(option)}" for flag in option.names]
+    return [f"({' '.join(option.names)}){flag}{text}" for flag in option.names]
 
 
-def _zsh_option(name: str, option: Argument) -> str:
-    text = "".join(f"\\{character}" if character in "[]:\\" else character for character in option.help)
-    if "--color" in option.names:
-        return f"{name}[{text}]"
-    if not option.value:
-        return f"{name}[{text}]"
-    values = f"({' '.join(option.choices)})" if option.choices else "_files"
-    label = "".join(character for character in option.value if character not in ":[]\\")
-    return f"*{name}{'=' if name.startswith('--') else '+'}[{text}]:{label}:{values}"
+def _zsh_value(argument: Argument) -> str:
+    done = {FILES: "_files", FOLDERS: "_directories", ANYTHING: " "}
+    value = kind(argument)
+    return f"{_zsh_plain(argument.value)}:{done.get(value, f'({value})')}"
+
+
+def _zsh_plain(text: str) -> str:
+    return "".join(f"\\{character}" if character in "\\[]:" else character for character in text)
+
+
+_FISH = """\
+# Completion of carv2 for fish; made by: carv2 completion fish
+
+function __carv2_begun
+    set -l found
+    set -l passed 0
+    for word in (commandline -opc)[2..-1]
+        if test $passed = 1
+            set passed 0
+            continue
+        end
+        switch $word
+            @passed_over@
+                set passed 1
+            case '-*'
+            case '*'
+                set -a found $word
+                test (count $found) = 2; and break
+        end
+    end
+    switch "$found[1]"
+        @aliases@
+    end
+    echo "$found"
+end
+
+function __carv2_begins
+    set -l begun (__carv2_begun)
+    test "$begun" = "$argv[1]"
+end
+
+function __carv2_is
+    set -l begun (__carv2_begun)
+    switch "$begun"
+        @two_words@
+            test "$begun" = "$argv[1]"
+        case '*'
+            test (string split ' ' -- "$begun")[1] = "$argv[1]"
+    end
+end
+
+complete -c carv2 -f
+complete -c carv2 -n '__carv2_begins ""' -l color -d 'in colour'
+complete -c carv2 -n '__carv2_begins ""' -s h -l help -d 'which commands there are'
+complete -c carv2 -n '__carv2_begins ""' -l version -d 'print the version'
+@lines@
+"""
+
+
+def _fish(commands: list[Taken]) -> str:
+    lines = [
+        f"complete -c carv2 -n '__carv2_begins \"\"' -a {word} -d {_fish_quoted(text)}"
+        for word, text in _first_words().items()
+    ]
+    for name in _two_words():
+        first, _, second = name.partition(" ")
+        text = _fish_quoted(registry.COMMANDS[name])
+        lines.append(f"complete -c carv2 -n '__carv2_begins {first}' -a {second} -d {text}")
+    return _fill(
+        _FISH,
+        passed_over=[f"case {' '.join(sorted(registry.FLAGS_WITH_VALUES))}"],
+        aliases=[
+            line
+            for alias, name in registry.ALIASES.items()
+            for line in (f"case {alias}", f"    set found[1] {name}")
+        ],
+        two_words=[f"case {' '.join(_quoted(name) for name in _two_words())}"],
+        lines=lines + [line for taken in commands for line in _fish_command(taken)],
+    )
+
+
+def _fish_command(taken: Taken) -> list[str]:
+    start = f"complete -c carv2 -n '__carv2_is \"{taken.name}\"'"
+    places = dict.fromkeys(kind(place) for place in taken.places)
+    return [
+        *(f"{start} {_FISH_VALUES.get(value, f'-a {_quoted(value)}')}" for value in places if value != ANYTHING),
+        *(f"{start} {_fish_option(option)}" for option in taken.options),
+    ]
+
+
+_FISH_VALUES = {FILES: "-F", FOLDERS: "-a '(__fish_complete_directories)'"}
+
+
+def _fish_option(option: Argument) -> str:
+    flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.names)
+    value = ""
+    if _has_value(option):
+        taken = kind(option)
+        value = {FILES: " -r -F", ANYTHING: " -x"}.get(
+            taken, f" -x {_FISH_VALUES.get(taken, f'-a {_quoted(taken)}')}"
+        )
+    return f"{flags}{value} -d {_fish_quoted(option.help)}"
+
+
+def _fish_quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
