@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from carv2._finder import Found
-    from carv2._source import SourceLike
+    from carv2._source import Source, SourceLike
     from carv2.cid import CIDLike
     from carv2.errors import CarError
     from carv2.section import Block
@@ -91,6 +91,8 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         self._whole_cids, self._store_identity, self._verify = whole_cids, store_identity, verify
         self._car = CarReader(source, limits=limits, null_padding=null_padding, memory_map=memory_map)
         self._closed = False
+        self._index_source: Source | None = None
+        """What was opened for the index alone."""
         self._count: int | None = None
         try:
             self._mark = self._state()
@@ -98,7 +100,9 @@ class ReadOnlyBlockstore(ReadsOneByOne):
             if isinstance(index, Index):
                 self._index = index
             elif index is not None:
-                self._index = _open_index(index)
+                opened = open_source(index)
+                self._index_source = opened if opened is not index else None
+                self._index = _index_in(opened)
             else:
                 self._index = self._own_index(rebuild=rebuild_index)
             self._usual = self._finder.getter(self._index, verify=verify)
@@ -111,14 +115,18 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         if own is None:
             return self._generate_index()
         if self._car.source.chunk_size == REMOTE_CHUNK_SIZE:  # else each look-up would be a request
-            return _in_temporary_file(own.chunks())
+            return self._index_in_temporary_file(own.chunks())
         return own
 
     def _generate_index(self) -> Index:
         builder = self._car.build_index(identity=True)
         if len(builder) * 40 <= _SPILL:
             return builder.to_index()
-        return _in_temporary_file(builder.chunks())
+        return self._index_in_temporary_file(builder.chunks())
+
+    def _index_in_temporary_file(self, chunks: Iterable[bytes]) -> Index:
+        self._index_source = FileSource.temporary(chunks)
+        return _index_in(self._index_source)
 
     @property
     def roots(self) -> tuple[CID, ...]:
@@ -134,7 +142,7 @@ class ReadOnlyBlockstore(ReadsOneByOne):
 
     @property
     def index(self) -> Index:
-        """The index that blocks are looked up in."""
+        """The index that blocks are looked up in; closed with the store, unless it was given."""
         return self._index
 
     def _check_open(self) -> None:
@@ -249,17 +257,13 @@ class ReadOnlyBlockstore(ReadsOneByOne):
         self._closed = True
         self._usual = _nothing
         self._car.close()
+        if self._index_source is not None:
+            self._index_source.close()
+
+
+def _index_in(source: Source) -> Index:
+    return parse_index(SliceView(source, 0, source.size))
 
 
 def _nothing(_: bytes) -> None:
     """What a store that was closed has for a CID."""
-
-
-def _in_temporary_file(chunks: Iterable[bytes]) -> Index:
-    spilled = FileSource.temporary(chunks)
-    return parse_index(SliceView(spilled, 0, spilled.size))
-
-
-def _open_index(source: SourceLike) -> Index:
-    opened = open_source(source)
-    return parse_index(SliceView(opened, 0, opened.size))

@@ -97,6 +97,7 @@ class BlockstoreTests:
         yield
         for store in self._opened:
             store.close()
+        self._opened.clear()  # pytest keeps the object that has them
 
     def opened(self, blocks: Sequence[Pair] = BLOCKS) -> Blockstore:
         """What :meth:`store_with` makes, closed when the test ends."""
