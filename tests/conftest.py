@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from carv2 import _scan
+from helpers import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 settings.register_profile("carv2", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("carv2")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look for what modules leave behind, if somebody wants it."""
+    if os.environ.get("CARV2_LEAKS"):
+        config.pluginmanager.register(leaks)
 
 
 @pytest.fixture(scope="module", params=[_scan._WARM_UP, 1], ids=["cold", "warm"])

@@ -51,12 +51,17 @@ def spawned(workers: int) -> ProcessPoolExecutor:
 
 
 @pytest.fixture(scope="module")
-def dask() -> Iterator[Any]:
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two processes on this machine, and its client."""
     distributed = pytest.importorskip("distributed")
     config = pytest.importorskip("dask.config")
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.admin.tick.limit": "60 s",
+        "temporary-directory": str(tmp_path_factory.mktemp("dask")),
+    }
     with (
-        config.set({"distributed.scheduler.allowed-failures": 1, "distributed.admin.tick.limit": "60 s"}),
+        config.set(settings),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50
         ) as cluster,

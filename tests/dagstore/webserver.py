@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,12 +25,17 @@ class WebServer:
         self.requests: list[tuple[str, str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.sent = 0
+        self.connections: list[socket.socket] = []
 
     def __enter__(self) -> WebServer:  # noqa: PYI034  (typing.Self needs Python 3.11)
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                server.connections.append(self.connection)
 
             def do_HEAD(self) -> None:
                 server.answer(self, body=False)
@@ -48,6 +55,9 @@ class WebServer:
     def __exit__(self, *_: object) -> None:
         self.stuck.set()
         self._server.shutdown()
+        for connection in self.connections:  # clients keep theirs for the next request
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
     def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +37,9 @@ class Peer(NamedTuple):
 
     def run(self, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         words = [*self.command, *map(str, arguments)]
-        return subprocess.run(words, input=stdin, capture_output=True, check=False, timeout=PATIENCE)
+        with tempfile.TemporaryDirectory() as folder:  # the Go dagstore leaves things there
+            env = {**os.environ, "TMPDIR": folder}
+            return subprocess.run(words, input=stdin, capture_output=True, check=False, timeout=PATIENCE, env=env)
 
     def __call__(self, *arguments: object, stdin: bytes = b"") -> str:
         """What the peer prints; it must not fail."""

@@ -14,18 +14,23 @@ from carv2.errors import ClosedError, TruncatedError
 from carv2.operations.wrap import _REUSED_SIZE, copy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 DATA = os.urandom(3 * _REUSED_SIZE + 77)
 
 
 @pytest.fixture(params=[True, False], ids=["preadv", "pread"])
-def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileSource:
+def source(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FileSource]:
     if not request.param:
         monkeypatch.setattr(_source, "_HAS_PREADV", False)
     path = tmp_path / "source"
     path.write_bytes(DATA)
-    return FileSource.open(path)
+    source = FileSource.open(path)
+    yield source
+    source.close()
 
 
 @pytest.mark.parametrize("start", [0, 1, _REUSED_SIZE])

@@ -19,7 +19,7 @@ def api(tmp_path: Path) -> Iterator[Service]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One with an empty store, for calls that change nothing."""
     with service(tmp_path_factory.mktemp("idle")) as found:
