@@ -233,7 +233,9 @@ def check_at_the_end(folder: str) -> None:
     assert set(os.listdir(place.root / "index")) == {".version", ".carv2-indexes"}
 
 
-def main(seconds: float, processes: int = 2, *, folder: str = "", seed: int = 0) -> None:
+def main(
+    seconds: float, processes: int = 2, *, folder: str = "", seed: int = 0, stdout: int | None = None
+) -> None:
     """Have so many processes do that, for so long; say what they did."""
     with contextlib.ExitStack() as held:
         folder = folder or held.enter_context(tempfile.TemporaryDirectory())
@@ -242,7 +244,9 @@ def main(seconds: float, processes: int = 2, *, folder: str = "", seed: int = 0)
             Place.at(Path(folder)).mount(
                 f"shared-{number:03d}", padded(archive_of(f"shared-{number:03d}", BLOCKS), PIECE)
             )
-        workers = [subprocess.Popen([*map(str, command), f"process{each}"]) for each in range(processes)]
+        workers = [
+            subprocess.Popen([*map(str, command), f"process{each}"], stdout=stdout) for each in range(processes)
+        ]
         for worker in workers:
             held.callback(worker.kill)
         for worker in workers:
