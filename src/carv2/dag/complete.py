@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from carv2.cid import CIDLike
     from carv2.dag.walking import Store
     from carv2.errors import CarError
-    from carv2.operations.verify import Verification
+    from carv2.operations.verify import Profile, Verification
 
 __all__ = ["Completeness", "Missing", "check_complete", "verify_deep"]
 
@@ -132,6 +132,7 @@ def verify_deep(
     allow_unknown_hash: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
+    profile: Profile | None = None,
 ) -> tuple[Verification, Completeness | None]:
     """:func:`carv2.verify` and :func:`check_complete` in one pass over the archive.
 
@@ -150,6 +151,7 @@ def verify_deep(
         allow_unknown_hash=allow_unknown_hash,
         limits=limits,
         null_padding=null_padding,
+        profile=profile,
         watch=watch,
     )
     return report, watch.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from carv2.errors import CarError, FormatError, TruncatedError
 from carv2.multicodec import name_of
@@ -14,10 +14,14 @@ from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from carv2._scan import Batch
     from carv2._source import SourceLike
+
+
+Profile: TypeAlias = Literal["dasl"]
+"""A narrower format that an archive may be held against."""
 
 
 class Watch(Protocol):
@@ -67,6 +71,7 @@ def verify(
     allow_unknown_hash: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
+    profile: Profile | None = None,
     watch: Watch | None = None,
 ) -> Verification:
     """Check an archive from end to end; what is wrong with it is in the report, not raised.
@@ -78,22 +83,33 @@ def verify(
     not looked at, and whether links between blocks can be followed is not checked: see
     :func:`carv2.dag.verify_deep`.
 
+    With ``profile="dasl"``, also that the archive is one that the DASL specification (https://dasl.ing/car.html)
+    allows, as Bluesky's are: a CARv1, DASL CIDs, a header and dag-cbor blocks in their one form (DRISL). What is
+    against it is a problem of the kind ``NotDasl``.
+
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
         workers: processes to share the hashing among, for a file with a path.
         allow_unknown_hash: a block whose hash function is not available is no problem, only counted.
         limits: upper bounds for what the file may claim.
         null_padding: take a zero-length section for the end of the payload.
+        profile: a narrower format that the archive is to be of: "dasl".
         watch: sees the sections in the same pass.
 
     Raises:
         OSError: the file cannot be read.
+        ValueError: a ``profile`` that is not known.
 
     >>> import carv2
     >>> archive = b"".join(carv2.iter_car([], [(carv2.CID.of_data(b"fish"), b"fish")]))
     >>> verify(archive).ok, [problem.position for problem in verify(archive[:-1]).problems]
     (True, [58])
+    >>> old = carv2.CID.of_data(b"fish", hash="sha2-512")
+    >>> verify(b"".join(carv2.iter_car([], [(old, b"fish")])), profile="dasl").problems[0].message
+    'not DASL: a section with the hash sha2-512 (0x13), allowed: sha2-256 (at byte 19)'
     """
+    if profile not in {None, "dasl"}:
+        raise ValueError(f"the profile {profile!r}, known: 'dasl'")
     try:
         car = CarReader(source, limits=limits, null_padding=null_padding)
     except CarError as error:
@@ -103,7 +119,8 @@ def verify(
             _ = car.payload_header
         except CarError as error:
             return _unreadable(car.version, error)
-        return _Checks(car, workers=workers, allow_unknown_hash=allow_unknown_hash).run(watch)
+        checks = _Checks(car, workers=workers, allow_unknown_hash=allow_unknown_hash)
+        return checks.run([] if watch is None else [watch], profile)
 
 
 def _unreadable(version: int | None, error: CarError) -> Verification:
@@ -118,11 +135,13 @@ def _unreadable(version: int | None, error: CarError) -> Verification:
     )
 
 
-def _both(one: Callable[[Batch], object], other: Callable[[Batch], object] | None) -> Callable[[Batch], object]:
+def _each(calls: Sequence[Callable[[Batch], object]]) -> Callable[[Batch], object] | None:
+    if len(calls) <= 1:
+        return next(iter(calls), None)
+
     def call(batch: Batch) -> None:
-        one(batch)
-        if other is not None:
-            other(batch)
+        for one in calls:
+            one(batch)
 
     return call
 
@@ -135,16 +154,22 @@ class _Checks:
         self._problems: list[Problem] = []
         self._count = 0
 
-    def run(self, watch: Watch | None) -> Verification:
+    def run(self, watches: list[Watch], profile: Profile | None) -> Verification:
         self._check_layout()
         index_check = self._open_index()
-        on_batch: Callable[[Batch], object] | None = None if index_check is None else index_check.add
-        if watch is not None:
+        if profile is not None:
+            from carv2.operations._dasl import DaslWatch  # noqa: PLC0415  (codecs, for those who ask for it)
+
+            watches = [*watches, DaslWatch(self._add)]
+        for watch in watches:
             watch.open(self._car)
-            on_batch = _both(watch.add, on_batch)
-        tally = take(self._car, hashes=True, keep_going=True, workers=self._workers, on_batch=on_batch)
-        if watch is not None and tally.fault is None:
-            watch.finish()
+        calls: list[Callable[[Batch], object]] = [watch.add for watch in watches]
+        if index_check is not None:
+            calls.append(index_check.add)
+        tally = take(self._car, hashes=True, keep_going=True, workers=self._workers, on_batch=_each(calls))
+        if tally.fault is None:
+            for watch in watches:
+                watch.finish()
         self._check_blocks(tally)
         checked = False
         if index_check is not None and tally.fault is None:

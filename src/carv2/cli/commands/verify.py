@@ -22,6 +22,7 @@ HELP = "check archives from end to end: structure, hashes, roots, index"
 EXAMPLES = (
     "carv2 verify archive.car",
     "carv2 verify --deep archive.car",
+    "carv2 verify --profile dasl repo.car",
     "carv2 verify --verbose --workers 2 *.car",
 )
 
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="archives, - for standard input")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was checked")
     parser.add_argument("--deep", action="store_true", help="also check that all that the roots lead to is there")
+    parser.add_argument(
+        "--profile",
+        choices=["dasl"],
+        help="also check that the file is of this narrower format: dasl, as Bluesky's are",
+    )
     workers.add_to(parser)
     parser.add_argument(
         "--allow-unknown-hash", action="store_true", help="a hash function that is not known is no problem"
@@ -64,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 references.hint(name)
             _print_problems(name, report, problems, found)
             if args.verbose and ok:
-                _print_what_was_checked(name, report, deep)
+                _print_what_was_checked(name, report, deep, args.profile)
         code = code if ok else 1
     return code
 
@@ -76,6 +82,7 @@ def _verify(name: str, args: argparse.Namespace) -> tuple[Verification, Complete
         "allow_unknown_hash": args.allow_unknown_hash,
         "limits": streams.limits_of(args),
         "null_padding": args.null_padding,
+        "profile": args.profile,
     }
     with streams.watched(name, "verifying", workers=several) as source:
         if not args.deep:
@@ -119,12 +126,16 @@ def _print_problems(name: str, report: Verification, problems: Sequence[Problem]
         print(where + color.printable(text), file=sys.stderr)
 
 
-def _print_what_was_checked(name: str, report: Verification, deep: Completeness | None) -> None:
+def _print_what_was_checked(
+    name: str, report: Verification, deep: Completeness | None, profile: str | None
+) -> None:
     index = "index checked" if report.index_checked else "no index"
     unknown = "".join(f", {many} with {name_of(code)} not checked" for code, many in report.unverified.items())
     checked = f"{report.verified_count} blocks{unknown}, {index}"
     if deep is not None:
         checked += f", complete: {deep.block_count} blocks reached, {deep.unreachable_count} not"
+    if profile is not None:
+        checked += f", {profile.upper()}"
     print(f"{_shown(name)}: {color.paint('ok', 'good')}, {checked}")
 
 
