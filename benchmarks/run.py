@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import archives
 import plan
+import readme
 import report
 
 import carv2
@@ -104,6 +105,8 @@ def _write_down(given: argparse.Namespace, text: str, data: str, drawn: str | No
         if drawn is not None:
             (folder / "ratios.svg").write_text(drawn, encoding="utf-8")
         insert(given.docs / "performance.md", "run.py", re.sub("^#", "##", text, flags=re.MULTILINE))
+        if given.docs == ROOT / "docs":
+            readme.write()
 
 
 def insert(page: Path, program: str, text: str) -> None:
