@@ -19,6 +19,7 @@ ROWS = (
     ("read them and check their hashes", "iterate-verified", "small"),
     ("the same, blocks of 1 MiB", "iterate-verified", "large"),
     ("make an index, blocks of 120 bytes", "index", "small"),
+    ("get one block of 120 bytes, its hash checked", "get-verified", "small"),
     ("get one block of 4 KiB, its hash checked", "get-verified", "medium"),
     ("walk a DAG of small nodes, hashes checked", "walk-verified", "graph"),
     ("write a CARv1, blocks of 120 bytes", "write-v1", "small"),

@@ -78,7 +78,7 @@ def test_a_library_that_is_wrong_is_found_out(benchmark: Any, tmp_path: Path) ->
 
 
 def test_the_command_prints_both_tables() -> None:
-    command = [sys.executable, TOP / "benchmarks/comparison.py", "--python", sys.executable]
+    command = [sys.executable, str(TOP / "benchmarks/comparison.py"), "--python", sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=TOP)
     assert done.stdout.count("\n| is ") == 2
     assert "Left out: " in done.stdout
