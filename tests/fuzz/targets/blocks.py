@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from carv2.cid import CID
-from carv2.codec import dag_cbor, dag_json, dag_pb
+from carv2.codec import dag_cbor, dag_json, dag_pb, dasl
 from carv2.codec.dag_pb import PBNode
 from carv2.errors import CodecError
 from fuzz.target import REFUSED, Question, Sabotage, Target
@@ -138,9 +138,10 @@ def fits_go(value: object) -> bool:
 
 
 def check_dag_cbor(data: bytes) -> str:
-    """The scan for links accepts what the lenient decoder does; the strict one only what is written."""
+    """The scan for links accepts what the lenient decoder does; the strict one, and DASL, only what is written."""
     links, value = attempt(dag_cbor.links, data), attempt(dag_cbor.decode, data, strict=False)
     strict = attempt(dag_cbor.decode, data)
+    check_drisl(data, strict)
     if refused(links, data):
         assert refused(value, data)
         assert refused(strict, data)
@@ -156,6 +157,15 @@ def check_dag_cbor(data: bytes) -> str:
     assert sorted(links) == sorted(links_in(strict))
     assert dag_cbor.encode(strict) == data
     return "with links" if links else "strict"
+
+
+def check_drisl(data: bytes, strict: object) -> None:
+    """DRISL is strict dag-cbor, but for links to what are no DASL CIDs."""
+    found = attempt(dasl.check, data)
+    if refused(found, data):
+        assert isinstance(strict, CodecError) or "a link" in found.args[0]
+    else:
+        assert not isinstance(strict, CodecError)
 
 
 def ask_dag_cbor(data: bytes) -> Question | None:
@@ -176,6 +186,7 @@ DAG_CBOR = Target(
         "takes anything for strict": Sabotage(
             dag_cbor, "decode", lambda data, strict=True: _DECODE_CBOR(data, strict=False)
         ),
+        "takes anything for DRISL": Sabotage(dasl, "check", lambda _: None),
         "scans what cannot be read": Sabotage(dag_cbor, "links", lambda _: []),
     },
     ask_dag_cbor,
