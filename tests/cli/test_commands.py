@@ -419,6 +419,33 @@ def test_in_a_pipe_only_flags_turn_colour_on(
     assert (COLOURED in found) is (is_on and bool(given))
 
 
+TOLD_BY_WORDS = [  # command lines, and the words or signs that are in colour
+    ("verify -v fish.car", {"ok"}),
+    ("verify damaged.car", {"carv2: damaged.car: "}),
+    ("diff fish.car two.car", {"+ "}),
+    ("diff two.car fish.car", {"- "}),
+    ("salvage damaged.car saved.car", {"lost: "}),
+    ("recover cut.car", {"To cut:"}),
+    ("ref status --all ref-stale.car --allow . --base .", {"changed", "no-file"}),
+    ("dagstore list-shards --root store", {"Errored", "Available"}),
+]
+
+
+@pytest.mark.parametrize(("line", "signs"), TOLD_BY_WORDS)
+def test_what_a_colour_says_a_word_says_too(line: str, signs: set[str], tmp_path: Path) -> None:
+    """Who sees no colours, or not all of them, reads the same."""
+    lay_out(tmp_path)
+    for register in ("two two.car", "gone gone.car"):
+        run_line(tmp_path, f"carv2 dagstore register-shard --root store {register}")
+    plain = run_line(tmp_path, f"carv2 {line}")
+    (tmp_path / "saved.car").unlink(missing_ok=True)
+    coloured = run_line(tmp_path, f"carv2 --color {line}")
+    shown = coloured.out.decode() + coloured.err
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == plain.out.decode() + plain.err
+    painted = re.findall(r"\x1b\[[0-9;]*m(.*?)\x1b\[0m", shown)
+    assert {sign for sign in signs if any(text.startswith(sign) for text in painted)} == signs
+
+
 @pytest.mark.parametrize("first", [None, True, False])
 @pytest.mark.parametrize("second", [None, True, False])
 @pytest.mark.parametrize("third", [None, True, False])

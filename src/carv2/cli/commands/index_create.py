@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.codec is None:
         raise ValueError("an index needs a codec")
     limits = streams.limits_of(args)
-    with streams.source(args.file) as source:
+    with streams.watched(args.file, "indexing") as source:
         builder = build_index(
             source,
             codec=usual_codec(source, limits=limits) if args.codec == _USUAL else args.codec,
