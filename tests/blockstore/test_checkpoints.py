@@ -8,7 +8,7 @@ import pytest
 
 from carv2.blockstore._checkpoints import Checkpoints
 from carv2.blockstore._settings import Settings
-from carv2.errors import ChangedError
+from carv2.errors import ChangedError, TruncatedError
 from carv2.header import FULLY_INDEXED, CarV2Header
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED
 from carv2.units import DEFAULT_LIMITS, FilePosition
@@ -76,7 +76,7 @@ def test_a_carv1_has_no_header_to_promise_with() -> None:
     checkpoints = over(disk, payload=0)
     checkpoints.promise(9)
     assert disk.log == [Sync()]
-    assert checkpoints.promised == 9
+    assert (checkpoints.promised, checkpoints.synced) == (9, 9)
     disk.data += b"torn"
     checkpoints.promise(9)
     assert disk.log == [Sync(), Sync(), Truncate(9)]
@@ -171,3 +171,13 @@ def test_a_sync_that_fails_again_is_made_up_for_once_more() -> None:
     disk.log.clear()
     checkpoints.sync(949)
     assert disk.log == [Write(0, data), Sync()]
+
+
+def test_what_cannot_be_read_to_be_written_again_is_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(bytes(1000))
+    checkpoints = over(disk)
+    fail_next_sync(disk, checkpoints, 949)
+    monkeypatch.setattr(DiskFile, "read_at", lambda *_: b"")
+    with pytest.raises(TruncatedError) as caught:
+        checkpoints.sync(949)
+    assert (caught.value.field, caught.value.wanted) == ("section", 1000)

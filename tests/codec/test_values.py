@@ -86,6 +86,12 @@ def test_there_may_be_very_many_marks() -> None:
     assert marks.of(b"the last") == b"12345678\0\0\1\x2c"
 
 
+def test_a_mark_has_a_number_of_four_bytes() -> None:
+    marks: Any = Marks(b"12345678")
+    marks.cids = {0x01020304: RAW_CID}
+    assert marks.take(b"12345678\1\2\3\4") == CID(RAW_CID)
+
+
 def test_a_mark_is_not_in_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(unused_mark(b"")) == 8
     drawn = [b"aaaaaaaa", b"bbbbbbbb", b"cccccccc"]

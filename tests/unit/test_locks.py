@@ -108,6 +108,18 @@ def test_a_new_file_that_cannot_be_locked_is_not_left_behind(
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_new_file_that_somebody_else_locks_at_once_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "flock", taken)
+    with pytest.raises(LockedError) as caught:
+        create_locked(tmp_path / "new")
+    assert caught.value.path == str(tmp_path / "new")
+
+
 def test_what_is_made_durable_is_in_the_file_before_it_is_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
