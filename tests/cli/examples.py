@@ -17,6 +17,7 @@ FISH_CID = "bafkreifuosuzujyf4i6psbneqtwg2fhplc2wxptc5euspa2gn3bwhnihfu"
 RETRIEVAL = "1637000000000000000"
 SHARD = "baga6ea4seaq"
 
+NODE = archives.node(FISH[0])
 TREE = {
     "docs/readme.txt": b"read me\n",
     "docs/readme.md": b"# read me\n",
@@ -41,7 +42,7 @@ FILES = {
     "old.carindex": INDEX,
     "damaged.car": TWO[: STOP - 1] + b"?" + TWO[STOP:],
     "unfinished.car": archives.PRAGMA + bytes(40) + TWO[:START],
-    "block": archives.node(FISH[0])[1],
+    "block": NODE[1],
     "archive.patch": FISH_PATCH.encode(),
     "photo.jpg": b"\xff\xd8\xff a photo\n",
     "cids.txt": f"{FISH_CID}\n".encode(),
@@ -50,6 +51,8 @@ FILES = {
     "imports.jsonl": IMPORTS,
     "lotus-imports.jsonl": IMPORTS,
     "chunks/1": archives.v1([], BLOCKS[:1]),
+    "fish.car": archives.v1([FISH[0]], [FISH]),
+    "repo.car": archives.v1([NODE[0]], [NODE, FISH]),
     "rest.car": archives.v1([], BLOCKS[1:]),
 }
 """What lies beside them."""

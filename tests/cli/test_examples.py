@@ -56,3 +56,4 @@ def test_an_example_runs(name: str, example: str, tmp_path: Path) -> None:
     allowed = {0} | {code for code, names in FOUND.items() if name in names}
     assert ran.code in allowed, ran
     assert "Traceback" not in ran.err
+    assert "[Errno" not in ran.err  # all that it names is there

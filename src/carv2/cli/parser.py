@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from carv2.cli.registry import Command
 
 
+_ADDED = " (default: %(default)s)"
+"""What Python 3.10 to 3.12 put behind the help of an option that has a ``--no-`` form; ours says it already."""
+
+
 class UsageError(Exception):
     """The command line makes no sense."""
 
@@ -90,7 +94,7 @@ def _argument(action: argparse.Action, group: int) -> Argument:
         choices=choices,
         is_required=action.required and action.nargs not in {"*", "?"},
         repeats=action.nargs in {"*", "+"},
-        help=(action.help or "").replace("%%", "%"),
+        help=(action.help or "").removesuffix(_ADDED).replace("%%", "%"),
         group=group,
     )
 
