@@ -36,11 +36,11 @@ def iterate_verified(run: Run) -> None:
     _iterate(run, verify=True)
 
 
-def iterate_verified_workers(run: Run) -> None:
-    _iterate(run, verify=True, workers=WORKERS)
+def iterate_verified_serial(run: Run) -> None:
+    _iterate(run, verify=True, workers=1)
 
 
-def _iterate(run: Run, *, verify: bool, workers: int = 1) -> None:
+def _iterate(run: Run, *, verify: bool, workers: int | None = None) -> None:
     with run.timed(), carv2.open(run.path) as car:
         _take_all(run, car.blocks(verify=verify, workers=workers))
 
@@ -261,6 +261,7 @@ def _fill(run: Run, create: Callable[[Sequence[carv2.CID]], Any], method: str) -
                     put(cid, data)
             run.found.blocks += len(batch)
             size += sum(len(data) for _, data in batch)
+            batch.clear()  # or two of them would share the processor's cache
         with run.clocked():
             stack.close()  # which finishes what is written
     run.found.bytes = size
@@ -323,7 +324,7 @@ def get_dag(run: Run) -> None:
 OPERATIONS: dict[str, Callable[[Run], None]] = {
     "iterate": iterate,
     "iterate-verified": iterate_verified,
-    "iterate-verified-workers": iterate_verified_workers,
+    "iterate-verified-serial": iterate_verified_serial,
     "decode": decode,
     "decode-verified": decode_verified,
     "inspect": inspect,

@@ -31,12 +31,14 @@ import argparse
 import functools
 import itertools
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from plan import Program
 
 ROOT = Path(__file__).absolute().parent.parent
+_MEBIBYTE = bytes(1 << 20)
 _PATIENCE = 3_600  # seconds for one process
 
 
@@ -62,6 +65,7 @@ class Job(NamedTuple):
     """One process to be run once a round, and where its figures go."""
 
     command: list[str]
+    source: Path
     out: Path | None
     wanted: int
     """How many blocks it should report; a program that does not count reports 0."""
@@ -82,7 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = report.describe_machine(programs, missing)
     with tempfile.TemporaryDirectory(prefix="out-", dir=given.data) as folder:
         jobs = list(_jobs(operations, given.files, programs, stored, Path(folder)))
-        _warm_up(stored.values())
         for number in range(given.rounds):
             _run_round(_taking_turns(jobs, number), f"round {number + 1} of {given.rounds}")
     results = [job.result for job in jobs]
@@ -208,11 +211,11 @@ def _jobs(
             command += ["--count", str(blocks)]
         size = archive.block_bytes * blocks // archive.blocks
         result = report.Result(operation.name, file, contender.label, blocks, size, contender.role)
-        before = functools.partial(_lay_out, archive, operation)
-        yield Job(command, out, blocks, result, before)
+        before = functools.partial(lay_out, archive, operation)
+        yield Job(command, source, out, blocks, result, before)
 
 
-def _lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
+def lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
     if operation.goes_on_with is None:
         return
     shutil.copyfile(archive.v2, out)
@@ -224,9 +227,10 @@ def _lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
         os.fsync(file.fileno())  # else the first who syncs, carv2, waits for the copy to reach the disk
 
 
-def _warm_up(stored: Iterable[Archive]) -> None:
-    for archive in stored:
-        for path in (archive.v1, archive.v2):
+def warm(source: Path) -> None:
+    """Read a file, or all files of a folder, so that nobody waits for the disk who comes first."""
+    for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        if path.is_file():
             with path.open("rb", buffering=0) as file:
                 while file.read(1 << 20):
                     pass
@@ -243,12 +247,22 @@ def _taking_turns(jobs: Iterable[Job], number: int) -> Iterator[Job]:
 def _use_memory(out: Path, size: int) -> None:
     """Have as much memory for files in hand as the output takes.
 
-    What lay idle, a virtual machine may have given back to its host; the first to write would wait for it.
+    What lay idle, a virtual machine may have given back to its host, and the first to write would wait for it.
+    Which memory a file gets is the system's choice: so files are written and removed until that is no faster.
     """
+    before, took = math.inf, _write_and_remove(out, size)
+    while took < 0.8 * before:
+        before, took = took, _write_and_remove(out, size)
+
+
+def _write_and_remove(out: Path, size: int) -> float:
+    start = time.perf_counter()
     with out.open("wb", buffering=0) as file:
         for _ in range(size >> 20):
-            file.write(bytes(1 << 20))
+            file.write(_MEBIBYTE)
+    took = time.perf_counter() - start
     out.unlink()
+    return took
 
 
 def _run_round(jobs: Iterable[Job], title: str) -> None:
@@ -259,6 +273,7 @@ def _run_round(jobs: Iterable[Job], title: str) -> None:
 
 
 def _run_once(job: Job) -> None:
+    warm(job.source)
     if job.out is not None:
         _use_memory(job.out, job.result.size)
         job.before(job.out)

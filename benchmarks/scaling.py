@@ -125,7 +125,7 @@ def _measure(work: Work, archive: archives.Archive, folder: Path, rounds: int) -
         command += ["--count", str(GETS)]
     measured = []
     if work.kind == "logarithmic":
-        _warm(source)
+        run.warm(source)
     for _ in range(rounds):
         if work.copies:
             shutil.copyfile(source, out)
@@ -135,13 +135,6 @@ def _measure(work: Work, archive: archives.Archive, folder: Path, rounds: int) -
     share = GETS if work.op.startswith("get") else 1
     memory = statistics.median(one["peak_rss_kib"] - one["start_rss_kib"] for one in measured)
     return Point(archive.blocks, min(one["seconds"] for one in measured) / share, memory * 1024)
-
-
-def _warm(path: Path) -> None:
-    """Read the file, so that a look-up is not measured by how much of it the disk has to give."""
-    with path.open("rb", buffering=0) as file:
-        while file.read(16 << 20):
-            pass
 
 
 def exponents(work: Work, points: Sequence[Point]) -> list[tuple[int, int, float, bool]]:

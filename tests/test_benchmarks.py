@@ -202,3 +202,12 @@ def test_a_served_store_is_called(tmp_path):
     assert all(figure > 0 for each in figures.values() for figure in each.values())
     assert {label.split(",")[0] for label in figures} == {"ListShards", "LookupPieces", "PieceIndexSize", "server"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_names_the_functions_that_the_time_went_to(tmp_path):
+    arguments = ["--scale", "20", "--files", "small", "--only", "iterate-verified,resume", "--data", tmp_path]
+    printed = run_python(BENCHMARKS / "profiles.py", *arguments)
+    rows = [line for line in printed.splitlines() if "| small |" in line]
+    assert [row.split()[1] for row in rows] == ["iterate-verified", "resume"]
+    assert "`section." in rows[0]
+    assert rows[0].count("%") > 1

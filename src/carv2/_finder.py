@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2._scan import SectionScanner, section_head, section_sizes
-from carv2._source import peeker
+from carv2._source import at_hand, peeker
 from carv2.cid import CID
 from carv2.errors import CarError, FormatError, IndexMismatchError, TruncatedError
 from carv2.section import BlockChecker, Section
@@ -14,15 +14,18 @@ from carv2.units import FilePosition, PayloadOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from typing import Protocol
 
-    from carv2._source import Source
+    from carv2._source import AtHand, Source
     from carv2.index import Index
     from carv2.multihash import HashObject
     from carv2.units import Limits
 
-    _HeadOf: TypeAlias = "Callable[[bytes], tuple[int, bytes]]"
-    """What takes the length of a section, as a number, and its CID off its front."""
+    class _HeadOf(Protocol):
+        """What takes the length of a section, as a number, and its CID out of some bytes."""
+
+        def __call__(self, data: AtHand, position: int = 0, /) -> tuple[int, bytes]: ...
+
 
 _FIRST_GUESS = 512
 _MAX_GUESS = 64 << 10
@@ -134,7 +137,8 @@ class BlockFinder:
     def getter(self, index: Index, *, verify: bool) -> Callable[[bytes], bytes | None]:
         """What gives the block of a binary CID in the usual case, and None where :meth:`find` is to tell."""
         shapes: dict[bytes, _Shape] = {}
-        block_at = self._quick_reader()
+        held = at_hand(self._source)
+        block_at = self._quick_reader() if held is None else self._reader_at_hand(held)
 
         def get(raw: bytes) -> bytes | None:
             kind, digest = raw[:-32], raw[-32:]
@@ -180,6 +184,26 @@ class BlockFinder:
             stop = sizes[head]
             if cid == raw and stop <= len(front) <= 4 * stop + _FIRST_GUESS and position + stop <= end:
                 return front[len(raw) + 2 : stop]
+            return otherwise(offset, raw)
+
+        return block_at
+
+    def _reader_at_hand(self, data: AtHand) -> Callable[[int, bytes, _HeadOf], bytes | None]:
+        """The same where all bytes are in memory or mapped."""
+        sizes, otherwise = section_sizes(self._longest), self._block_at
+        payload, first, end = self._payload, self._first, self._end
+
+        def block_at(offset: int, raw: bytes, head_of: _HeadOf) -> bytes | None:
+            position = payload + offset
+            if not first <= position < end:
+                return None
+            try:
+                head, cid = head_of(data, position)
+                stop = position + sizes[head]
+                if cid == raw and stop <= end:
+                    return data[position + len(raw) + 2 : stop]
+            except (struct.error, ValueError):  # they end before; or the map was closed
+                pass
             return otherwise(offset, raw)
 
         return block_at

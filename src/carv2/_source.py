@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkab
 from carv2.errors import ClosedError, TruncatedError
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable, Iterable
     from typing import Any, BinaryIO
+
+    AtHand: TypeAlias = "bytes | mmap.mmap"
 
     SourceLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Source"
     """What every public call that reads an archive takes; an opened fsspec file is a BinaryIO."""
@@ -83,14 +86,14 @@ class BytesSource(_Exact):
     """Bytes in memory."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self.data = data
 
     @property
     def size(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def read_at(self, position: int, size: int) -> bytes:
-        return self._data[position : position + size]
+        return self.data[position : position + size]
 
 
 class FileSource(_Exact):
@@ -238,9 +241,14 @@ class MappedSource(_Exact):
             return b""
         return self._map[position : position + size]
 
+    @property
+    def mapped(self) -> mmap.mmap | bytes:
+        """All of it; of an empty file, which cannot be mapped, nothing."""
+        return b"" if self._map is None else self._map
+
     def peeker(self) -> Callable[[int, int], bytes]:
         """What gives the same as :meth:`read_at`, with less ado; nothing where the map was closed."""
-        mapped = self._map if self._map is not None else b""
+        mapped = self.mapped
 
         def peek(size: int, position: int) -> bytes:
             try:
@@ -342,6 +350,10 @@ class SliceView:
         """A function like that of :func:`peeker`, and what ``start`` is called there."""
         return self._start + start, peeker(self._source)
 
+    def at_hand(self, start: int) -> tuple[int, AtHand | None]:
+        """What :func:`at_hand` gives, and what ``start`` is called there."""
+        return self._start + start, at_hand(self._source)
+
     def __getitem__(self, key: slice) -> bytes:
         start, stop = key.start, key.stop
         if start is None or stop is None or not 0 <= start < stop <= self._size:
@@ -353,6 +365,13 @@ class SliceView:
             end = self._start + start + len(data)
             raise TruncatedError("index", wanted=stop - start, got=len(data), position=end)
         return data
+
+
+def at_hand(source: Source) -> AtHand | None:
+    """All bytes of a source that is in memory or mapped, None of others. A closed map raises ValueError."""
+    if type(source) is MappedSource:
+        return source.mapped
+    return source.data if type(source) is BytesSource else None
 
 
 def peeker(source: Source) -> Callable[[int, int], bytes]:

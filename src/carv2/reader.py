@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from carv2 import header
+from carv2 import _blocks, header
 from carv2._finder import BlockFinder, Found
 from carv2._scan import Batch, SectionScanner, batches, gateway_error
 from carv2._source import SliceView, Source, open_source
@@ -14,30 +13,23 @@ from carv2._varint import decode
 from carv2.cid import CID
 from carv2.errors import (
     BlockNotFoundError,
-    CarError,
     FormatError,
     TruncatedError,
     VersionError,
 )
 from carv2.index import CAR_MULTIHASH_INDEX_SORTED, Index, IndexBuilder
 from carv2.index import parse as parse_index
-from carv2.section import Block, BlockChecker, Section, blocks_of, data_of, new_block
+from carv2.section import Block, BlockChecker, Section
 from carv2.units import DEFAULT_LIMITS, FilePosition, Limits, PayloadOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
     from types import TracebackType
 
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
 
 __all__ = ["CarReader", "open", "read_version"]
-
-_WORTH_A_THREAD = 32 << 10
-"""Bytes of a block from which on hashing it in a thread of its own pays."""
-_SMALL = 1 << 10
-"""Bytes of a block up to which cutting out many at once pays; larger ones leave their memory to the next."""
 
 
 def open(  # noqa: A001
@@ -216,7 +208,7 @@ class CarReader:
         *,
         verify: bool = True,
         on_unverified: Callable[[CID], object] | None = None,
-        workers: int = 1,
+        workers: int | None = None,
     ) -> Iterator[Block]:
         """Yield the blocks in file order, duplicates and identity CIDs included.
 
@@ -224,7 +216,8 @@ class CarReader:
             verify: check each block against its hash before it is yielded.
             on_unverified: called with each CID whose hash function is not available here; the block is then
                 yielded all the same. Without it such a block is an error.
-            workers: threads that read and hash blocks of more than 32 KiB ahead.
+            workers: threads that hash blocks of 32 KiB and more ahead, which holds 8 MiB of them, or two; 1 for
+                none. By default one for each processor, four at most, in archives with more than 8 MiB of them.
 
         Raises:
             IntegrityError: a block is not what its CID says; the blocks before it were yielded.
@@ -232,52 +225,8 @@ class CarReader:
             FormatError: the sections stop making sense; TruncatedError: the file ends too early.
         """
         if not verify:
-            return chain.from_iterable(map(_unchecked, self.batches()))
-        checker = BlockChecker(on_unverified)
-        if workers < 2:
-            return chain.from_iterable(_checked(batch, checker) for batch in self.batches())
-        return self._blocks_by_threads(checker, workers)
-
-    def _blocks_by_threads(self, checker: BlockChecker, workers: int) -> Iterator[Block]:
-        """Read ahead, and hash large blocks several at a time; small ones gain nothing from it.
-
-        hashlib lets go of the interpreter while it hashes; below 32 KiB handing the work over costs more. One
-        thread does the reading, so that the memory of one block serves for the next.
-        """
-        from collections import deque  # noqa: PLC0415  (15 ms, for those who ask for workers)
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-        ahead: deque[tuple[Block, Future[None]]] = deque()
-        fault: CarError | OSError | None = None
-        found = self.batches()
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                while True:
-                    try:
-                        batch = next(found)
-                    except StopIteration:
-                        break
-                    except (CarError, OSError) as error:  # raised when what comes before it was yielded
-                        fault = error
-                        break
-                    cid, start, stop = batch.entries[0]
-                    if len(batch.entries) > 1 or stop - start < _WORTH_A_THREAD:
-                        while ahead:
-                            yield _settled(*ahead.popleft())
-                        yield from _checked(batch, checker)
-                        continue
-                    data = batch.buffer[start:stop]
-                    check = pool.submit(checker.check, cid, data, position=batch.base + start)
-                    ahead.append((Block(cid, data), check))
-                    if len(ahead) > 2 * workers:
-                        yield _settled(*ahead.popleft())
-                while ahead:
-                    yield _settled(*ahead.popleft())
-            finally:
-                while ahead:
-                    ahead.popleft()[1].cancel()
-        if fault is not None:
-            raise fault
+            return _blocks.unchecked(self.batches())
+        return _blocks.checked(self.batches(), BlockChecker(on_unverified), workers)
 
     def __iter__(self) -> Iterator[Block]:
         return self.blocks()
@@ -387,37 +336,6 @@ class CarReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _settled(block: Block, check: Future[None]) -> Block:
-    check.result()
-    return block
-
-
-def _unchecked(batch: Batch) -> Iterator[Block]:
-    buffer, entries = batch.buffer, batch.entries
-    cids = entries.cids
-    if len(buffer) < _SMALL * len(cids):
-        return blocks_of(cids, data_of(buffer, entries))
-    columns = zip(cids, entries.starts, entries.stops, strict=True)
-    return (new_block(Block, (cid, buffer[start:stop])) for cid, start, stop in columns)
-
-
-def _checked(batch: Batch, checker: BlockChecker) -> Iterator[Block]:
-    """The blocks of ``batch``; they are checked at once if that tells that all is well, else one by one."""
-    data = data_of(batch.buffer, batch.entries)
-    if checker.are_right(batch.entries, data):
-        return blocks_of(batch.entries.cids, data)
-    return _checked_each(batch, data, checker)
-
-
-def _checked_each(batch: Batch, data: list[bytes], checker: BlockChecker) -> Iterator[Block]:
-    constructors = checker.constructors
-    for (cid, start, _), each in zip(batch.entries, data, strict=True):
-        make = constructors.get(cid[:-32])
-        if make is None or make(each).digest() != cid[-32:]:
-            checker.check(cid, each, position=batch.base + start)
-        yield new_block(Block, (cid, each))
 
 
 def _read_header(source: Source, start: int, end: int, limits: Limits) -> bytes:

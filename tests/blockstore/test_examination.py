@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from carv2._blocks import WORTH_A_THREAD
 from carv2._source import BytesSource, FileObjectSource
 from carv2.blockstore import ReadWriteBlockstore, _recovery
 from carv2.blockstore._recovery import Recovery, examine, named
@@ -310,7 +311,7 @@ def test_roots_are_named_up_to_three(count: int, said: str) -> None:
 
 
 def test_the_sizes_from_which_on_threads_pay_are_what_was_measured() -> None:
-    assert (_recovery._WORTH_A_THREAD, _recovery._WORTH_THREADS) == (32768, 16777216)
+    assert (WORTH_A_THREAD, _recovery._WORTH_THREADS) == (32768, 16777216)
     assert (_recovery._MAX_THREADS, _recovery._AHEAD) == (4, 4194304)
 
 

@@ -55,7 +55,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
     monkeypatch.setattr(_recovery._Examination, "_good_entries", noted)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    monkeypatch.setattr(_recovery, "_WORTH_A_THREAD", 200)
+    monkeypatch.setattr(_recovery, "WORTH_A_THREAD", 200)
     monkeypatch.setattr(_recovery, "_AHEAD", 500)
     return seen
 

@@ -31,6 +31,17 @@ class Ran(NamedTuple):
     code: int
 
 
+def told(process: subprocess.Popen[bytes], number: int) -> tuple[bytes, bytes]:
+    """Send a process a signal that ends it, and return what it wrote.
+
+    Python overlooks a signal that comes right before a system call that waits, until another one comes.
+    """
+    while True:
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=10)
+
+
 @contextlib.contextmanager
 def standard_files(folder: Path, stdin: Path | None, stdout: IO[str] | None) -> Iterator[tuple[Path, Path]]:
     """Real files in the place of the three standard streams: commands ask them for their descriptors."""

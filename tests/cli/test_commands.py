@@ -24,7 +24,7 @@ from carv2.cli.parser import parser_for
 from carv2.dagstore import BytesMount
 from carv2.dagstore.transients import Transients
 from cli.files import TWO, lay_out
-from cli.running import SOURCE, run, run_line, run_shell, surroundings
+from cli.running import SOURCE, run, run_line, run_shell, surroundings, told
 from helpers import archives
 
 if TYPE_CHECKING:
@@ -525,8 +525,7 @@ def test_an_interrupt_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert process.stdin is not None
     process.stdin.write(archives.EMPTY_HEADER + bytes(1 << 20))
     process.stdin.flush()  # more than a pipe holds: it is reading now
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = told(process, signal.SIGINT)
     assert (process.returncode, out, err) == (130, b"", b"")
     assert os.listdir(tmp_path) == []
 
@@ -590,8 +589,7 @@ def test_sigterm_ends_quietly_too_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert process.stdin is not None
     process.stdin.write(archives.EMPTY_HEADER + bytes(1 << 20))
     process.stdin.flush()
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate()
+    out, err = told(process, signal.SIGTERM)
     assert (process.returncode, out, err) == (143, b"", b"")
     assert os.listdir(tmp_path) == []
 
@@ -603,8 +601,7 @@ def test_sigterm_in_the_middle_of_an_import_leaves_no_archive(tmp_path: Path) ->
     while not (tmp_path / "repo" / "imports").exists() or len(os.listdir(tmp_path / "repo" / "imports")) < 4:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
+    told(process, signal.SIGTERM)
     assert process.returncode == 143
     assert os.listdir(tmp_path / "repo" / "imports") == ["catalogue.sqlite"]
     assert run(tmp_path, ["imports", "list", "--repo", "repo"]).out == b""

@@ -19,7 +19,7 @@ from carv2.dagstore import BytesMount, DagStore, FileMount, MountRegistry, Shard
 from carv2.dagstore.catalogue import open_catalogue
 from carv2.errors import ShardErroredError, WaitTimeoutError
 from cli.files import TWO, lay_out
-from cli.running import run
+from cli.running import run, told
 from cli.test_commands import SequentialMount, _take_interrupts, at_terminal, start
 from cli.test_startup import OPTIONAL, imported
 
@@ -259,8 +259,7 @@ def test_ctrl_c_says_aborted_begins_no_more_and_breaks_nothing(tmp_path: Path) -
     process = start(tmp_path, *argv, preexec_fn=_take_interrupts)
     assert process.stdout is not None
     assert process.stdout.readline() == b"(1/2) first STARTING\n"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = told(process, signal.SIGINT)
     assert (process.returncode, out, err) == (130, b"", b"aborted\n")
     catalogue.release_lease("first", "another")
     catalogue.close()
@@ -281,8 +280,7 @@ def test_ctrl_c_while_a_server_hangs_leaves_nothing_to_wait_for(tmp_path: Path) 
         assert process.stdout is not None
         assert process.stdout.readline() == b"(1/1) x STARTING\n"
         connection, _ = server.accept()
-        process.send_signal(signal.SIGINT)
-        assert (process.communicate(), process.returncode) == ((b"", b"aborted\n"), 130)
+        assert (told(process, signal.SIGINT), process.returncode) == ((b"", b"aborted\n"), 130)
         connection.close()
     assert lines_of(tmp_path, "list-shards", "--root", "store")[1].split() == ["x", "New"]
 

@@ -16,7 +16,7 @@ import pytest
 import carv2
 from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
-from cli.running import SOURCE, run, run_shell
+from cli.running import SOURCE, run, run_shell, told
 from ipfs.test_fetch import BIG, DAG, ROOT, check
 from ipfs.webgateway import Answer, WebGateway, body, cut, status
 
@@ -215,8 +215,7 @@ def test_an_interrupt_keeps_what_came(gateway: WebGateway, tmp_path: Path) -> No
     while gateway.sent < 30_000 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.1)  # it has read that
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = told(process, signal.SIGINT)
     assert (process.returncode, out) == (130, b"")
     assert b"what came in is kept in out.car.part" in err
     ran = run(tmp_path, ["fetch", CID_TEXT, "--from", gateway.url, "-o", "out.car"])

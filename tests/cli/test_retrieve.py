@@ -15,7 +15,7 @@ import pytest
 from carv2.cid import CID
 from carv2.cli.commands.retrieve import _as_people_count, _parts_of
 from carv2.imports import Retrievals
-from cli.running import SOURCE, run
+from cli.running import SOURCE, run, told
 from helpers import archives
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def test_an_interrupt_keeps_what_came_and_says_how_to_go_on(tmp_path: Path) -> N
     assert process.stdin is not None
     process.stdin.write(STREAM[:150_000])
     process.stdin.flush()  # more than a pipe holds: it is reading now
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = told(process, signal.SIGINT)
     assert (process.returncode, out) == (130, b"")
     assert f"retrieve {CID_TEXT} --id x --repo . --from ...".encode() in err
     assert finish(tmp_path) > 10
@@ -149,7 +148,6 @@ def test_an_interrupt_before_anything_came_keeps_nothing(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe")
     process = start(tmp_path, "--from", "pipe", preexec_fn=_take_interrupts)
     with open(tmp_path / "pipe", "wb"):  # it is reading now
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
+        out, err = told(process, signal.SIGINT)
     assert (process.returncode, out, err) == (130, b"", b"")
     assert os.listdir(tmp_path / "retrievals") == []

@@ -15,7 +15,7 @@ from carv2._source import BytesSource, SliceView
 from carv2.cid import CID
 from carv2.errors import FormatError, IndexFormatError, LimitError, TruncatedError
 from carv2.index import IndexBuilder, MultihashSortedIndex, SortedIndex, parse, read_codec
-from carv2.index._even import Stretches, searcher
+from carv2.index._even import Stretches, searcher, searcher_at_hand
 from carv2.units import Limits
 from fuzz.bounds import cost_of
 from helpers.archives import (
@@ -643,12 +643,15 @@ def test_of_copies_among_evenly_spread_digests_the_first_is_told_or_none() -> No
         assert offsets == list(range(first[digest], first[digest] + records.count(digest)))
 
 
-def test_a_copy_with_which_the_stretch_begins_tells_nothing_for_others_may_stand_before_it() -> None:
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_a_copy_with_which_the_stretch_begins_tells_nothing_for_others_may_stand_before_it(at_hand: bool) -> None:
     digests = [bytes([n]) * 32 for n in (1, 2, 3, 3, 3, 4, 5)]
     records = b"".join(digest + n.to_bytes(8, "little") for n, digest in enumerate(digests))
 
     def search(first: int, digest: bytes) -> int | None:
         stretches = Stretches(array("q", [first] * 3), 31, 3)
+        if at_hand:
+            return searcher_at_hand(stretches, 40, 7, b"before " + records + digests[0])(digest)
         return searcher(stretches, 40, 0, lambda size, at: records[at : at + size])(digest)
 
     assert [search(2, each) for each in digests[1:6]] == [None, None, None, None, None]

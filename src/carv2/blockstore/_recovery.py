@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from carv2 import header
+from carv2._blocks import WORTH_A_THREAD
 from carv2._scan import SectionScanner, batches
 from carv2.errors import (
     CarError,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 _MAX_PADDING = 16 << 20
 """Zeros between a header that says nothing and the payload; a hole in a file could have any number of them."""
 
-_WORTH_A_THREAD = 32 << 10
-"""Bytes of a block from which on hashing it in a thread of its own pays."""
 
 _WORTH_THREADS = 16 << 20
 """Bytes to hash from which on starting threads pays."""
@@ -132,7 +131,7 @@ def examine(
 
 def _is_large(batch: Batch) -> bool:
     """Whether its blocks are: hashlib lets go of the interpreter for longer than handing them over takes."""
-    return len(batch.buffer) >= _WORTH_A_THREAD * len(batch.entries)
+    return len(batch.buffer) >= WORTH_A_THREAD * len(batch.entries)
 
 
 class _Examination:

@@ -14,12 +14,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from carv2.errors import IndexFormatError, TruncatedError
-from carv2.index._even import searcher, stretches_of
+from carv2.index._even import searcher, searcher_at_hand, stretches_of
 from carv2.units import PayloadOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from carv2._source import AtHand
     from carv2.index._even import Stretches
 
 OFFSET_SIZE = 8
@@ -54,6 +55,14 @@ def _peek_of(buffer: IndexBuffer, start: int) -> tuple[int, Callable[[int, int],
     if peeking is not None:
         return cast("tuple[int, Callable[[int, int], bytes]]", peeking(start))
     return start, lambda size, position: bytes(buffer[position : position + size])
+
+
+def _at_hand(buffer: IndexBuffer, start: int) -> tuple[int, AtHand | None]:
+    """All bytes behind ``buffer`` if they are in memory or mapped, and where ``buffer[start]`` is among them."""
+    if type(buffer) is bytes:
+        return start, buffer
+    found = getattr(buffer, "at_hand", None)
+    return (start, None) if found is None else cast("tuple[int, AtHand | None]", found(start))
 
 
 def _nothing(_: bytes) -> None:
@@ -135,7 +144,11 @@ class Bucket:
         if even is None:
             found = self._take_samples(self._most)
         else:
-            search = searcher(even, self._width, self._origin, self._peek)
+            origin, data = _at_hand(self._buffer, self._start)
+            if data is None:
+                search = searcher(even, self._width, self._origin, self._peek)
+            else:
+                search = searcher_at_hand(even, self._width, origin, data)
         self._even, self.search, self._samples = even, search, found
         return found
 

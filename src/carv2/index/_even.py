@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from carv2._source import AtHand
+
 _FRONT = struct.Struct(">I")  # of a digest, as a number that sorts like it
 _FRONT_BITS = 32
 _OFFSET = struct.Struct("<Q")
@@ -93,6 +95,29 @@ def searcher(
         if at % width or (not at and start) or at + width > len(window):  # or others of it stand before
             return None
         offset: int = offset_of(window, at + digest_size)[0]
+        return offset
+
+    return search
+
+
+def searcher_at_hand(stretches: Stretches, width: int, origin: int, data: AtHand) -> Callable[[bytes], int | None]:
+    """The same where the records, the first at ``data[origin]``, are in memory or mapped."""
+    places, shift, many = stretches
+    mask, span, digest_size = (1 << shift) - 1, many * width, width - _OFFSET.size
+    front_of, offset_of, find = _FRONT.unpack_from, _OFFSET.unpack_from, data.find
+
+    def search(digest: bytes) -> int | None:
+        front: int = front_of(digest)[0]
+        slot = front >> shift
+        place = places[slot]
+        start = origin + (place + ((places[slot + 1] - place) * (front & mask) >> shift)) * width
+        try:
+            at = find(digest, start, start + span)
+            if (at <= start and (at < 0 or start > origin)) or (at - start) % width:
+                return None
+            offset: int = offset_of(data, at + digest_size)[0]
+        except ValueError:  # the map was closed, maybe just now and by another thread
+            return None
         return offset
 
     return search

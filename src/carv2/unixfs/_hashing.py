@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
+
+from carv2._blocks import WORTH_A_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from carv2.unixfs._blocks import Data
 
-_MIN_THREADED = 32 << 10  # bytes: below, handing a block over costs more than its hash
 _MAX_WAITING = 256  # small blocks that wait behind a large one
 
 
@@ -22,12 +22,6 @@ class _Waiting(NamedTuple):
     """Empty where there is only something to do."""
     buffer: bytearray | None
     then: Callable[[Data, bytes], object]
-
-
-def default_workers() -> int:
-    """Threads that are worth it here: one for each processor of this process, four at most."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return min(4, os.cpu_count() or 1 if affinity is None else len(affinity(0)))
 
 
 class HashLine:
@@ -63,7 +57,7 @@ class HashLine:
 
     def hash(self, data: Data, then: Callable[[Data, bytes], object], buffer: bytearray | None = None) -> None:
         """Hash ``data``, which may lie in ``buffer``, then call ``then``."""
-        if len(data) >= _MIN_THREADED and self._workers > 1:
+        if len(data) >= WORTH_A_THREAD and self._workers > 1:
             self._append(_Waiting(self._submit(data), data, buffer, then))
         elif self._waiting:
             self._append(_Waiting(None, data, buffer, then))

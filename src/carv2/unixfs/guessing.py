@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carv2 import _tree
+from carv2._blocks import default_workers
 from carv2.cid import CID
 from carv2.unixfs._blocks import BlockMaker
 from carv2.unixfs._building import TreeBuilder
-from carv2.unixfs._hashing import default_workers
 from carv2.unixfs.importing import named_paths
 from carv2.unixfs.layout import BalancedLayout
 from carv2.unixfs.profiles import PROFILES, ImportProfile

@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from carv2 import _tree
+from carv2._blocks import default_workers
 from carv2.cid import CID
 from carv2.unixfs._blocks import BlockMaker, Place
 from carv2.unixfs._building import TreeBuilder
-from carv2.unixfs._hashing import HashLine, default_workers
+from carv2.unixfs._hashing import HashLine
 from carv2.unixfs._reading import reader_of
 from carv2.unixfs.layout import BalancedLayout
 from carv2.unixfs.profiles import DEFAULT_PROFILE, ImportProfile, profile_of
