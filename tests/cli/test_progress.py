@@ -324,6 +324,7 @@ def test_the_message_of_an_error_stands_on_a_line_of_its_own(folder: Path) -> No
     (folder / "cut.car").write_bytes(data[:-1])
     code = PRELUDE.format(step=0.2) + RUN.format(line="inspect --full cut.car")
     shown = on_a_terminal(code, folder=folder)
-    assert len(shown.left) == 1
+    assert len(shown.left) == 2
     assert shown.left[0].startswith("carv2: cut.car: section: wanted")
+    assert shown.left[1] == "To save what is whole: carv2 salvage cut.car saved.car"
     assert "inspecting" in shown.raw
