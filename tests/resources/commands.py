@@ -70,6 +70,7 @@ OTHERS = {
         (name for name in registry.COMMANDS if name.startswith("dagstore ") and name not in LINES),
         "works on what is in the store",
     ),
+    "completion": "reads no archive",
     "fetch": "asks servers: tests/ipfs/test_hostile_gateways.py",
 }
 """The other commands, and why."""
