@@ -7,6 +7,7 @@ sampling of keys and the reading of what is to be written. Nothing hashes or syn
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import random
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,7 @@ def _write(run: Run, *, version: int, verify: bool) -> None:
         return carv2.CarWriter(file, roots, version=version, verify=verify)
 
     with contextlib.ExitStack() as outer:
-        _fill(run, create, "write")
+        _fill(run, create, "write_all")
 
 
 def put(run: Run) -> None:
@@ -244,7 +245,7 @@ def _put(run: Run, **settings: Any) -> None:
     """Into a store that looks for duplicates, up to the finalized file."""
     out = run.needed_out()
     out.unlink(missing_ok=True)
-    _fill(run, lambda roots: ReadWriteBlockstore.create(out, roots, **settings), "put")
+    _fill(run, lambda roots: ReadWriteBlockstore.create(out, roots, **settings), "put_many")
 
 
 def _fill(run: Run, create: Callable[[Sequence[carv2.CID]], Any], method: str) -> None:
@@ -254,11 +255,10 @@ def _fill(run: Run, create: Callable[[Sequence[carv2.CID]], Any], method: str) -
         roots, size = car.roots, 0
         run.mark()
         with run.clocked():
-            put = getattr(stack.enter_context(create(roots)), method)
+            put_all = getattr(stack.enter_context(create(roots)), method)
         while batch := _batch(blocks):
             with run.clocked():
-                for cid, data in batch:
-                    put(cid, data)
+                put_all(batch)
             run.found.blocks += len(batch)
             size += sum(len(data) for _, data in batch)
             batch.clear()  # or two of them would share the processor's cache
@@ -366,6 +366,7 @@ _USED = ("CarWriter", "build_index", "inspect", "iter_blocks", "open", "unwrap",
 
 def load() -> None:
     """Import what stands behind carv2's names, which come in when they are first used."""
+    importlib.import_module("mmap")
     for name in _USED:
         getattr(carv2, name)
 

@@ -95,6 +95,7 @@ _MAPPING = (
     "Neither program maps a file unless it is asked to: go-car by `OpenReadOnly`, carv2 by `memory_map=True`. The"
     " pages of the file that were read count as memory of the process."
 )
+_HASHED_AHEAD = "Of blocks of 32 KiB and more, carv2 hashes some ahead, in a thread for each processor."
 _DURABLE = "Each hashes every block and compares, and the file is synced to the disk before the clock stops."
 
 OPERATIONS = (
@@ -368,6 +369,7 @@ OPERATIONS = (
         "Write a CARv1, hashes checked",
         (_ours("write-v1-verified"), _go("write", f"{_WRITER} and a hash", "--v1", "--duplicates", "--verify")),
         writes=True,
+        note=_HASHED_AHEAD,
     ),
     Operation(
         "write-v2",
@@ -383,6 +385,7 @@ OPERATIONS = (
         (_ours("write-v2-verified"), _go("write", f"{_WRITER} and a hash", "--duplicates", "--verify")),
         writes=True,
         builds_index=True,
+        note=_HASHED_AHEAD,
     ),
     Operation(
         "pack",

@@ -27,7 +27,7 @@ LAYERS = [  # a module imports from the lines above its own, and from its own
         "_sqlite",
         "_downloads",
     },
-    {"_scan", "section", "_blocks", "_finder", "decoder", "reader", "writer"},
+    {"_ahead", "_scan", "section", "_blocks", "_finder", "decoder", "reader", "writer"},
     {"operations"},
     {"blockstore"},
     {"dag", "unixfs"},

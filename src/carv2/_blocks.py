@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from carv2.errors import CarError
+from carv2._ahead import UNASKED, WORTH_A_THREAD, Job, default_workers, in_order
 from carv2.section import Block, blocks_of, data_of, new_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from collections.abc import Iterator
 
     from carv2._scan import Batch
     from carv2.section import BlockChecker
 
-WORTH_A_THREAD = 32 << 10
-"""Bytes of a block from which on hashing it in a thread of its own pays: hashlib lets go of the interpreter."""
-_UNASKED = 8 << 20
-"""Bytes of large blocks before threads that nobody asked for: to begin some takes as long as hashing these."""
-_HELD = 8 << 20
-"""Bytes of blocks that are read ahead."""
 _SMALL = 1 << 10
 """Bytes of a block up to which cutting out many at once pays; larger ones leave their memory to the next."""
-
-
-def default_workers() -> int:
-    """Threads that are worth it here: one for each processor of this process, four at most."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return min(4, os.cpu_count() or 1 if affinity is None else len(affinity(0)))
 
 
 def unchecked(found: Iterator[Batch]) -> Iterator[Block]:
@@ -55,98 +40,29 @@ def checked(found: Iterator[Batch], checker: BlockChecker, workers: int | None) 
     threads = default_workers() if workers is None else workers
     if threads < 2:
         return chain.from_iterable(_checked(batch, checker) for batch in found)
-    return chain.from_iterable(_by_threads(found, _Ahead(checker, threads), _UNASKED if workers is None else 0))
+    job_of = _Jobs(checker, UNASKED if workers is None else 0).of
+    return chain.from_iterable(in_order(found, job_of, lambda batch: _checked(batch, checker), threads))
 
 
-def _by_threads(found: Iterator[Batch], ahead: _Ahead, unasked: int) -> Iterator[Iterable[Block]]:
-    """The blocks in parts. One thread does the reading, so that the memory of one block serves for the next."""
-    fault: CarError | OSError | None = None
-    try:
-        while True:
-            try:
-                batch = next(found)
-            except StopIteration:
-                break
-            except (CarError, OSError) as error:  # raised when what comes before it was yielded
-                fault = error
-                break
-            size = len(batch.buffer) if len(batch.entries) == 1 else 0
-            if size < WORTH_A_THREAD or unasked > 0 or ahead.is_of_another_process():
-                unasked -= size
-                yield from ahead.rest()
-                yield _checked(batch, ahead.checker)
-                continue
-            ahead.add(batch)
-            while ahead.is_full():
-                yield (ahead.take(),)
-        yield from ahead.rest()
-    finally:
-        ahead.close()
-    if fault is not None:
-        raise fault
+class _Jobs:
+    """What threads are to do of the reading: not the cutting out, so that memory serves again."""
 
+    def __init__(self, checker: BlockChecker, unasked: int) -> None:
+        self._checker, self._unasked = checker, unasked
 
-class _Hashed(NamedTuple):
-    """A block whose hash is on its way."""
-
-    block: Block
-    position: int
-    check: Future[None]
-
-
-class _Ahead:
-    """Large blocks that threads hash, in their order."""
-
-    def __init__(self, checker: BlockChecker, threads: int) -> None:
-        self.checker, self._threads = checker, threads
-        self._process = os.getpid()
-        self._pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[_Hashed] = deque()
-        self._held = 0
-
-    def add(self, batch: Batch) -> None:
-        """Have the one block of ``batch`` hashed."""
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  (15 ms, for large blocks only)
-
-            self._pool = ThreadPoolExecutor(self._threads)
+    def of(self, batch: Batch) -> Job | None:
+        """The check of a batch's one block, if that is large."""
+        size = len(batch.buffer) if len(batch.entries) == 1 else 0
+        if size < WORTH_A_THREAD or self._unasked > 0:
+            self._unasked -= size
+            return None
         cid, start, stop = batch.entries[0]
-        data, position = batch.buffer[start:stop], batch.base + start
-        check = self._pool.submit(self.checker.check, cid, data, position=position)
-        self._waiting.append(_Hashed(new_block(Block, (cid, data)), position, check))
-        self._held += len(data)
+        block, position = new_block(Block, (cid, batch.buffer[start:stop])), batch.base + start
+        return Job(stop - start, lambda: self._checked(block, position))
 
-    def is_full(self) -> bool:
-        """Whether one is to be taken before the next is read."""
-        return len(self._waiting) > 2 * self._threads or (self._held > _HELD and len(self._waiting) > 1)
-
-    def is_of_another_process(self) -> bool:
-        """Whether this is a fork, into which threads do not come along."""
-        return self._process != os.getpid()
-
-    def take(self) -> Block:
-        """The first block.
-
-        Raises:
-            IntegrityError, UnknownHashError: as the checker does.
-        """
-        (cid, data), position, check = self._waiting.popleft()
-        self._held -= len(data)
-        if self.is_of_another_process():
-            self.checker.check(cid, data, position=position)
-        else:
-            check.result()
-        return new_block(Block, (cid, data))
-
-    def rest(self) -> Iterator[tuple[Block]]:
-        """All that are left."""
-        while self._waiting:
-            yield (self.take(),)
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None and not self.is_of_another_process():
-            self._pool.shutdown(cancel_futures=True)
+    def _checked(self, block: Block, position: int) -> Block:
+        self._checker.check(*block, position=position)
+        return block
 
 
 def _checked(batch: Batch, checker: BlockChecker) -> Iterator[Block]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from carv2 import _varint
+from carv2._ahead import RightAhead
 from carv2._atomic import replacing
 from carv2.cid import CID
 from carv2.errors import ClosedError, LimitError
@@ -90,6 +92,7 @@ class CarWriter:
         self._sink, self._version, self._limits = sink, version, limits
         self._fully_indexed = identity if fully_indexed is None else fully_indexed
         self._checker = BlockChecker() if verify else None
+        self._ahead = RightAhead(verify=verify)
         self._index_padding = index_padding
         self._payload_position = 0 if version == 1 else len(PRAGMA) + SIZE + data_padding
         self._pending: list[bytes] = []
@@ -111,6 +114,9 @@ class CarWriter:
             LimitError: the section or the CID is larger than the limits; nothing is written.
             ClosedError: the archive is finished.
         """
+        self._write(cid, data, False)
+
+    def _write(self, cid: CIDLike, data: bytes | memoryview, is_right: bool) -> None:
         if self._finished:
             raise ClosedError("the archive is finished")
         raw = cid if isinstance(cid, bytes) else bytes(CID.of(cid))
@@ -119,7 +125,7 @@ class CarWriter:
         if size > self._limits.section:
             raise LimitError("section", found=size, allowed=self._limits.section, position=position)
         checker = self._checker
-        if checker is not None:
+        if checker is not None and not is_right:
             make = checker.constructors.get(raw[:-32])
             if make is None or make(cast("bytes", data)).digest() != raw[-32:]:
                 checker.check(bytes(CID.of(raw)), bytes(data), position=position)
@@ -137,9 +143,14 @@ class CarWriter:
             self._offset += len(data)
 
     def write_all(self, blocks: Iterable[tuple[CIDLike, bytes]]) -> None:
-        """Write each (CID, data) pair of ``blocks``, a :class:`carv2.Block` being one."""
-        for cid, data in blocks:
-            self.write(cid, data)
+        """Write each (CID, data) pair of ``blocks``, a :class:`carv2.Block` being one, up to the first that fails.
+
+        Large blocks are asked for some ahead, and hashed in a thread for each processor.
+
+        Raises:
+            IntegrityError, LimitError, ClosedError: as :meth:`write` does.
+        """
+        deque(self._ahead.each(self._write, blocks), maxlen=0)
 
     def set_roots(self, roots: Iterable[CIDLike]) -> None:
         """Replace the roots, for an archive whose root is known when its blocks are written.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carv2._blocks import WORTH_A_THREAD
+from carv2._ahead import WORTH_A_THREAD
 from carv2._source import BytesSource, FileObjectSource
 from carv2.blockstore import ReadWriteBlockstore, _recovery
 from carv2.blockstore._recovery import Recovery, examine, named

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import carv2
-from carv2 import _blocks
-from carv2._blocks import default_workers
+from carv2 import _ahead, _blocks
+from carv2._ahead import default_workers
 from carv2._source import FileSource
 from carv2.errors import IntegrityError, TruncatedError, UnknownHashError
 from helpers import archives
@@ -44,7 +44,7 @@ def outcome(path: Path, workers: int | None) -> tuple[list[tuple[bytes, bytes]],
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processors, and threads from the first large block on."""
     monkeypatch.setattr(_blocks, "default_workers", lambda: 2)
-    monkeypatch.setattr(_blocks, "_UNASKED", 0)
+    monkeypatch.setattr(_blocks, "UNASKED", 0)
 
 
 @pytest.mark.parametrize("chunk", [64 << 10, 1 << 20])
@@ -132,18 +132,18 @@ def test_threads_end_with_an_iteration_that_is_left(tmp_path: Path, taken: int) 
 
 @pytest.mark.usefixtures("eager")
 def test_what_is_held_ahead_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocks, "_HELD", 100_000)
+    monkeypatch.setattr(_ahead, "_HELD", 100_000)
     data = [bytes([at]) * 60_000 for at in range(20)]
     path = tmp_path / "a.car"
     path.write_bytes(archives.v1([], [(archives.cid_v1(each), each) for each in data]))
-    most, add = 0, _blocks._Ahead.add
+    most, add = 0, _ahead._Ahead.add
 
-    def counted(self: Any, batch: Any) -> None:
+    def counted(self: Any, job: Any) -> None:
         nonlocal most
-        add(self, batch)
+        add(self, job)
         most = max(most, self._held)
 
-    monkeypatch.setattr(_blocks._Ahead, "add", counted)
+    monkeypatch.setattr(_ahead._Ahead, "add", counted)
     assert outcome(path, None)[0] == [(archives.cid_v1(each), each) for each in data]
     assert most == 120_000
 

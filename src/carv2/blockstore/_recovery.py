@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from carv2 import header
-from carv2._blocks import WORTH_A_THREAD
+from carv2._ahead import WORTH_A_THREAD
 from carv2._scan import SectionScanner, batches
 from carv2.errors import (
     CarError,

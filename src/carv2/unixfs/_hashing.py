@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from carv2._blocks import WORTH_A_THREAD
+from carv2._ahead import WORTH_A_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

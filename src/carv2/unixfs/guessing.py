@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carv2 import _tree
-from carv2._blocks import default_workers
+from carv2._ahead import default_workers
 from carv2.cid import CID
 from carv2.unixfs._blocks import BlockMaker
 from carv2.unixfs._building import TreeBuilder

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from carv2 import _tree
-from carv2._blocks import default_workers
+from carv2._ahead import default_workers
 from carv2.cid import CID
 from carv2.unixfs._blocks import BlockMaker, Place
 from carv2.unixfs._building import TreeBuilder
