@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +16,9 @@ import carv2
 from carv2.blockstore import ReadWriteBlockstore, _written, read_write
 from faults.disk import assert_valid
 from helpers import archives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOURCE = Path(carv2.__file__).parent.parent
 BLOCKS = 300_000
@@ -125,3 +131,21 @@ def test_any_bound_on_memory_makes_the_same_file(
         made.add(path.read_bytes())
     assert len(made) == 1
     assert_valid(made.pop())
+
+
+@pytest.mark.parametrize("end", [ReadWriteBlockstore.close, ReadWriteBlockstore.discard])
+def test_a_closed_store_lets_go_of_its_memory_at_once(
+    tmp_path: Path, end: Callable[[ReadWriteBlockstore], None]
+) -> None:
+    """Not when the collector of garbage comes by: a program may open and close many before that."""
+    with ReadWriteBlockstore.create(tmp_path / "other.car"):
+        pass
+    tracemalloc.start()
+    gc.disable()
+    try:
+        for at in range(3):
+            end(ReadWriteBlockstore.create(tmp_path / f"{at}.car", max_memory=64 << 20))
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        gc.enable()
+        tracemalloc.stop()

@@ -153,3 +153,10 @@ def test_which_cids_are_dasl(name: str) -> None:
 def test_what_is_no_cid_has_no_answer() -> None:
     with pytest.raises(FormatError):
         dasl.fault_of_cid(b"\x01\x55\x12\x20")
+
+
+def test_a_long_key_is_not_told_whole() -> None:
+    key = b"\x7a" + struct.pack(">I", 1 << 20) + b"k" * (1 << 20) + b"\x00"
+    with pytest.raises(CodecError, match="in order, each once") as caught:
+        dasl.check(b"\xa2" + key + key)
+    assert len(str(caught.value)) < 400

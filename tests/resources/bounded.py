@@ -7,6 +7,7 @@ modules are loaded.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def _run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", module, *map(json.dumps, arguments)],
         cwd=TESTS,
+        env=os.environ | {"MALLOC_ARENA_MAX": "1"},  # each thread's reserves 64 MiB of addresses, whatever it uses
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -203,6 +204,7 @@ def used_address_space() -> int:
 
 
 def be_bounded(memory: int, seconds: int) -> None:
+    threading.stack_size(1 << 20)  # each reserves its addresses, 8 MiB of them, and glibc keeps some when they end
     most = used_address_space() + memory
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     spent = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + seconds

@@ -312,11 +312,11 @@ class Written:
         self.is_whole = True
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, and of the memory at once: the store refers to this, and this to the store."""
         runs, self.runs = self.runs, []
         for run in runs:
             run.close()
-        self.tables, self.hints = {}, _NONE_OLDER
+        self.tables, self.hints, self._filter = {}, _NONE_OLDER, None
         self._may_overlap = False
         self.recent.clear()
         self._repeats.clear()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import sys
 import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
 from carv2.cli import api, color, repo, streams
+from carv2.cli.typed import line_of
 from carv2.errors import CarError, RpcError, ShardErroredError, ShardExistsError, StateError, UnknownMountError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def line(args: argparse.Namespace, *words: str) -> str:
     names = ("root", "repo", "config", "pieces", "api", "token_file")
     flags = [(f"--{name.replace('_', '-')}", getattr(args, name, None)) for name in names]
     given = [word for flag, value in flags if value is not None for word in (flag, str(value))]
-    return shlex.join(["carv2", "dagstore", *given, *words])
+    return line_of(["carv2", "dagstore", *given, *words])
 
 
 # -- tables and lines -----------------------------------------------------------------------------------------

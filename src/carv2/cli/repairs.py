@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import NamedTuple
 
+from carv2.cli.typed import quoted
 from carv2.errors import (
     CarError,
     CodecError,
@@ -57,7 +57,7 @@ def repair_of(name: str, error: CarError) -> str:
     is_elsewhere = getattr(error, "position", 1) == 0  # no section begins there: it is not about the archive
     if repair is None or name in _MENDING or is_elsewhere or not _is_archive(archive):
         return ""
-    return f"{repair.purpose}: {repair.command.format(shlex.quote(str(archive)))}"
+    return f"{repair.purpose}: {repair.command.format(quoted(str(archive)))}"
 
 
 def _is_archive(name: object) -> bool:

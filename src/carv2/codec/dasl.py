@@ -32,6 +32,7 @@ CID_HEADS = {b"\x01\x55\x12\x20": RAW, b"\x01\x71\x12\x20": DAG_CBOR}
 
 _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = 2, 3, 4, 5, 6, 7  # major types
 _INDEFINITE = 31
+_SHOWN = 80  # characters of a key in a message
 _LINK_TAG = 42
 _CONSTANTS = frozenset({0xF4, 0xF5, 0xF6})  # false, true, null
 _DOUBLE = 0xFB
@@ -132,10 +133,10 @@ def _check_key(data: bytes, at: int, holder: _Holder) -> int:
     if major != _TEXT:
         raise CodecError("DRISL: a key that is no text", position=at)
     key = _string(data, start, size)
-    shown = _checked_text(key, start)
+    shown = _checked_text(key, start)[:_SHOWN]
     before, holder.key = holder.key, key
     if before is not None and (len(before), before) >= (len(key), key):
-        why = f"DRISL: the key {shown!r} behind {before.decode()!r}, allowed: in order, each once"
+        why = f"DRISL: the key {shown!r} behind {before.decode()[:_SHOWN]!r}, allowed: in order, each once"
         raise CodecError(why, position=at)
     return start + size
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import stat
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from carv2.cli import color, exporting, into_node, nodes, progress, repo, streams
+from carv2.cli.typed import line_of
 from carv2.errors import BudgetError, CarError, FormatError, IncompleteError
 from carv2.imports.retrieval import MAX_BLOCKS, MAX_BYTES, MAX_LINKS
 from carv2.imports.retrievals import Retrievals
@@ -188,7 +188,7 @@ def how_to_go_on(args: argparse.Namespace, id_: str, root: CID | str) -> str:
 def how_to_salvage(args: argparse.Namespace, id_: str, path: str, root: CID | str) -> str:
     """What to do about a file that does not even say what it is of."""
     saved = f"{id_}-saved.car"
-    save = shlex.join(["carv2", "salvage", path, saved])
+    save = line_of(["carv2", "salvage", path, saved])
     begin = f"{how_to_go_on(args, id_, root)} --from {saved}"
     return color.printable(
         f"to save what is whole in it: {save} && {_words(args, 'retrievals', 'remove', id_)} && {begin}"
@@ -196,7 +196,7 @@ def how_to_salvage(args: argparse.Namespace, id_: str, path: str, root: CID | st
 
 
 def _words(args: argparse.Namespace, *words: str) -> str:
-    return color.printable(shlex.join(["carv2", *words, *(["--repo", args.repo] if args.repo else [])]))
+    return color.printable(line_of(["carv2", *words, *(["--repo", args.repo] if args.repo else [])]))
 
 
 def _receive(retrieval: Retrieval, names: Sequence[str]) -> None:
