@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -339,3 +340,36 @@ def test_options_of_a_file_count(store: Path) -> None:
     (store.parent / "options.toml").write_text(f'[DAGStore]\nRootDir = "{store}"\nCatalogue = "{store}/other"\n')
     assert lines_of(store.parent, "--config", "options.toml", "list-shards") == []
     assert (store / "other").exists()
+
+
+LOOKING = ["list-shards", "report -o -", "stat", "doctor", "gc", "lookup-pieces " + FISH_CID, "export-go out"]
+
+
+@pytest.mark.parametrize("line", LOOKING)
+def test_an_empty_file_is_not_taken_for_a_store_without_shards(store: Path, line: str) -> None:
+    (store / "catalogue.sqlite").write_bytes(b"")
+    ran = run(store.parent, ["dagstore", "--root", "store", *line.split()])
+    assert (ran.code, ran.out) == (1, b"")
+    assert "catalogue.sqlite: there is nothing in this file" in ran.err
+    assert (store / "catalogue.sqlite").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "line", ["list-shards", "list-shards --json", "report -o -", "stat", "doctor", "initialize-shard new"]
+)
+def test_a_catalogue_of_other_things_is_damaged(store: Path, line: str) -> None:
+    with contextlib.closing(sqlite3.connect(store / "catalogue.sqlite")) as database:
+        database.execute("UPDATE shards SET created = 'long ago'")
+        database.commit()
+    ran = run(store.parent, ["dagstore", "--root", "store", *line.split()])
+    if line != "stat":
+        assert ran.code == 1
+        assert "the catalogue is damaged: the created of shard" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_key_that_looks_like_a_flag_is_refused(tmp_path: Path) -> None:
+    ran = run(tmp_path, ["dagstore", "register-shard", "--", "--api=http://x", "a.car"])
+    assert ran.code == 2
+    assert "what begins with - is no key here" in ran.err
+    assert not list(tmp_path.iterdir())

@@ -95,3 +95,13 @@ def test_a_name_that_needs_quotes_gets_them(tmp_path: Path, monkeypatch: pytest.
     assert repair_of("list", error) == "To save what is whole: carv2 salvage 'a b.car' saved.car"
     error.archive = "a\nb.car"
     assert repair_of("list", error) == ""
+
+
+def test_what_is_to_be_made_has_the_name_of_no_file_that_is_there(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    (tmp_path / "cut.car").rename(tmp_path / "saved.car")
+    (tmp_path / "saved-2.car").mkdir()
+    hint = "To save what is whole: carv2 salvage saved.car saved-3.car"
+    assert hint in run_line(tmp_path, "carv2 list saved.car").err
+    assert run_line(tmp_path, "carv2 salvage saved.car saved-3.car").code == 1
+    assert carv2.verify(tmp_path / "saved-3.car").ok

@@ -382,3 +382,37 @@ def test_a_process_may_be_killed_at_any_moment(path: Path) -> None:
                 assert catalogue.remove(key, multihashes(key, 1500) if turn % 2 else None)
             assert (len(catalogue), catalogue.multihash_count()) == (0, 0)
         check(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("key", b"\xff", r"the key of shard 1 is b'\xff'"),
+        ("url", b"x", "the url of shard 1 is b'x'"),
+        ("state", "asleep", "the state of shard 1 is 'asleep'"),
+        ("state", 7.5, "the state of shard 1 is '7.5'"),
+        ("failures", "many", "the failures of shard 1 is 'many'"),
+        ("index_size", b"", "the index_size of shard 1 is b''"),
+        ("index_digest", "x" * 90, "the index_digest of shard 1 is '" + "x" * 39),
+        ("source_size", "z", "the source_size of shard 1 is 'z'"),
+        ("local_copy", "a", "the local_copy of shard 1 is 'a'"),
+        ("updated", "now", "the updated of shard 1 is 'now'"),
+    ],
+)
+def test_a_row_that_holds_something_else_is_damage(
+    path: Path, catalogue: SqlCatalogue, column: str, value: object, shown: str
+) -> None:
+    """SQLite keeps in a column whatever it is given."""
+    catalogue.add("a", "file:///a", lazy=True)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(f"UPDATE shards SET {column} = ?", (value,))
+        database.commit()
+    calls: list[Callable[[], object]] = [lambda: list(catalogue.rows())]
+    if column != "key":
+        calls.append(lambda: catalogue.get("a"))
+    for call in calls:
+        with pytest.raises(OSError, match="the catalogue is damaged") as caught:
+            call()
+        assert caught.value.errno == errno.EIO
+        assert caught.value.filename == str(path)
+        assert caught.value.strerror == f"the catalogue is damaged: {shown}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carv2.dagstore import BytesMount, DagStore, FileMount, ShardInfo, ShardState
+from carv2.dagstore import survey as module
 from carv2.dagstore.survey import draw_store_report, survey
 from carv2.errors import CarError
 from helpers import archives
@@ -155,3 +157,19 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_it(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "owned</title>" not in done.stdout
     assert "1 in error" in done.stdout
+
+
+def test_memory_does_not_grow_with_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+
+    class Counted(Counter[str]):
+        def __setitem__(self, name: str, count: int) -> None:
+            nonlocal most
+            super().__setitem__(name, count)
+            most = max(most, len(self))
+
+    monkeypatch.setattr(module, "Counter", Counted)
+    found = survey(failed(str(at), url=f"m{at}:x", error_type=f"E{at}") for at in range(3000))
+    assert most == 1001
+    assert (sum(found.mounts.values()), sum(found.errors.values())) == (3000, 3000)
+    assert (found.mounts["other"], found.errors["other"]) == (2961, 2961)

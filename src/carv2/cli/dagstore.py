@@ -29,6 +29,7 @@ _STATE_STYLES = {"Available": "good", "Serving": "blue", "Errored": "bad", "New"
 _HEADS = ["Key", "State", "Error"]
 _MEMORY = 1 << 20
 """Bytes of a table that are kept in memory; a longer one goes to a temporary file."""
+_CATALOGUE = "catalogue.sqlite"
 _PATIENCE = 1.0
 """Seconds that an interrupted command gives to what it began."""
 
@@ -97,8 +98,8 @@ def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: boo
 
     config = config_of(args)
     root = folder_of(args, config)
-    if not is_new_fine and not is_there(root, config):
-        raise CarError(f"{root}: there is no DAG store")
+    if not is_new_fine:
+        _check_is_there(root, config)
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=REMOTE, pieces=pieces)
     try:
@@ -122,12 +123,22 @@ def is_there(root: str, config: DagStoreConfig) -> bool:
     """Whether there is a store that can be looked at."""
     if config.catalogue:
         return os.path.isdir(root)
-    return os.path.isfile(os.path.join(root, "catalogue.sqlite"))
+    return os.path.isfile(os.path.join(root, _CATALOGUE))
+
+
+def _check_is_there(root: str, config: DagStoreConfig) -> None:
+    if not is_there(root, config):
+        raise CarError(f"{root}: there is no DAG store")
+    catalogue = os.path.join(root, _CATALOGUE)
+    if not config.catalogue and not os.path.getsize(catalogue):  # it would pass for one without shards
+        raise CarError(f"{catalogue}: there is nothing in this file")
 
 
 def _remedy(args: argparse.Namespace, error: CarError) -> str:
     """What mends it, to be typed; or nothing."""
     key = getattr(error, "key", getattr(args, "key", ""))
+    if not key.isprintable():  # nobody can type it
+        return ""
     if isinstance(error, ShardErroredError) or str(error).endswith("was: ShardStateErrored"):
         return f"To try it again: {line(args, 'recover-shard', key)}"
     if isinstance(error, (StateError, RpcError)) and str(error).endswith("was: ShardStateNew"):

@@ -95,6 +95,7 @@ def _run(argv: Sequence[str]) -> int:
             return OK
         command = registry.load(name)
         trouble = getattr(command, "TROUBLE", BAD_ARCHIVE)
+        _check_keys(name, words)
         args = parser_for(name, command).parse_intermixed_args(_plain_words(words))
         color.apply(args.color)
         progress.hush(args.json)
@@ -237,6 +238,13 @@ def _wrong_subcommand(group: str, given: list[str]) -> UsageError:
 
 def _is_color(word: str) -> bool:
     return word == "--color" or word.startswith("--color=")
+
+
+def _check_keys(name: str, words: list[str]) -> None:
+    """No key that looks like a flag: what follows would make a file's name of it."""
+    behind = words[words.index("--") + 1 :] if "--" in words else []
+    if name.startswith("dagstore ") and any(word.startswith("-") for word in behind):
+        raise UsageError("what begins with - is no key here; a file's name begins with ./ then")
 
 
 def _plain_words(words: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import NamedTuple
 
@@ -22,14 +23,15 @@ from carv2.errors import (
 
 
 class Repair(NamedTuple):
-    """What is gained, and the command; ``{}`` stands for the archive."""
+    """What is gained, and the command; ``{}`` stands for the archive, ``{made}`` for what it makes."""
 
     purpose: str
     command: str
+    made: str = ""
 
 
-_SALVAGE = Repair("To save what is whole", "carv2 salvage {} saved.car")
-_INDEX = Repair("To give it a fresh index", "carv2 index {} indexed.car")
+_SALVAGE = Repair("To save what is whole", "carv2 salvage {} {made}", "saved.car")
+_INDEX = Repair("To give it a fresh index", "carv2 index {} {made}", "indexed.car")
 
 REPAIRS: dict[type[CarError], Repair | None] = {
     UnfinalizedError: Repair("To finish it", "carv2 recover --apply {}"),
@@ -57,7 +59,14 @@ def repair_of(name: str, error: CarError) -> str:
     is_elsewhere = getattr(error, "position", 1) == 0  # no section begins there: it is not about the archive
     if repair is None or name in _MENDING or is_elsewhere or not _is_archive(archive):
         return ""
-    return f"{repair.purpose}: {repair.command.format(quoted(str(archive)))}"
+    return f"{repair.purpose}: {repair.command.format(quoted(str(archive)), made=_free(repair.made))}"
+
+
+def _free(name: str) -> str:
+    """The name, or one like it, of no file that is there: the archive itself may be called so."""
+    stem, suffix = os.path.splitext(name)
+    names = itertools.chain([name], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _is_archive(name: object) -> bool:

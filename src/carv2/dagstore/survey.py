@@ -23,6 +23,7 @@ __all__ = ["ShardLine", "StoreSurvey", "draw_store_report", "survey"]
 _MOST_ERRORS = 200
 _MOST_LARGE = 20
 _MOST_KINDS = 40
+_MOST_COUNTED = 1000
 _FILLS = {"available": "#009E73", "serving": "#0072B2", "errored": "#D55E00", "new": "#E69F00"}
 _OTHER_FILL = "#8c959f"
 
@@ -141,7 +142,7 @@ class _Tally:
     def add(self, info: ShardInfo) -> None:
         counts = self.counts
         self.states[info.state] += 1
-        self.mounts[info.url.partition(":")[0] if ":" in info.url else "none"] += 1
+        _count(self.mounts, info.url.partition(":")[0] if ":" in info.url else "none")
         counts["lazy_count"] += info.is_lazy
         counts["reader_count"] += info.references
         counts["block_count"] += info.block_count
@@ -152,7 +153,7 @@ class _Tally:
         self.last_access = max(self.last_access, info.last_access)
         self._add_size(info)
         if info.state is ShardState.ERRORED:
-            self.errors[info.error_type or "unknown"] += 1
+            _count(self.errors, info.error_type or "unknown")
             if len(self.failed) < _MOST_ERRORS:
                 self.failed.append(_line(info))
 
@@ -167,6 +168,11 @@ class _Tally:
             heapq.heappush(self.largest, entry)
         else:
             heapq.heappushpop(self.largest, entry)
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    """Count one more; of very many names, those that come late are "other"."""
+    counts[name if name in counts or len(counts) < _MOST_COUNTED else "other"] += 1
 
 
 def _few(counts: Counter[str]) -> dict[str, int]:

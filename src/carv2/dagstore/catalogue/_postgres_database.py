@@ -59,6 +59,10 @@ class PostgresDatabase:
             self._pool.close()
             raise
 
+    @property
+    def name(self) -> str:
+        return self._pool.name
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         def ask() -> list[tuple[Any, ...]]:
             with self._pool.connection() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import threading
@@ -27,11 +28,14 @@ _AT_ONCE = 5000
 _TOUCHES, _TOUCH_SECONDS = 1000, 30.0
 """So many last accesses, or last written so long ago, are written; but not more than once a second."""
 
-_SELECT = (
-    "SELECT id, key, url, state, lazy, error_type, error, failures, generation, index_size, index_digest,"
-    " index_codec, block_count, inverted, source_size, source_tag, local_copy, created, updated, last_access"
-    " FROM shards"
-)
+_COLUMNS: dict[str, type | tuple[type, ...]] = {
+    "id": int, "key": str, "url": str, "state": str, "lazy": int, "error_type": str, "error": str, "failures": int,
+    "generation": int, "index_size": int, "index_digest": bytes, "index_codec": int, "block_count": int,
+    "inverted": int, "source_size": (int, type(None)), "source_tag": str, "local_copy": bytes, "created": float,
+    "updated": float, "last_access": float,
+}  # fmt: skip
+"""What a row has: SQLite gives what is in the file, whatever type the column is of."""
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM shards"  # noqa: S608
 _SELECT_ONE = f"{_SELECT} WHERE key = ?"
 _STATES = {state.value: state for state in DurableState}
 
@@ -55,7 +59,7 @@ class Shards:
                 raise ShardExistsError(key)
             if local_copy:
                 transaction.run("UPDATE shards SET local_copy = ? WHERE key = ?", (os.fsencode(local_copy), key))
-            row = _row(transaction.query(_SELECT_ONE, (key,))[0])
+            row = self._row(transaction.query(_SELECT_ONE, (key,))[0])
             if owner:
                 transaction.run("INSERT INTO owners (shard, owner) VALUES (?, ?)", (row.id, owner))
             return row
@@ -77,7 +81,7 @@ class Shards:
 
     def get(self, key: str) -> ShardRow | None:
         found = self._database.query(_SELECT_ONE, (checked("key", key),))
-        return self._touched.seen_in(_row(found[0])) if found else None
+        return self._touched.seen_in(self._row(found[0])) if found else None
 
     def find(self, key: str) -> ShardRow:
         row = self.get(key)
@@ -109,10 +113,17 @@ class Shards:
         while True:
             sql = f"{_SELECT} WHERE {' AND '.join(wanted)} ORDER BY key LIMIT {_PAGE}"
             page = self._database.query(sql, (where, *limits))
-            yield from map(self._touched.seen_in, map(_row, page))
+            yield from map(self._touched.seen_in, map(self._row, page))
             if len(page) < _PAGE:
                 return
             wanted[0], where = "key > ?", page[-1][1]
+
+    def _row(self, values: tuple[Any, ...]) -> ShardRow:
+        for value, (column, kind) in zip(values, _COLUMNS.items(), strict=True):
+            if not isinstance(value, kind) or (column == "state" and value not in _STATES):
+                why = f"the catalogue is damaged: the {column} of shard {values[0]!r:.40} is {value!r:.40}"
+                raise OSError(errno.EIO, why, self._database.name)
+        return _row(values)
 
     def counts(self) -> dict[DurableState, int]:
         found = dict(self._database.query("SELECT state, COUNT(*) FROM shards GROUP BY state"))

@@ -105,6 +105,11 @@ class Transaction(Protocol):
 class Database(Protocol):
     """One database, shared by the threads of a process; a child of a fork gets connections of its own."""
 
+    @property
+    def name(self) -> str:
+        """For messages: the file, or the server, without what is secret."""
+        ...
+
     now: str
     """Seconds since 1970 by the database's clock, as an expression."""
     row_lock: str

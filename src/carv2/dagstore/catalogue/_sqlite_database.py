@@ -59,6 +59,10 @@ class SqliteDatabase:
             self._writer.opened()
         _OPEN.add(self)
 
+    @property
+    def name(self) -> str:
+        return self._path
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import sqlite3  # noqa: PLC0415  (loaded long since, when it is called)
 
