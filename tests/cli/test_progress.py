@@ -282,6 +282,7 @@ COMMANDS = [
     "concat large.car large.car -o out.car",
     "diff large.car large.car",
     "stat large.car",
+    "dot large.car out.dot",
     "index create large.car out.carindex",
     "split --size 100MiB large.car part",
 ]

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.source(args.file) as source:
+    with streams.watched(args.file, "copying") as source:
         size = detach_index(source, streams.destination(args.out), limits=streams.limits_of(args))
     if args.json:
         streams.print_json({"size": size}, beside=args.out)

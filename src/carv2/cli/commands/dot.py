@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with (
-        streams.source(args.file) as source,
+        streams.watched(args.file, "reading") as source,
         ReadOnlyBlockstore(source, null_padding=args.null_padding, limits=streams.limits_of(args)) as store,
     ):
         lines = list(dot(store, args.roots or store.roots, max_nodes=args.max_nodes))

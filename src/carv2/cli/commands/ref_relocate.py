@@ -12,7 +12,8 @@ from carv2.filestore.relocate import is_below, original_paths
 
 if TYPE_CHECKING:
     import argparse
-    from typing import BinaryIO
+
+    from carv2._source import SourceLike
 
 HELP = "make the references of a ref-CAR say where the originals are now"
 EXAMPLES = (
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     streams.add_limits(parser)
 
 
-def _split(text: str, source: str | BinaryIO, args: argparse.Namespace) -> tuple[str, str]:
+def _split(text: str, source: SourceLike, args: argparse.Namespace) -> tuple[str, str]:
     """OLD and NEW. Of several ``=`` the last counts with a path of the archive in front, or a folder."""
     first = references.move(text)
     if text.count("=") == 1:
@@ -62,7 +63,7 @@ def _split(text: str, source: str | BinaryIO, args: argparse.Namespace) -> tuple
 def run(args: argparse.Namespace) -> int:
     if args.file == "-" and not args.output:
         raise ValueError("name the archive to write: -o OUT")
-    with streams.source(args.file) as source:
+    with streams.watched(args.file, "checking") as source:
         moves = dict([_split(text, source, args) for text in args.moves])
         done = relocate(
             source,
