@@ -7,6 +7,7 @@ import enum
 import importlib
 import inspect
 import re
+import sys
 import textwrap
 from typing import Any
 
@@ -41,6 +42,24 @@ WITHOUT_EXAMPLE = {
         "a suite of tests to derive from",
     ),
 }
+OF_OUR_OWN = {
+    "carv2.blockstore": {"_recovery", "asynchronous", "cache", "examine", "memory", "protocols", "union"},
+    "carv2.dag": {"graphviz", "statistics"},
+    "carv2.dagstore": {
+        *("asynchronous", "collection", "doctor", "events", "global_store", "info", "mounts.folder"),
+        *("mounts.inline", "mounts.remote", "shard", "survey"),
+    },
+    "carv2.errors": {""},
+    "carv2.filestore": {"_writing", "checking", "densify", "importing", "refer", "relocate"},
+    "carv2.imports": {"_damage", "_retrieval_files", "retrieval", "retrievals"},
+    "carv2.index": {"_bucket"},
+    "carv2.operations": {"diff", "patch"},
+    "carv2.pictures": {"map", "model", "report"},
+    "carv2.rpc": {"limits"},
+    "carv2.testing": {"blockstores", "catalogues", "faulty_mount", "index_stores", "mounts"},
+    "carv2.unixfs": {"_safe_walk", "diff", "guessing"},
+}
+"""Modules that follow no rule of others: what they do is carv2's own, or that of the modules which they use."""
 OUR_ERRORS = {name: value for name, value in vars(carv2.errors).items() if inspect.isclass(value)}
 BUILT_IN = {"ValueError": ValueError, "OSError": OSError, "FileExistsError": FileExistsError, "KeyError": KeyError}
 ERRORS: dict[str, type] = {**BUILT_IN, **OUR_ERRORS}
@@ -158,3 +177,27 @@ def test_amounts_have_units(name: str) -> None:
         said = re.search(rf"\b{key}: (.+?)(?=\n\s+\w+: |\n\n|\Z)", text, re.DOTALL)
         words = said[1] if said else text if f"``{key}``" in text else ""
         assert re.search(r"byte|second|block|entr|shard|CID|director|link|step|character", words), f"{name}: {key}"
+
+
+def has_source(name: str) -> bool:
+    """Whether the text of a public name, or of its module, says whose rules it follows."""
+    module = sys.modules[PUBLIC[name].__module__].__doc__ or ""
+    return (
+        re.search(r"\b[Ss]ources?\b.*: |specification|\bRFC \d|IPIP-\d", module + texts(PUBLIC[name])) is not None
+    )
+
+
+def is_of_our_own(module: str) -> bool:
+    package = ".".join(module.split(".")[:2])
+    return module.removeprefix(package).removeprefix(".") in OF_OUR_OWN.get(package, ())
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if not is_of_our_own(PUBLIC[name].__module__)])
+def test_the_source_of_the_rules_is_named(name: str) -> None:
+    assert has_source(name)
+
+
+def test_what_is_said_to_be_of_our_own_is_there() -> None:
+    there = {value.__module__ for value in PUBLIC.values()}
+    listed = {f"{package}.{name}".rstrip(".") for package, names in OF_OUR_OWN.items() for name in names}
+    assert listed <= there

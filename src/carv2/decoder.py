@@ -1,4 +1,8 @@
-"""A push parser for archives that arrive in chunks: it does no I/O, so any kind of it will do."""
+"""A push parser for archives that arrive in chunks: it does no I/O, so any kind of it will do.
+
+Sources: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/), the CARv2 specification
+(https://ipld.io/specs/transport/car/carv2/).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reading an archive of either version: its headers, its sections, its blocks, its index."""
+"""Reading an archive of either version: its headers, its sections, its blocks, its index.
+
+Sources: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/), the CARv2 specification
+(https://ipld.io/specs/transport/car/carv2/); where these differ from the bytes that go-car writes, go-car.
+"""
 
 from __future__ import annotations
 

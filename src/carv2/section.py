@@ -1,4 +1,7 @@
-"""What a payload is made of: a section located, a block read, and the check of one against its hash."""
+"""What a payload is made of: a section located, a block read, and the check of one against its hash.
+
+Source: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/).
+"""
 
 from __future__ import annotations
 

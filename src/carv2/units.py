@@ -1,4 +1,7 @@
-"""Numbers that must not be mixed up, and the limits that every length from a file meets."""
+"""Numbers that must not be mixed up, and the limits that every length from a file meets.
+
+Source of the limits: go-car's, see ``Limits``.
+"""
 
 from __future__ import annotations
 

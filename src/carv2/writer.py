@@ -1,4 +1,8 @@
-"""Writing an archive front to back: to a file, to any sink, or as chunks for a streaming response."""
+"""Writing an archive front to back: to a file, to any sink, or as chunks for a streaming response.
+
+Sources: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/), the CARv2 specification
+(https://ipld.io/specs/transport/car/carv2/).
+"""
 
 from __future__ import annotations
 

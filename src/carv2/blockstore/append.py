@@ -1,4 +1,7 @@
-"""One block more for an archive on disk, or a new archive of one block."""
+"""One block more for an archive on disk, or a new archive of one block.
+
+Source: go-car's ``car put-block``.
+"""
 
 from __future__ import annotations
 

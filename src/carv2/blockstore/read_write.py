@@ -2,6 +2,9 @@
 
 A CARv2 under construction is a pragma, a header, and a payload that grows. A checkpoint makes the sections durable
 first and the header, which promises them, second; so the file is a valid CARv2 after each one, for every reader.
+
+Sources: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/); go-car's ``blockstore.ReadWrite``,
+whose unfinished files are gone on with.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Which codecs there are: a table from multicodec numbers to what finds links, decodes and encodes.
 
 The table is replaced as a whole by :func:`register`, so that calls in other threads see it before or after.
+
+Source of the codes: the multicodec table (https://github.com/multiformats/multicodec).
 """
 
 from __future__ import annotations

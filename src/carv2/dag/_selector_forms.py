@@ -2,6 +2,8 @@
 
 How many forms there may be, one in another, is limited by the parser; unions are kept flat and without repeats, or
 a walk could make them grow without end.
+
+Source: the selector specification (https://ipld.io/specs/selectors/).
 """
 
 from __future__ import annotations

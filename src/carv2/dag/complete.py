@@ -1,4 +1,7 @@
-"""Whether a DAG is all there: what its roots reach, what is missing on the way, and what nothing leads to."""
+"""Whether a DAG is all there: what its roots reach, what is missing on the way, and what nothing leads to.
+
+Source of what links are: the specification of each codec, see :mod:`carv2.codec`.
+"""
 
 from __future__ import annotations
 

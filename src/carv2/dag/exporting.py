@@ -1,4 +1,8 @@
-"""Archives out of DAGs: one DAG taken out of a store, and an archive brought into another order."""
+"""Archives out of DAGs: one DAG taken out of a store, and an archive brought into another order.
+
+Source of the order: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/), Determinism; go-car's
+``TraverseV1``.
+"""
 
 from __future__ import annotations
 

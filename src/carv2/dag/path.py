@@ -1,4 +1,7 @@
-"""Paths: from a root along names and places to a value, through as many blocks as there are on the way."""
+"""Paths: from a root along names and places to a value, through as many blocks as there are on the way.
+
+Source: IPLD's paths (https://ipld.io/docs/data-model/pathing/).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 What is kept is the CIDs that were seen and the links that are still to be followed, never the data of a block:
 around 200 bytes for each block of the DAG. Nothing here calls itself, so a chain of a million blocks is only long.
+
+Source of the order: the CARv1 specification (https://ipld.io/specs/transport/car/carv1/), Determinism.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What can be set about a store, and the TOML file that says it: Lotus' section ``[DAGStore]``, and some more."""
+"""What can be set about a store, and the TOML file that says it: Lotus' section ``[DAGStore]``, and some more.
+
+Source: the section ``DAGStore`` of Lotus' configuration.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A folder of that layout holds ``shards.jsonl``, one record a line as the Go dagstore has them in its datastore
 (below ``/dagstore``), and ``index/``, which is the Go dagstore's own index folder.
+
+Source: the files that Lotus' DAG store (https://github.com/filecoin-project/dagstore) keeps.
 """
 
 from __future__ import annotations

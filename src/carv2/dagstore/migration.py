@@ -1,4 +1,7 @@
-"""Moving to the DAG store: one pass that registers the pieces of all active deals, once, as Lotus' migrator."""
+"""Moving to the DAG store: one pass that registers the pieces of all active deals, once, as Lotus' migrator.
+
+Source: Lotus v1.11.2, ``MigrateDeals``.
+"""
 
 from __future__ import annotations
 

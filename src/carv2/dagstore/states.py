@@ -2,6 +2,8 @@
 
 Only three of the states are kept on disk (:class:`carv2.dagstore.catalogue.DurableState`). The others are what is
 going on in a process, so they end with it and need no repair. Names and numbers are the Go dagstore's.
+
+Source: the states of shards of Lotus' DAG store (https://github.com/filecoin-project/dagstore).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The DAG store: shards registered, indexed, acquired, recovered, destroyed, and found by what is in them."""
+"""The DAG store: shards registered, indexed, acquired, recovered, destroyed, and found by what is in them.
+
+Source of what operations there are and what they do: Lotus' DAG store
+(https://github.com/filecoin-project/dagstore).
+"""
 
 from __future__ import annotations
 

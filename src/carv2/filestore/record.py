@@ -3,6 +3,8 @@
 It is the protobuf message ``DataObj`` of go-ipfs-filestore (boxo's ``filestore/pb/dataobj.proto``): 1 FilePath,
 2 Offset, 3 Size. Records are written as Lotus' are, all three fields in this order, zero included; they are read
 in any order, with unknown fields between them, and what is missing is empty or zero.
+
+Source of what a reference says: go-ipfs-filestore's ``DataObj``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What becomes of a positional reference when it is followed: go-ipfs-filestore's codes and words."""
+"""What becomes of a positional reference when it is followed: go-ipfs-filestore's codes and words.
+
+Source: boxo's ``filestore`` (``util.go``).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ __all__ = ["ReferenceStatus", "Status"]
 
 
 class Status(enum.IntEnum):
-    """How a reference fared. Source: boxo's ``filestore`` (``util.go``), whose numbers and words these are.
+    """How a reference fared; the numbers and words are those of boxo's ``filestore``.
 
     >>> Status.FILE_CHANGED.value, str(Status.FILE_CHANGED)
     (12, 'changed')

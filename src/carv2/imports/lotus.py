@@ -4,6 +4,8 @@ Lotus keeps each under ``/client/stores/<number>`` of its metadata store, as ``{
 Here a line is such a value with its number in it, ``{"id":"1629158672000000001","Labels":{...}}``; what is read
 may also be one object of all of them, by number or by key. Numbers are written as texts, because they are beyond
 2**53, from where on many JSON programs read another number; what stands there as a number is read exactly.
+
+Source: Lotus' ``imports`` package, whose records these are.
 """
 
 from __future__ import annotations

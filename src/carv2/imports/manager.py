@@ -1,4 +1,7 @@
-"""The imports of a client: which files went into which archive, and under which root."""
+"""The imports of a client: which files went into which archive, and under which root.
+
+Source: Lotus' ``imports.Manager``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The record of an import: a number and labels, as Lotus keeps them."""
+"""The record of an import: a number and labels, as Lotus keeps them.
+
+Source: Lotus' ``imports`` package, for the labels and what they hold.
+"""
 
 from __future__ import annotations
 

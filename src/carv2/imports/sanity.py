@@ -1,4 +1,7 @@
-"""The check of all imports, on opening them: Lotus' messages, and more behind them."""
+"""The check of all imports, on opening them: Lotus' messages, and more behind them.
+
+Source: ``imports.Manager`` of Lotus, whose messages these are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Format 0x0401, car-multihash-index-sorted: a body of format 0x0400 for each hash function."""
+"""Format 0x0401, car-multihash-index-sorted: a body of format 0x0400 for each hash function.
+
+Source: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/); where it is wrong about the bytes,
+go-car v2.17.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What every index can do, whatever its format."""
+"""What every index can do, whatever its format.
+
+Source: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/).
+"""
 
 from __future__ import annotations
 

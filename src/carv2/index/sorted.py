@@ -1,4 +1,8 @@
-"""Format 0x0400, car-index-sorted: buckets by digest size."""
+"""Format 0x0400, car-index-sorted: buckets by digest size.
+
+Source: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/); where it is wrong about the bytes,
+go-car v2.17.
+"""
 
 from __future__ import annotations
 

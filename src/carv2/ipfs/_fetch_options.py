@@ -1,4 +1,7 @@
-"""What a fetch may take, and what came of one."""
+"""What a fetch may take, and what came of one.
+
+Source: the Trustless Gateway specification (https://specs.ipfs.tech/http-gateways/trustless-gateway/).
+"""
 
 from __future__ import annotations
 

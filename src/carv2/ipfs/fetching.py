@@ -3,6 +3,8 @@
 A gateway is believed nothing. Each block is held against its hash, and must be one that the walk from the root
 asks for, as :class:`carv2.unixfs.StreamVerifier` knows it; nothing else is kept. After a break a walk over what is
 there finds what is missing, and only that is asked for: the DAGs below missing blocks, or single blocks.
+
+Source: the Trustless Gateway specification (https://specs.ipfs.tech/http-gateways/trustless-gateway/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Indexes of archives: made anew, taken out, put in."""
+"""Indexes of archives: made anew, taken out, put in.
+
+Source: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/); what its indexes look like, go-car
+decides.
+"""
 
 from __future__ import annotations
 

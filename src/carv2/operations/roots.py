@@ -1,4 +1,7 @@
-"""Other roots for an archive."""
+"""Other roots for an archive.
+
+Source: go-car's ``ReplaceRootsInFile``, whose condition, a header of the same size, holds here too.
+"""
 
 from __future__ import annotations
 

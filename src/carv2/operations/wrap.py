@@ -1,4 +1,8 @@
-"""CARv1 to CARv2 and back; the payload is copied byte for byte."""
+"""CARv1 to CARv2 and back; the payload is copied byte for byte.
+
+Sources: the CARv2 specification (https://ipld.io/specs/transport/car/carv2/); go-car's ``WrapV1File`` and
+``ExtractV1File``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The service of a DAG store as an ASGI application, for uvicorn or any other server."""
+"""The service of a DAG store as an ASGI application, for uvicorn or any other server.
+
+Sources: the JSON-RPC 2.0 specification; go-jsonrpc, for channels and WebSockets; Lotus, for the methods.
+"""
 
 from __future__ import annotations
 

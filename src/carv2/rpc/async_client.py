@@ -1,4 +1,7 @@
-"""The same client for asyncio."""
+"""The same client for asyncio.
+
+Sources: the JSON-RPC 2.0 specification; Lotus, for the methods.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A DAG store elsewhere: the calls of its JSON-RPC API, over HTTP, and over WebSocket where there is a stream."""
+"""A DAG store elsewhere: the calls of its JSON-RPC API, over HTTP, and over WebSocket where there is a stream.
+
+Sources: the JSON-RPC 2.0 specification; Lotus, for the methods.
+"""
 
 from __future__ import annotations
 

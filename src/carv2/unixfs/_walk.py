@@ -3,6 +3,8 @@
 A walk yields a :class:`Want` and is sent that block's data, or has :class:`carv2.BlockNotFoundError` thrown in;
 whatever else it yields is a result. So one walk reads from a store (:func:`run`) and checks a response block by
 block while it arrives (``carv2.unixfs.stream``).
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/).
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Names are given as they stand in the archive, which anybody may have made: ``..``, ``/etc/passwd`` and the empty
 name are names. Whoever makes files of them has to look at them first, as :mod:`carv2.unixfs.extraction` does.
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/).
 """
 
 from __future__ import annotations

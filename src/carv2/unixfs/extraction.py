@@ -3,6 +3,8 @@
 Nothing in an archive is believed but what its CIDs prove. Names are checked (:func:`check_name`), and used one by
 one below an open directory in a way that follows no symlink; content is checked against its hash before it is
 written; a file is there whole or not at all; and the budget ends what a small archive would make of a disk.
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/); go-car's ``car extract``, for where files go.
 """
 
 from __future__ import annotations

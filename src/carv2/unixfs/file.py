@@ -2,6 +2,8 @@
 
 Only blocks of which the range has a byte are read. What a node declares is checked against what is there: as many
 block sizes as links, a ``filesize`` that is their sum, and children that are as large as their parent says.
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/).
 """
 
 from __future__ import annotations

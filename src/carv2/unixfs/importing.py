@@ -1,4 +1,8 @@
-"""From local files and folders to blocks: each file read once, the DAG built while it is read."""
+"""From local files and folders to blocks: each file read once, the DAG built while it is read.
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/); what it leaves open is in the profiles, see
+:mod:`carv2.unixfs.profiles`.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Each row of nodes takes up to ``file_links`` of the row below, in order; where only one is left, it is the root.
 What is held meanwhile is the unfinished end of each row, whatever the size of the file.
+
+Source: Kubo's balanced layout, as IPIP-0499 has it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""From files and folders straight into an archive."""
+"""From files and folders straight into an archive.
+
+Source: the UnixFS specification (https://specs.ipfs.tech/unixfs/).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Paths: from text to names, and from a root along the names to what stands there."""
+"""Paths: from text to names, and from a root along the names to what stands there.
+
+Source: the Path Gateway specification (https://specs.ipfs.tech/http-gateways/path-gateway/).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 The other side of :mod:`carv2.unixfs.stream`, on the same walk: what :func:`request_blocks` gives is what
 :func:`carv2.unixfs.verify_stream` demands.
+
+Source: the Trustless Gateway specification (https://specs.ipfs.tech/http-gateways/trustless-gateway/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Archives in local files."""
+"""Archives in local files.
+
+Sources: ``mount.FileMount`` of Lotus' DAG store (https://github.com/filecoin-project/dagstore); RFC 8089 for its
+URLs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pieces: archives that only the application knows how to get at, by their piece CIDs."""
+"""Pieces: archives that only the application knows how to get at, by their piece CIDs.
+
+Source: Lotus' ``LotusMount``, whose URLs name a piece by its CID too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a mount is."""
+"""What a mount is.
+
+Source: ``mount.Mount`` of Lotus' DAG store (https://github.com/filecoin-project/dagstore).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which mount a URL means."""
+"""Which mount a URL means.
+
+Source: ``mount.Registry`` of Lotus' DAG store (https://github.com/filecoin-project/dagstore); the forms of URLs
+are RFC 3986's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A Kubo node for asyncio."""
+"""A Kubo node for asyncio.
+
+Source: Kubo's RPC (https://docs.ipfs.tech/reference/kubo/rpc/).
+"""
 
 from __future__ import annotations
 

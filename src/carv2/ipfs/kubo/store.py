@@ -1,4 +1,7 @@
-"""The blocks of a running Kubo node, by its RPC."""
+"""The blocks of a running Kubo node, by its RPC.
+
+Source: Kubo's RPC (https://docs.ipfs.tech/reference/kubo/rpc/).
+"""
 
 from __future__ import annotations
 
