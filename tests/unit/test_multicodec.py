@@ -39,6 +39,18 @@ PUBLISHED = [
 ]
 
 
+CODES = """
+    00 01 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 20 22 23 50 51 55 56 70 71 72 78 85 86 90 91 92 93 94 95 96 97 98
+    99 9a b0 b1 b2 c0 c1 d5 0129 0200 0202 0300 0400 0401 1011 1012 1013 1014 1015 1022 1053 534d b401 f101 f102
+"""
+"""Those of the table, besides blake2's."""
+
+
+def test_the_table_has_what_archives_are_made_of() -> None:
+    wanted = {int(code, 16) for code in CODES.split()} | set(range(0xB201, 0xB261))
+    assert sorted(multicodec._NAMES) == sorted(wanted)
+
+
 @pytest.mark.parametrize(("code", "name"), PUBLISHED)
 def test_a_code_and_its_name_lead_to_each_other(code: int, name: str) -> None:
     assert multicodec.name_of(code) == name
