@@ -241,7 +241,7 @@ def _check_size(what: str, found: int, allowed: int) -> None:
         raise ValueError(f"{found} {what}, limit {allowed}")
 
 
-def _digits(text: str, start: int, name: str, alphabet: bytes, *, fold: bool = False) -> bytes:
+def _digits(text: str, start: int, name: str, alphabet: bytes, *, fold: bool) -> bytes:
     """The values of the characters from index ``start`` on; ``fold`` takes either case for the same."""
     values = _values(alphabet, fold=fold)
     digits = text[start:].encode("ascii", "replace").translate(values)  # one byte for each character
@@ -278,7 +278,7 @@ def _encode_foreign(raw: bytes, base: str) -> str:
 
 def _decode_foreign(text: str) -> bytes:
     _check_size("characters", len(text), MAX_TEXT_SIZE)
-    if text[:1] in {"", "\0"}:
+    if text.startswith("\0"):
         raise ValueError(f"no multibase text: {text[:64]!r}")
     try:
         package: Any = import_module("multiformats.multibase")  # 80 ms: only when needed

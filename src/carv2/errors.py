@@ -90,7 +90,7 @@ class CarError(Exception):
 
 
 def _rebuild(cls: type[CarError], args: tuple[object, ...], state: dict[str, object]) -> CarError:
-    error = cls.__new__(cls, *args)  # __init__ (and its keywords) is skipped
+    error = cls.__new__(cls)  # __init__ (and its keywords) is skipped
     error.args = args
     error.__dict__.update(state)
     return error

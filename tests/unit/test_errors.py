@@ -313,6 +313,11 @@ def test_a_fetch_that_failed_says_of_each_gateway_what_came_last() -> None:
     assert str(failed) == f"{FISH_CID.short()} could not be had: https://a: no such block; https://b: no"
 
 
+def test_of_what_went_wrong_here_a_failed_fetch_says_the_last() -> None:
+    bad = [errors.FormatError("bad", position=at) for at in (3, 4)]
+    assert str(errors.FetchError(FISH_CID, failures=bad)).split(": ", 1)[1] == "bad (at byte 4)"
+
+
 def test_a_fetch_in_another_form_says_why_it_was_tried() -> None:
     archive = errors.GatewayError("it sends no archives", url="https://a", other_form=True)
     again = errors.GatewayError("it sends none still", url="https://a", other_form=True)
