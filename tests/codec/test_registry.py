@@ -267,3 +267,8 @@ def test_plain_json_is_written_with_a_line_for_each_entry(value: object, text: s
 def test_plain_json_has_neither_bytes_nor_links(bad: object, said: str) -> None:
     with pytest.raises(TypeError, match=f"plain JSON has no {said}"):
         codec.encode("json", {"a": [bad]})
+
+
+def test_plain_json_has_maps_that_are_no_links() -> None:
+    data = b'{"a": {"/": "b"}, "c": [{"/": {"bytes": "AA"}}]}'
+    assert codec.decode(CID.of_data(data, codec="json"), data) == {"a": {"/": "b"}, "c": [{"/": {"bytes": "AA"}}]}
