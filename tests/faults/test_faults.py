@@ -121,9 +121,13 @@ def test_a_file_that_is_torn_is_found(trial: Callable[[Scenario], Trial]) -> Non
         it.fail("ENOSPC once", 2)
 
 
+LEFT: list[int] = []
+
+
 def forgetful(folder: Path, say: Callable[[str], None]) -> None:
     """Leave a file open when something fails."""
     fd = os.open(folder / "x", os.O_RDONLY)
+    LEFT[:] = [fd]
     os.read(fd, 10)
     os.close(fd)
     say("new")
@@ -133,3 +137,4 @@ def test_a_file_that_is_left_open_is_found(trial: Callable[[Scenario], Trial]) -
     it = trial(Scenario(prepare_file, forgetful, check_replaced, is_durable=False))
     with pytest.raises(AssertionError, match="left open"):
         it.fail("EIO", 2)
+    os.close(LEFT.pop())

@@ -51,8 +51,9 @@ class GoIndexFolder(IndexFolder):
     """An index folder whose files have the names that the Go dagstore gives them: keys as they are.
 
     >>> import tempfile
-    >>> folder = GoIndexFolder(tempfile.mkdtemp())
-    >>> os.path.basename(folder.path_of("Qm…")), folder.can_hold("../x")
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = GoIndexFolder(path)
+    ...     os.path.basename(folder.path_of("Qm…")), folder.can_hold("../x")
     ('Qm….full.idx', False)
     """
 

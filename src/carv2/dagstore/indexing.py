@@ -7,11 +7,13 @@ machine: task and result are plain values, and an error is a value too.
 >>> import carv2
 >>> from carv2.dagstore.mounts import BytesMount
 >>> archive = b"".join(carv2.iter_car([], [(carv2.CID.of_data(b"fish"), b"fish")]))
->>> folder = IndexFolder(tempfile.mkdtemp())
+>>> held = tempfile.TemporaryDirectory()
+>>> folder = IndexFolder(held.name)
 >>> result = run_index_task(IndexTask("baga", folder.folder, mount=BytesMount(archive)))
 >>> result.ok, result.facts.block_count, result.source_size
 (True, 1, 59)
 >>> folder.publish("baga", result.draft)
+>>> held.cleanup()
 """
 
 from __future__ import annotations

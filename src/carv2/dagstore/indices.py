@@ -79,9 +79,10 @@ class IndexFolder:
 
     >>> import tempfile
     >>> from carv2.index import IndexBuilder
-    >>> folder = IndexFolder(tempfile.mkdtemp())
-    >>> facts = folder.write("baga", IndexBuilder().chunks())
-    >>> facts.size, facts.block_count, list(folder.keys())
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = IndexFolder(path)
+    ...     facts = folder.write("baga", IndexBuilder().chunks())
+    ...     facts.size, facts.block_count, list(folder.keys())
     (6, 0, ['baga'])
     """
 

@@ -99,11 +99,13 @@ class Transients:
         OSError: the folder cannot be made or read.
 
     >>> import tempfile
-    >>> transients = Transients(tempfile.mkdtemp(), quota=1 << 30)
+    >>> held = tempfile.TemporaryDirectory()
+    >>> transients = Transients(held.name, quota=1 << 30)
     >>> transients.usage()
     Usage(files=0, bytes=0, pinned=0)
     >>> transients.close()
     True
+    >>> held.cleanup()
     """
 
     def __init__(
