@@ -390,9 +390,13 @@ def test_a_draft_that_cannot_be_made_names_what_it_is_for(folder: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         _atomic.create_in(str(folder / "nowhere"), folder / "nowhere" / "x")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(folder / "nowhere" / "x"))
+    assert caught.value.strerror == os.strerror(errno.ENOENT)
     with pytest.raises(FileNotFoundError) as caught, replacing(folder / "nowhere" / "x"):
         pass
     assert caught.value.filename == str(folder / "nowhere" / "x")
+    with pytest.raises(FileNotFoundError) as caught, drafting(str(folder / "nowhere")):
+        pass
+    assert caught.value.filename == str(folder / "nowhere")
 
 
 def test_a_folder_that_is_there_is_not_made_and_what_is_in_its_way_is_an_error(folder: Path) -> None:

@@ -107,7 +107,16 @@ def test_what_is_there_stays(path: Path, what: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(FileExistsError) as caught:
         StoreFile.create(path, b"front")
     assert (caught.value.errno, caught.value.filename) == (errno.EEXIST, str(path))
+    assert caught.value.strerror == os.strerror(errno.EEXIST)
     assert os.listdir(path.parent) == ["x.car"]
+
+
+def test_one_that_cannot_be_made_is_named(tmp_path: Path, file: StoreFile) -> None:
+    wanted = tmp_path / "nowhere" / "x.car"
+    for make in (lambda: StoreFile.create(wanted, b"front"), lambda: file.copy_beside(wanted)):
+        with pytest.raises(FileNotFoundError) as caught:
+            make()
+        assert caught.value.filename == str(wanted)
 
 
 def test_who_was_faster_is_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
