@@ -9,7 +9,7 @@ import pytest
 
 import carv2
 from carv2 import errors
-from carv2.cli.repairs import REPAIRS, repair_of
+from carv2.cli.repairs import REPAIRS, repair_of, repair_of_kinds
 from cli.files import lay_out
 from cli.running import run_line
 
@@ -95,6 +95,18 @@ def test_a_name_that_needs_quotes_gets_them(tmp_path: Path, monkeypatch: pytest.
     assert repair_of("list", error) == "To save what is whole: carv2 salvage 'a b.car' saved.car"
     error.archive = "a\nb.car"
     assert repair_of("list", error) == ""
+
+
+def test_of_several_problems_that_are_found_to_save_the_blocks_goes_first(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    archive = str(tmp_path / "two.car")
+    assert repair_of_kinds(archive, ["IndexMismatchError"]).startswith("To give it a fresh index: carv2 index")
+    assert repair_of_kinds(archive, ["IndexMismatchError", "GatewayTruncatedError"]).startswith(
+        "To save what is whole: carv2 salvage"
+    )
+    assert repair_of_kinds(archive, ["NotDasl", "MissingRoot", "UnknownHashError"]) == ""
+    assert repair_of_kinds(archive, []) == ""
+    assert repair_of_kinds("-", ["IntegrityError"]) == ""
 
 
 def test_what_is_to_be_made_has_the_name_of_no_file_that_is_there(tmp_path: Path) -> None:

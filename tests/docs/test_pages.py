@@ -56,6 +56,24 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def test_no_example_stands_outside_of_a_block() -> None:
+    """`>>>` begins quotations in quotations where no fence is around it."""
+    bare = [
+        f"{page.relative_to(TOP)}:{number + 1}"
+        for page in PAGES
+        for fenced in [
+            {
+                at
+                for block in blocks(page.read_text("utf-8"))
+                for at in range(block.first, block.first + len(block.lines))
+            }
+        ]
+        for number, line in enumerate(page.read_text("utf-8").splitlines())
+        if line.startswith(">>>") and number not in fenced
+    ]
+    assert bare == []
+
+
 def sessions(page: Path) -> list[Block]:
     found = blocks(page.read_text(encoding="utf-8"))
     return [block for block in found if block.language == "console" and not block.reason]

@@ -117,9 +117,18 @@ def usage(name: str, arguments: Iterable[Argument]) -> list[str]:
     return words
 
 
+_COLOR = "--color =BOOL", "--color[=BOOL]"  # argparse would put a space there, which is not typed
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).replace(*_COLOR)
+
+    def format_help(self) -> str:
+        return super().format_help().replace(*_COLOR)
 
 
 def _columns() -> int:

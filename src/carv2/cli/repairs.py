@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from carv2 import errors
 from carv2.cli.typed import quoted
 from carv2.errors import (
     CarError,
@@ -20,6 +21,9 @@ from carv2.errors import (
     UnfinalizedError,
     UnknownHashError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Repair(NamedTuple):
@@ -55,11 +59,26 @@ _BEGINNINGS = (b"eroots", b"gversion")
 def repair_of(name: str, error: CarError) -> str:
     """The line that says what mends the archive on which the command ``name`` failed; or nothing."""
     archive = getattr(error, "archive", None)
-    repair = next((REPAIRS[cls] for cls in type(error).__mro__ if cls in REPAIRS), None)
+    repair = _repair_for(type(error))
     is_elsewhere = getattr(error, "position", 1) == 0  # no section begins there: it is not about the archive
     if repair is None or name in _MENDING or is_elsewhere or not _is_archive(archive):
         return ""
-    return f"{repair.purpose}: {repair.command.format(quoted(str(archive)), made=_free(repair.made))}"
+    return _told(repair, str(archive))
+
+
+def repair_of_kinds(archive: str, kinds: Iterable[str]) -> str:
+    """The same for problems that were found together, by the names of their errors: to save blocks goes first."""
+    found = {_repair_for(getattr(errors, kind, CarError)) for kind in kinds}
+    repair = next((repair for repair in (_SALVAGE, _INDEX) if repair in found), None)
+    return "" if repair is None or not _is_archive(archive) else _told(repair, archive)
+
+
+def _repair_for(error: type[CarError]) -> Repair | None:
+    return next((REPAIRS[cls] for cls in error.__mro__ if cls in REPAIRS), None)
+
+
+def _told(repair: Repair, archive: str) -> str:
+    return f"{repair.purpose}: {repair.command.format(quoted(archive), made=_free(repair.made))}"
 
 
 def _free(name: str) -> str:

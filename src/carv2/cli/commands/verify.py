@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from carv2.cid import RAW
 from carv2.cli import color, references, streams, workers
+from carv2.cli.repairs import repair_of_kinds
 from carv2.multicodec import name_of
 from carv2.operations.verify import verify
 
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
                 problems = [problem for problem in problems if not _may_be_record(problem)]
                 references.hint(name)
             _print_problems(name, report, problems, found)
+            if hint := repair_of_kinds(name, [problem.kind for problem in problems]):
+                print(hint, file=sys.stderr)
             if args.verbose and ok:
                 _print_what_was_checked(name, report, deep, args.profile)
         code = code if ok else 1
