@@ -219,6 +219,13 @@ def test_repeats_end_at_a_thousand_times_the_archive(monkeypatch: pytest.MonkeyP
         in_order(ARCHIVE, max_bytes=20)
 
 
+def test_what_a_wrong_index_does_not_name_is_sorted_all_the_same() -> None:
+    of_others = archives.index_multihash_sorted(archives.records_of(archives.header([FISH[0]]), [FISH]))
+    found, out = in_order(archives.v2(ARCHIVE, of_others))
+    assert (found.block_count, found.missing_count, found.unreachable_count) == (4, 0, 1)
+    assert pairs(out) == [TOP, MIDDLE, FISH, LOBSTER]
+
+
 def test_damage_is_not_sorted_away(tmp_path: Path) -> None:
     for blocks in (
         [TOP, MIDDLE, FISH, (LOBSTER[0], b"lobsteR")],

@@ -209,7 +209,8 @@ def sort(
     """Write an archive anew with its blocks in the order of a walk from its roots.
 
     That is what a trustless gateway sends: identity CIDs are no blocks, and each CID is the one of the link. The
-    same archive always gives the same bytes. What is missing is passed over.
+    same archive always gives the same bytes. What is missing is passed over; an index that ``source`` has is not
+    believed, as what it does not name would be lost.
 
     Args:
         source: a path, bytes, a seekable binary file or an fsspec file.
@@ -242,7 +243,7 @@ def sort(
     missing = _Missing()
     with (
         CarReader(source, limits=limits, null_padding=null_padding) as car,
-        ReadOnlyBlockstore(car.source, limits=limits, null_padding=null_padding) as store,
+        ReadOnlyBlockstore(car.source, rebuild_index=True, limits=limits, null_padding=null_padding) as store,
     ):
         if max_bytes is None and dups:
             max_bytes = MAX_GROWTH * car.source.size
