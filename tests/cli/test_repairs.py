@@ -9,9 +9,12 @@ import pytest
 
 import carv2
 from carv2 import errors
+from carv2.cli import repairs
 from carv2.cli.repairs import REPAIRS, repair_of, repair_of_kinds
-from cli.files import lay_out
+from cli.files import BLOCKS, lay_out
 from cli.running import run_line
+from helpers import archives
+from helpers.unixfs import Dag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +120,98 @@ def test_what_is_to_be_made_has_the_name_of_no_file_that_is_there(tmp_path: Path
     assert hint in run_line(tmp_path, "carv2 list saved.car").err
     assert run_line(tmp_path, "carv2 salvage saved.car saved-3.car").code == 1
     assert carv2.verify(tmp_path / "saved-3.car").ok
+
+
+# -- an index that does not name what is there --------------------------------------------------------------
+
+WRONG = "carv2: wrong.car: the index is wrong: what is missing may be there"
+FRESH = "To give it a fresh index: carv2 index wrong.car indexed.car"
+
+
+def lay_out_wrong(folder: Path, *, named: int, gone: bool = False, misplaced: bool = False) -> str:
+    """``wrong.car``, a folder of two files whose index names the first blocks only; the CID of a file."""
+    dag = Dag()
+    fish, lobster = dag.leaf(b"fish"), dag.raw(b"lobster")
+    root = dag.directory({"fish": fish, "lobster": lobster})
+    blocks = [
+        (cid, dag.blocks[cid]) for cid in (root.cid, lobster.cid, fish.cid) if not (gone and cid == fish.cid)
+    ]
+    payload = archives.v1([root.cid], blocks)
+    records = archives.records_of(archives.header([root.cid]), blocks)[:named]
+    if misplaced:
+        records[-1] = records[-1]._replace(offset=records[0].offset)
+    (folder / "wrong.car").write_bytes(archives.v2(payload, archives.index_multihash_sorted(records)))
+    return str(carv2.CID(fish.cid))
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("get-block wrong.car {fish}", 1),
+        ("cat wrong.car fish", 1),
+        ("ls -l wrong.car", 0),
+        ("tree wrong.car", 0),
+        ("get-dag wrong.car out.car", 0),
+        ("get-dag --strict wrong.car out.car", 1),
+        ("extract -o out wrong.car", 0),
+        ("extract -o out wrong.car fish", 1),
+        ("extract --tar -o out.tar wrong.car", 0),
+        ("extract --json -o out wrong.car", 0),
+    ],
+)
+def test_where_blocks_are_missing_a_wrong_index_is_told_of(line: str, code: int, tmp_path: Path) -> None:
+    fish = lay_out_wrong(tmp_path, named=2)
+    ran = run_line(tmp_path, f"carv2 {line.format(fish=fish)}")
+    assert ran.code == code
+    assert ran.err.splitlines()[-2:] == [WRONG, FRESH]
+    assert run_line(tmp_path, FRESH.partition(": ")[2]).code == 0
+    again = run_line(tmp_path, f"carv2 {line.format(fish=fish)}".replace("wrong", "indexed").replace("out", "new"))
+    assert (again.code, "index" in again.err) == (0, False)
+
+
+def test_so_is_one_that_lacks_a_folder(tmp_path: Path) -> None:
+    lay_out_wrong(tmp_path, named=0)
+    for line in ("ls wrong.car", "list --unixfs wrong.car", "tree wrong.car", "extract wrong.car"):
+        ran = run_line(tmp_path, f"carv2 {line}")
+        assert (ran.code, ran.err.splitlines()[-2:]) == (1, [WRONG, FRESH]), line
+
+
+@pytest.mark.parametrize("line", ["extract -o out wrong.car", "tree wrong.car"])
+def test_so_is_one_that_leads_elsewhere(line: str, tmp_path: Path) -> None:
+    lay_out_wrong(tmp_path, named=2, misplaced=True)
+    ran = run_line(tmp_path, f"carv2 {line}")
+    assert (ran.code, ran.err.splitlines()[-2:]) == (1, [WRONG, FRESH])
+
+
+@pytest.mark.parametrize(
+    "line", ["get-block {file} {fish}", "tree {file}", "extract -o out {file}", "ls -l {file}"]
+)
+def test_a_right_index_is_not_blamed(line: str, tmp_path: Path) -> None:
+    fish = lay_out_wrong(tmp_path, named=2, gone=True)
+    ran = run_line(tmp_path, f"carv2 {line.format(file='wrong.car', fish=fish)}")
+    assert "index" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["get-block --rebuild-index wrong.car {other}", "get-block - {fish} < wrong.car", "get-block cut.car {fish}"],
+)
+def test_nor_one_that_was_not_used_or_has_no_name_or_a_payload_that_is_not_sound(
+    line: str, tmp_path: Path
+) -> None:
+    fish = lay_out_wrong(tmp_path, named=2)
+    (tmp_path / "cut.car").write_bytes(archives.v2(archives.v1([], BLOCKS)[:-1], archives.index_body([])))
+    other = carv2.CID.of_data(b"other")
+    ran = run_line(tmp_path, f"carv2 {line.format(fish=fish, other=other)}")
+    assert (ran.code, "index is wrong" in ran.err) == (1, False)
+
+
+def test_the_index_of_a_large_archive_is_left_to_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fish = lay_out_wrong(tmp_path, named=2)
+    monkeypatch.setattr(repairs, "_GLANCE", (tmp_path / "wrong.car").stat().st_size - 1)
+    ran = run_line(tmp_path, f"carv2 get-block wrong.car {fish}")
+    assert ran.err.splitlines()[1:] == [
+        "carv2: wrong.car: the index may be wrong: carv2 verify wrong.car",
+        FRESH,
+    ]
+    assert run_line(tmp_path, "carv2 verify wrong.car").code == 1

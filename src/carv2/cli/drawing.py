@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2 import codec
 from carv2.cli import color, folders, progress
-from carv2.errors import BlockNotFoundError, CarError, CodecError, UnknownCodecError
+from carv2.errors import BlockNotFoundError, CarError, CodecError, IndexMismatchError, UnknownCodecError
 from carv2.unixfs import Link, list_links, resolve
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class Drawing:
         self._drawn: set[CID] = set()
         self.damaged = False
         """Whether a block was not what its CID or its codec demands."""
+        self.lacks_blocks = False
+        """Whether one was not there, or not where the index has it."""
 
     def rows(self, root: CID, entry: Entry) -> Iterator[Row]:
         """The rows for ``entry``, below ``root``, and everything below it."""
@@ -147,11 +149,13 @@ class Drawing:
         return row, iter(()) if again else links
 
     def _missing(self, name: str, cid: CID | None, path: str) -> Row:
+        self.lacks_blocks = True
         text = f"{folders.shown(name)}  {color.paint(self._marks.missing, 'error')}"
         return Row(text, path, cid, "missing")
 
     def _damaged(self, name: str, error: CarError, cid: CID | None, path: str) -> Row:
         self.damaged = True
+        self.lacks_blocks |= isinstance(error, IndexMismatchError)
         why = f"{self._marks.damaged} {folders.shown(str(error))}"
         return Row(folders.shown(name) + color.paint(why, "error"), path, cid, "damaged")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carv2.blockstore import ReadOnlyBlockstore
-from carv2.cli import color, references, streams
+from carv2.cli import color, references, repairs, streams
 from carv2.errors import PathNotFoundError
 from carv2.unixfs import resolve, walk_entries
 from carv2.unixfs._budget import Budget
@@ -128,6 +128,7 @@ def print_paths(args: argparse.Namespace) -> int:
     if missing:
         blocks = "1 block is" if missing == 1 else f"{missing} blocks are"
         print(f"carv2: {color.printable(args.file)}: {blocks} missing, and what is below", file=sys.stderr)
+        repairs.hint_at_index(args.file, args)
     return 1 if missing else 0
 
 

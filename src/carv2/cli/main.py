@@ -105,7 +105,7 @@ def _run(argv: Sequence[str]) -> int:
     except (CarError, OSError) as error:
         code = _report(error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
-            _hint(name or "", error)
+            _hint(name or "", error, args)
         _hint_at_import(name or "", error)
         _advise(error)
         return code
@@ -142,7 +142,7 @@ def _hint_at_import(name: str, error: CarError | OSError) -> None:
     references.hint_at_import(name, error)
 
 
-def _hint(name: str, error: CarError | OSError) -> None:
+def _hint(name: str, error: CarError | OSError, args: argparse.Namespace) -> None:
     """Say what mends it, or that it failed because an archive is a ref-CAR, which looks like an ordinary one."""
     from carv2.cli import references, repairs  # noqa: PLC0415
 
@@ -158,6 +158,8 @@ def _hint(name: str, error: CarError | OSError) -> None:
         return
     if isinstance(error, CarError) and (repair := repairs.repair_of(name, error)):
         print(color.printable(repair), file=sys.stderr)
+    elif isinstance(error, BlockNotFoundError):
+        repairs.hint_at_index(error.archive, args)
 
 
 def _advise(error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from carv2 import errors
@@ -23,6 +24,7 @@ from carv2.errors import (
 )
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable
 
 
@@ -55,6 +57,9 @@ _MENDING = {"salvage", "recover", "index", "index create"}
 _BEGINNINGS = (b"eroots", b"gversion")
 """One of these stands in the first bytes of every archive, and of no index."""
 
+_GLANCE = 16 << 20
+"""Bytes of an archive whose index is held against it for a hint; of a larger one `verify` has to tell."""
+
 
 def repair_of(name: str, error: CarError) -> str:
     """The line that says what mends the archive on which the command ``name`` failed; or nothing."""
@@ -71,6 +76,40 @@ def repair_of_kinds(archive: str, kinds: Iterable[str]) -> str:
     found = {_repair_for(getattr(errors, kind, CarError)) for kind in kinds}
     repair = next((repair for repair in (_SALVAGE, _INDEX) if repair in found), None)
     return "" if repair is None or not _is_archive(archive) else _told(repair, archive)
+
+
+def hint_at_index(archive: object, args: argparse.Namespace) -> None:
+    """Say on standard error, where blocks were not found by the index of ``archive``, if that may be its fault."""
+    if getattr(args, "rebuild_index", False) or getattr(args, "ref", False) or not _is_archive(archive):
+        return
+    name = str(archive)
+    is_wrong = _has_wrong_index(name)
+    if is_wrong is False:
+        return
+    tells = "is wrong: what is missing may be there" if is_wrong else f"may be wrong: carv2 verify {quoted(name)}"
+    from carv2.cli import references  # noqa: PLC0415  (what follows is for the few)
+
+    references.complain(name, f"the index {tells}")
+    print(_told(_INDEX, name), file=sys.stderr)
+
+
+def _has_wrong_index(name: str) -> bool | None:
+    """None where it is not known, as that would take a while."""
+    from carv2.operations._index_check import IndexCheck  # noqa: PLC0415
+    from carv2.reader import CarReader  # noqa: PLC0415
+
+    try:
+        with CarReader(name) as car:
+            if car.index is None:
+                return False
+            if car.source.size > _GLANCE:
+                return None
+            check = IndexCheck(car, car.index)
+            for batch in car.batches(bodies=False):
+                check.add(batch)
+            return any(True for _ in check.problems())
+    except (CarError, OSError):  # not sound: a new index is not what it needs
+        return False
 
 
 def _repair_for(error: type[CarError]) -> Repair | None:

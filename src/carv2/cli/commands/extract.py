@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carv2 import unixfs
 from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
-from carv2.cli import color, progress, references, streams
+from carv2.cli import color, progress, references, repairs, streams
 from carv2.unixfs._safe_walk import Remembered
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from carv2.filestore import FileStore
     from carv2.unixfs import Skipped
 
-HELP = "take files and folders out of an archive"
+HELP = "take files and folders out of an archive; exit code 0: something came out, 1: nothing, or a block is wrong"
 EXAMPLES = (
     "carv2 extract archive.car",
     "carv2 extract -o folder archive.car docs/readme.md images",
@@ -87,9 +87,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"extracted {found['files'] + found['symlinks']} file(s)", file=sys.stderr)
     else:
         print("no files extracted", file=sys.stderr)
-    if found["skipped"] and not by_reference:
-        references.hint(name)
-    damaged = any(skipped["reason"] == "damaged" for skipped in found["skipped"])
+    reasons = {skipped["reason"] for skipped in found["skipped"]}
+    damaged = "damaged" in reasons
+    if not (reasons and not by_reference and references.hint(name)) and (damaged or "missing" in reasons):
+        repairs.hint_at_index(name, args)
     return 0 if (found["files"] or found["symlinks"]) and not damaged else 1
 
 

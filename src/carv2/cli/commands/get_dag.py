@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import color, nodes, references, streams
+from carv2.cli import color, nodes, references, repairs, streams
 from carv2.dag import export, selector
 from carv2.errors import SelectorError
 
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
         streams.print_json(found, beside=args.out)
     elif found.missing_count:
         _tell(found)
-        if not by_reference and args.kubo is None:
-            references.hint(args.file)
+        if not by_reference and args.kubo is None and not references.hint(args.file):
+            repairs.hint_at_index(args.file, args)
     return 0
 
 

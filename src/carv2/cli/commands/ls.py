@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, cast
 
-from carv2.cli import folders, streams
+from carv2.cli import folders, repairs, streams
 from carv2.unixfs import Missing, list_directory, list_links
 
 if TYPE_CHECKING:
@@ -37,24 +37,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with folders.opened(args) as store:
         found = folders.found(store, store.roots, args.path)
-        shards = 0
+        entries = shards = 0
         for root, entry in found:
             if len(found) > 1 and not args.json:
                 print(f"{root}:")
-            shards += _print_entries(args, store, entry)
+            lost = _print_entries(args, store, entry)
+            entries, shards = entries + lost[0], shards + lost[1]
     folders.tell_of_shards(args.file, shards)
+    if entries or shards:
+        repairs.hint_at_index(args.file, args)
     return 1 if shards else 0
 
 
-def _print_entries(args: argparse.Namespace, store: Blockstore, entry: Entry) -> int:
-    """Print what stands at the path; how many shards of it are not there."""
-    shards, is_directory = 0, entry.kind == "directory"
+def _print_entries(args: argparse.Namespace, store: Blockstore, entry: Entry) -> tuple[int, int]:
+    """Print what stands at the path; how many entries, and how many shards of it, are not there."""
+    entries, shards, is_directory = 0, 0, entry.kind == "directory"
 
     def on_missing(missing: Missing) -> None:
-        nonlocal shards
+        nonlocal entries, shards
         if missing.shard:
             shards += 1
         else:
+            entries += 1
             print(line_of(missing))
 
     def line_of(item: Entry | Missing) -> str:
@@ -68,7 +72,7 @@ def _print_entries(args: argparse.Namespace, store: Blockstore, entry: Entry) ->
             print(folders.shown(link.name))
     else:
         print(folders.shown(entry.name or str(entry.cid)))
-    return shards
+    return entries, shards
 
 
 def _json(item: Entry | Missing, base: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from carv2.cli import folders, streams
+from carv2.cli import folders, repairs, streams
 from carv2.cli.drawing import ASCII, UNICODE, Drawing
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
                     streams.print_json(row.fields())
                 else:
                     print(row.text)
+    if drawing.lacks_blocks:
+        repairs.hint_at_index(args.file, args)
     return 1 if drawing.damaged else 0
 
 
