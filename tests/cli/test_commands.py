@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -28,7 +29,6 @@ from cli.running import SOURCE, run, run_line, run_shell, surroundings, told
 from helpers import archives
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
 NAMES = list(registry.COMMANDS)
@@ -703,6 +703,35 @@ def test_printable_text_stays_as_it_is() -> None:
 def test_json_keeps_to_its_own_types(tmp_path: Path) -> None:
     found = streams.plain({"a": (b"\x01\xff", None, 1.5), 3: {"b": [True]}})
     assert json.loads(json.dumps(found)) == {"a": ["01ff", None, 1.5], "3": {"b": [True]}}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "sea"), "sea: No such file or directory"),
+        (FileNotFoundError(2, "No such file or directory", b"s\xffa"), "s\udcffa: No such file or directory"),
+        (OSError(18, "Invalid cross-device link", "a", None, "b"), "a -> b: Invalid cross-device link"),
+        (IsADirectoryError(21, "Is a directory", "."), "Is a directory"),  # "." was named
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("timed out"), "timed out"),
+        (OSError(9, "Bad file descriptor", 7), "Bad file descriptor"),
+    ],
+)
+def test_errors_of_the_system_are_told_as_shells_tell_them(error: OSError, words: str) -> None:
+    assert color.words_of(error, about=".") == words
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("512", 512), ("512k", 512_000), ("16MiB", 16 << 20), ("1.5 gb", 1_500_000_000)]
+)
+def test_bytes_may_have_a_unit(text: str, value: int) -> None:
+    assert streams.size(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5.2", "many", "1e3", "3 apples"])
+def test_what_is_no_number_of_bytes(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no size, such as 1000"):
+        streams.size(text)
 
 
 def test_the_working_directory_and_environment_of_tests_are_restored(tmp_path: Path) -> None:

@@ -61,6 +61,17 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def words_of(error: BaseException, *, about: str = "") -> str:
+    """What an error says; of a failed call of the system the names first and no number, as shells have it.
+
+    A file called ``about`` is not named, as it was already.
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return f"{' -> '.join(named)}: {error.strerror}" if named not in ([], [about]) else error.strerror
+
+
 def paint(text: str, style: str) -> str:
     """``text``, in colour if that is on."""
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if _Switch.on and text else text

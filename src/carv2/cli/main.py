@@ -129,7 +129,7 @@ def _report(error: CarError | OSError, code: int) -> int:
         return OK
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
-    text = str(error)
+    text = color.words_of(error)
     if isinstance(error, (BudgetError, FetchError)):  # which names the arguments of a call
         text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
     print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)

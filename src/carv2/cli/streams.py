@@ -64,19 +64,21 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def size(text: str) -> int:
-    """A flag's number of bytes."""
+def count(text: str) -> int:
+    """A flag's number of things, or of bytes in a file: plain, from 0 on."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is no number of bytes")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 on")
     return int(text)
 
 
-def size_with_unit(text: str) -> int:
+def size(text: str) -> int:
     """A number of bytes as people write it: 1000, 100MiB, 1.5 GB.
 
-    >>> size_with_unit("100MiB"), size_with_unit("1.5 GB"), size_with_unit("512k")
+    >>> size("100MiB"), size("1.5 GB"), size("512k")
     (104857600, 1500000000, 512000)
     """
+    if text.isdecimal():
+        return int(text)
     import re  # noqa: PLC0415
     from decimal import Decimal  # noqa: PLC0415  (1 ms, for those who ask for it)
 

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-bytes", type=streams.size, metavar="BYTES", help="of all files (default: 1,000 times the archive)"
     )
-    parser.add_argument("--max-entries", type=streams.size, metavar="N", help="files and folders")
+    parser.add_argument("--max-entries", type=streams.count, metavar="N", help="files and folders")
     references.add_ref(parser)
     streams.add_null_padding(parser)
     streams.add_limits(parser)

@@ -87,7 +87,7 @@ def _add_budgets(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-bytes",
         metavar="BYTES",
-        type=streams.size_with_unit,
+        type=streams.size,
         default=64 << 30,
         help="of blocks that may come in (default 64GiB)",
     )

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             report = _verify(name, settings)
         except (CarError, OSError) as error:
-            references.complain(name, str(error))
+            references.complain(name, color.words_of(error, about=name))
             code = 1
             continue
         if args.json:

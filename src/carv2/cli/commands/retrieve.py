@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_budgets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-bytes",
-        type=streams.size_with_unit,
+        type=streams.size,
         default=MAX_BYTES,
         metavar="BYTES",
         help="that it may hold (default 64GiB)",

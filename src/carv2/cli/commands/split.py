@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size",
-        type=streams.size_with_unit,
+        type=streams.size,
         required=True,
         help="most bytes of a file: 1000, 100MiB, 1.5GB",
     )

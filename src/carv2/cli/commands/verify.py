@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             report, deep = _verify(name, args)
         except OSError as error:
-            print(color.paint("carv2: ", "error") + str(error), file=sys.stderr)
+            print(color.paint("carv2: ", "error") + color.printable(color.words_of(error)), file=sys.stderr)
             code = 1
             continue
         found = list(_problems_of(deep, allow_unknown_codec=args.allow_unknown_codec)) if deep else []
