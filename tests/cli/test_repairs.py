@@ -10,8 +10,9 @@ import pytest
 import carv2
 from carv2 import errors
 from carv2.cli import repairs
-from carv2.cli.repairs import REPAIRS, repair_of, repair_of_kinds
-from cli.files import BLOCKS, lay_out
+from carv2.cli.repairs import REPAIRS, repair_of, repair_of_problems
+from carv2.operations.problems import Problem
+from cli.files import BLOCKS, TWO, lay_out
 from cli.running import run_line
 from helpers import archives
 from helpers.unixfs import Dag
@@ -103,13 +104,15 @@ def test_a_name_that_needs_quotes_gets_them(tmp_path: Path, monkeypatch: pytest.
 def test_of_several_problems_that_are_found_to_save_the_blocks_goes_first(tmp_path: Path) -> None:
     lay_out(tmp_path)
     archive = str(tmp_path / "two.car")
-    assert repair_of_kinds(archive, ["IndexMismatchError"]).startswith("To give it a fresh index: carv2 index")
-    assert repair_of_kinds(archive, ["IndexMismatchError", "GatewayTruncatedError"]).startswith(
-        "To save what is whole: carv2 salvage"
-    )
-    assert repair_of_kinds(archive, ["NotDasl", "MissingRoot", "UnknownHashError"]) == ""
-    assert repair_of_kinds(archive, []) == ""
-    assert repair_of_kinds("-", ["IntegrityError"]) == ""
+
+    def repair(*kinds: str, file: str = archive) -> str:
+        return repair_of_problems(file, [Problem(kind=kind, message="", position=7) for kind in kinds])
+
+    assert repair("IndexMismatchError").startswith("To give it a fresh index: carv2 index")
+    assert repair("IndexMismatchError", "GatewayTruncatedError").startswith("To save what is whole: carv2 salvage")
+    assert repair("NotDasl", "MissingRoot", "UnknownHashError") == ""
+    assert repair() == ""
+    assert repair("IntegrityError", file="-") == ""
 
 
 def test_what_is_to_be_made_has_the_name_of_no_file_that_is_there(tmp_path: Path) -> None:
@@ -215,3 +218,121 @@ def test_the_index_of_a_large_archive_is_left_to_verify(tmp_path: Path, monkeypa
         FRESH,
     ]
     assert run_line(tmp_path, "carv2 verify wrong.car").code == 1
+
+
+# -- what is no archive, and what is one with a damaged header ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "the file is empty"),
+        (b"not an archive at all", "not a CAR archive: it begins with 'not an archive a' (at byte 0)"),
+        (b"\x89PNG\r\n\x1a\n and so on", "not a CAR archive: it begins with 89504e470d0a1a0a (at byte 0)"),
+        (bytes(3), "not a CAR archive: it begins with 000000 (at byte 0)"),
+        (b"\x80\x00", "not a CAR archive: it begins with 8000 (at byte 0)"),
+    ],
+)
+def test_a_file_that_is_no_archive_is_told_to_be_none(data: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(data)
+    for line in ("inspect x", "list x", "verify x", "extract x", "recover x", "get-block x bafkqaatjmq"):
+        ran = run_line(tmp_path, f"carv2 {line}")
+        assert (ran.err, ran.code) == (f"carv2: x: {told}\n", 1), line
+
+
+def test_an_empty_pipe_is_told_to_be_empty(tmp_path: Path) -> None:
+    for line in ("inspect -", "list -", "verify -"):
+        assert run_line(tmp_path, f"carv2 {line}").err == "carv2: standard input: it is empty\n"
+
+
+@pytest.mark.parametrize("data", [b"\x0a\xa1\x67vers", b"\x11", b"\x11\xf6", b"\x11\xd8\x2a", b"\xff"])
+def test_what_may_be_the_beginning_of_one_is_not(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(data)
+    ran = run_line(tmp_path, "carv2 inspect x")
+    assert ran.code == 1
+    assert "wanted" in ran.err
+
+
+WRAPPED = archives.v2(TWO, archives.index_multihash_sorted([]))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        bytes(11) + WRAPPED[11:],
+        b"\xff" + WRAPPED[1:],
+        WRAPPED[:10] + b"\x03" + WRAPPED[11:],
+        WRAPPED[:11] + b"\xff" * 40 + WRAPPED[51:],
+        WRAPPED[:51] + bytes(9) + WRAPPED[60:],
+        b"\xe0\xe0\xe0\xe0\x07" + TWO[5:],
+        TWO[:1] + b"\xee" * 20 + TWO[21:],
+    ],
+)
+def test_a_damaged_header_is_told_to_be_one(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.car").write_bytes(damaged)
+    for line in ("inspect x.car", "list x.car", "verify x.car", "extract x.car", "cat x.car"):
+        ran = run_line(tmp_path, f"carv2 {line}")
+        assert (ran.code, "not a CAR archive" in ran.err) == (1, False)
+        assert ran.err.splitlines()[1:] == ["To save what is whole: carv2 salvage x.car saved.car"], line
+    assert run_line(tmp_path, "carv2 salvage x.car saved.car").code == 1
+    assert carv2.inspect(tmp_path / "saved.car").block_count == 3
+
+
+def test_what_a_command_has_against_a_sound_header_is_no_damage(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    for line in ("import --repo repo --car two.car", "inspect --max-header 10 fish.car", "wrap wrapped.car out"):
+        assert "salvage" not in run_line(tmp_path, f"carv2 {line}").err, line
+
+
+def test_a_length_that_is_damaged_is_told_to_be_mended(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    for line in ("list junk.car", "verify junk.car"):
+        ran = run_line(tmp_path, f"carv2 {line}")
+        assert ran.err.splitlines()[1:] == ["To save what is whole: carv2 salvage junk.car saved.car"]
+
+
+def test_salvage_says_that_there_are_no_roots(tmp_path: Path) -> None:
+    (tmp_path / "x.car").write_bytes(b"\xff" * 20 + TWO[20:])
+    ran = run_line(tmp_path, "carv2 salvage x.car saved.car")
+    assert ran.out.splitlines()[-1] == b"no roots: the header could not be read"
+    lay_out(tmp_path)
+    for name in ("junk.car", "empty.car", "nothing"):
+        assert b"no roots" not in run_line(tmp_path, f"carv2 salvage {name} {name}.saved").out
+
+
+def test_nothing_saved_out_of_what_is_no_archive_is_a_failure(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    codes = [
+        run_line(tmp_path, f"carv2 salvage {name} {name}.saved").code for name in ("nothing", "text", "empty.car")
+    ]
+    assert codes == [1, 1, 0]
+
+
+# -- what has no roots, as salvage may leave it -------------------------------------------------------------
+
+
+def lay_out_without_roots(folder: Path) -> str:
+    """``bare.car``, which has a folder ``docs`` with a file; the CID above it."""
+    dag = Dag()
+    root = dag.directory({"docs": dag.directory({"fish": dag.raw(b"fish")})})
+    (folder / "bare.car").write_bytes(archives.v1([], dag.blocks.items()))
+    return str(carv2.CID(root.cid))
+
+
+def test_without_roots_extract_says_what_it_takes(tmp_path: Path) -> None:
+    lay_out_without_roots(tmp_path)
+    for line in ("extract bare.car", "extract bare.car docs", "extract --tar -o x bare.car"):
+        ran = run_line(tmp_path, f"carv2 {line}")
+        assert ran.code == 1
+        assert ran.err.splitlines()[-1].endswith("the archive has no roots: name a CID, as in /ipfs/CID/path")
+
+
+def test_extract_takes_a_cid_to_begin_at(tmp_path: Path) -> None:
+    root = lay_out_without_roots(tmp_path)
+    assert run_line(tmp_path, f"carv2 extract -o out bare.car /ipfs/{root}").code == 0
+    assert (tmp_path / "out" / "docs" / "fish").read_bytes() == b"fish"
+    assert run_line(tmp_path, f"carv2 extract -o - bare.car ipfs://{root}/docs/fish").out == b"fish"
+    assert run_line(tmp_path, f"carv2 extract --tar -o x.tar bare.car /ipfs/{root}/docs").code == 0
+    assert b"docs/fish" in (tmp_path / "x.tar").read_bytes()
+    ran = run_line(tmp_path, f"carv2 extract bare.car /ipfs/{root} docs")
+    assert (ran.code, "there can be one only" in ran.err) == (2, True)

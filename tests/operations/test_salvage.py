@@ -173,8 +173,17 @@ def test_a_destroyed_header_costs_the_roots_and_no_block(tmp_path: Path) -> None
     for archive, start in ((V1, 0), (V2, 58)):
         damaged = archive[:start] + b"\xff" * HEADER_SIZE + archive[start + HEADER_SIZE :]
         saved, report = salvaged(damaged, tmp_path)
-        assert (saved, report.roots) == (BLOCKS, ())
+        assert (saved, report.roots, report.has_header) == (BLOCKS, (), False)
         assert [(lost.start, lost.stop) for lost in report.lost] == [(51 if start else 0, start + HEADER_SIZE)]
+
+
+@pytest.mark.parametrize("pragma", [bytes(11), b"\xff" * 11, archives.PRAGMA[:3] + b"?" + archives.PRAGMA[4:]])
+def test_a_destroyed_pragma_costs_no_roots(tmp_path: Path, pragma: bytes) -> None:
+    wrapped = archives.v2(V1)
+    saved, report = salvaged(pragma + wrapped[11:], tmp_path)
+    assert (saved, report.has_header) == (BLOCKS, True)
+    assert [bytes(root) for root in report.roots] == [archives.FISH[0], archives.PB_NODE[0]]
+    assert [(lost.start, lost.stop) for lost in report.lost] == [(0, 51)]
 
 
 def test_sections_without_anything_in_front_are_saved(tmp_path: Path) -> None:

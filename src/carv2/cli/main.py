@@ -21,6 +21,7 @@ from carv2.errors import (
     CarError,
     CorruptReferenceError,
     FetchError,
+    FormatError,
     IntegrityError,
 )
 
@@ -103,7 +104,7 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except (CarError, OSError) as error:
-        code = _report(error, trouble)
+        code = _report(name or "", error, trouble)
         if not getattr(args, "allow", None):  # or it was read as a ref-CAR
             _hint(name or "", error, args)
         _hint_at_import(name or "", error)
@@ -124,13 +125,18 @@ def _run(argv: Sequence[str]) -> int:
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
-def _report(error: CarError | OSError, code: int) -> int:
+def _report(name: str, error: CarError | OSError, code: int) -> int:
     if isinstance(error, BrokenPipeError):  # who reads us has seen enough
         return OK
     where = getattr(error, "archive", None)
     prefix = "carv2: " if where is None else f"carv2: {color.printable(str(where))}: "
     text = color.words_of(error)
-    if isinstance(error, (BudgetError, FetchError)):  # which names the arguments of a call
+    if isinstance(error, FormatError):
+        from carv2.cli import repairs  # noqa: PLC0415
+        from carv2.operations.problems import Problem  # noqa: PLC0415
+
+        text = repairs.text_of(name, where, Problem.of(error))
+    elif isinstance(error, (BudgetError, FetchError)):  # which names the arguments of a call
         text = re.sub(r"\bmax_\w+", lambda found: f"--{found[0].replace('_', '-')}", text)
     print(color.paint(prefix, "error") + color.printable(text), file=sys.stderr)
     return code

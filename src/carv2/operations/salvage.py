@@ -68,6 +68,8 @@ class Salvage:
     unverified_count: int
     """Blocks left behind (or written, if asked to) whose hash function is not available."""
     lost: tuple[LostRange, ...]
+    has_header: bool
+    """Whether the old archive's header could be read."""
     roots: tuple[CID, ...]
     """Of the new archive: those of the old one, if its header could be read."""
     missing_roots: tuple[CID, ...]
@@ -125,6 +127,7 @@ def salvage(
             block_bytes=size,
             unverified_count=search.unverified_count,
             lost=tuple(search.lost),
+            has_header=search.has_header,
             roots=roots,
             missing_roots=tuple(root for root in roots if bytes(root) in missing),
         )
@@ -164,15 +167,16 @@ class _Search:
         self._checker = BlockChecker()
         self._budget = _PATIENCE * self._size + (64 << 20)
         self.lost: list[LostRange] = []
+        self.has_header = False
         self.unverified_count = 0
 
     # -- headers ------------------------------------------------------------------------------------------
 
     def layout(self, *, needs_roots: bool = False) -> tuple[int, tuple[CID, ...]]:
         """Where sections start, and the roots, as far as headers tell; on request, FormatError if none does."""
-        if self._source.read_at(0, len(PRAGMA)) != PRAGMA:
-            return self._payload([0], needs_roots=needs_roots)
         start = len(PRAGMA) + SIZE
+        if self._source.read_at(0, len(PRAGMA)) != PRAGMA:  # a CARv1, or it is the pragma that is damaged
+            return self._payload([0, start], needs_roots=needs_roots)
         try:
             found = CarV2Header.from_bytes(self._source.read_at(len(PRAGMA), SIZE))
         except FormatError as error:
@@ -194,8 +198,9 @@ class _Search:
             except FormatError as error:
                 failures.append(error)
                 continue
+            self.has_header = True
             if failures and not self.lost:
-                self._lose(len(PRAGMA), len(PRAGMA) + SIZE, failures[0])
+                self._lose(len(PRAGMA) if starts[0] else 0, len(PRAGMA) + SIZE, failures[0])
             return first, roots
         if needs_roots:
             raise failures[0]

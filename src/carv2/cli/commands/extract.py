@@ -12,12 +12,14 @@ from carv2._atomic import writing
 from carv2.blockstore import ReadOnlyBlockstore
 from carv2.cli import color, progress, references, repairs, streams
 from carv2.unixfs._safe_walk import Remembered
+from carv2.unixfs.path import split_path
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Generator, Iterable
     from typing import Any, BinaryIO
 
+    from carv2.cid import CID
     from carv2.filestore import FileStore
     from carv2.unixfs import Skipped
 
@@ -33,7 +35,10 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", metavar="FILE", nargs="?", default=None, help="the archive, - for standard input")
     parser.add_argument(
-        "paths", metavar="PATH", nargs="*", help="what to extract, as `ls` shows it (default: all)"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="what to extract, as `ls` shows it, or one /ipfs/CID/PATH (default: all)",
     )
     parser.add_argument("-f", "--file", "-i", "--input", dest="archive", metavar="FILE", help="the same as FILE")
     parser.add_argument(
@@ -68,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    name, paths = _archive_and_paths(args)
+    name, words = _archive_and_paths(args)
+    root, paths = _start(words)
     told = _Told(quiet=args.json, verbose=args.verbose)
     by_reference = references.is_wanted(args)
     with (
@@ -77,16 +83,20 @@ def run(args: argparse.Namespace) -> int:
         contextlib.closing(references.store(source, args) if by_reference else _store(source, args)) as store,
         told.bar(getattr(store, "archive_size", None)) as tick,
     ):
+        has_start = bool(root or store.roots)
+        what = {"roots": None if root is None else [root], "paths": paths}
         if args.tar or args.output == "-":
-            found = _to_stream(store, paths, args, told, tick)
+            found = _to_stream(store, what, args, told, tick)
         else:
-            found = _to_folder(store, paths, args, told, tick)
+            found = _to_folder(store, what, args, told, tick)
     if args.json:
         streams.print_json(found, beside=_output(args))
     elif found["files"] or found["symlinks"]:
         print(f"extracted {found['files'] + found['symlinks']} file(s)", file=sys.stderr)
     else:
         print("no files extracted", file=sys.stderr)
+    if not has_start:
+        references.complain(name, "the archive has no roots: name a CID, as in /ipfs/CID/path")
     reasons = {skipped["reason"] for skipped in found["skipped"]}
     damaged = "damaged" in reasons
     if not (reasons and not by_reference and references.hint(name)) and (damaged or "missing" in reasons):
@@ -102,6 +112,17 @@ def _archive_and_paths(args: argparse.Namespace) -> tuple[str, list[str]]:
     return (words[0], words[1:]) if words else ("-", [])
 
 
+def _start(words: list[str]) -> tuple[CID | None, list[str]]:
+    """The root that a path names, None for the archive's own; and the paths below it."""
+    starts = [split_path(word) for word in words]
+    named = [root for root, _ in starts if root is not None]
+    if not named:
+        return None, words
+    if len(starts) > 1:
+        raise ValueError("of paths such as /ipfs/CID/path there can be one only, and no others beside it")
+    return named[0], [starts[0][1]]
+
+
 def _store(source: str | BinaryIO, args: argparse.Namespace) -> ReadOnlyBlockstore:
     return ReadOnlyBlockstore(source, limits=streams.limits_of(args), null_padding=args.null_padding)
 
@@ -113,7 +134,7 @@ def _output(args: argparse.Namespace) -> str:
 
 def _to_folder(
     store: ReadOnlyBlockstore | FileStore,
-    paths: list[str],
+    what: dict[str, Any],
     args: argparse.Namespace,
     told: _Told,
     tick: progress.Tick,
@@ -122,10 +143,10 @@ def _to_folder(
         report = unixfs.extract(
             store,
             _output(args),
-            paths=paths,
             existing="replace" if args.overwrite else "keep" if args.keep_existing else "error",
             on_bytes=tick,
             on_path=lambda path: told.path(os.path.normpath(path)),
+            **what,
             **_names(args),
             **_common(args, told),
         )
@@ -138,7 +159,7 @@ def _to_folder(
 
 def _to_stream(
     store: ReadOnlyBlockstore | FileStore,
-    paths: list[str],
+    what: dict[str, Any],
     args: argparse.Namespace,
     told: _Told,
     tick: progress.Tick,
@@ -148,11 +169,9 @@ def _to_stream(
         raise ValueError("a tar file is not for a terminal: say -o FILE, or put a pipe behind it")
     counted = _Counted(told)
     if args.tar:
-        pieces = unixfs.tar_stream(
-            store, paths=paths, on_path=counted.path, **_names(args), **_common(args, counted)
-        )
+        pieces = unixfs.tar_stream(store, on_path=counted.path, **what, **_names(args), **_common(args, counted))
     else:
-        pieces = unixfs.payload_stream(store, paths=paths, on_path=counted.path, **_common(args, counted))
+        pieces = unixfs.payload_stream(store, on_path=counted.path, **what, **_common(args, counted))
     with writing(streams.destination(output)) as sink:
         for piece in pieces:
             sink.write(piece)

@@ -44,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
                 color.paint("lost: ", "error")
                 + f"bytes {lost.start} to {lost.stop}: {color.printable(lost.reason)}"
             )
+        if report.block_count and not report.has_header:
+            print("no roots: the header could not be read")
         for root in report.missing_roots:
             print(color.paint("missing: ", "error") + f"root {root}")
         if report.lost:
             references.hint(args.source)
-    return 1 if report.lost or report.missing_roots else 0
+    return 1 if report.lost or report.missing_roots or not report.has_header else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from carv2.cid import RAW
 from carv2.cli import color, references, streams, workers
-from carv2.cli.repairs import repair_of_kinds
+from carv2.cli.repairs import repair_of_problems, text_of
 from carv2.multicodec import name_of
 from carv2.operations.verify import verify
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 problems = [problem for problem in problems if not _may_be_record(problem)]
                 references.hint(name)
             _print_problems(name, report, problems, found)
-            if hint := repair_of_kinds(name, [problem.kind for problem in problems]):
+            if hint := repair_of_problems(name, problems):
                 print(hint, file=sys.stderr)
             if args.verbose and ok:
                 _print_what_was_checked(name, report, deep, args.profile)
@@ -118,7 +118,7 @@ def _may_be_record(problem: Problem) -> bool:
 def _print_problems(name: str, report: Verification, problems: Sequence[Problem], found: Iterable[str]) -> None:
     where = color.paint(f"carv2: {_shown(name)}: ", "error")
     for problem in problems:
-        print(where + color.printable(problem.message), file=sys.stderr)
+        print(where + color.printable(text_of("verify", name, problem)), file=sys.stderr)
     if records := len(report.problems) - len(problems):
         is_are = "section does" if records == 1 else "sections do"
         print(where + f"{records} {is_are} not match the hash, as records of references never do", file=sys.stderr)
