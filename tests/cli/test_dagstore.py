@@ -20,7 +20,7 @@ from carv2.dagstore import BytesMount, DagStore, FileMount, MountRegistry, Shard
 from carv2.dagstore.catalogue import open_catalogue
 from carv2.errors import ShardErroredError, WaitTimeoutError
 from cli.files import TWO, lay_out
-from cli.running import run, told
+from cli.running import run, run_line, told
 from cli.test_commands import SequentialMount, _take_interrupts, at_terminal, start
 from cli.test_startup import OPTIONAL, imported
 
@@ -320,6 +320,21 @@ def test_a_wait_that_ends_is_an_error_like_others(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(DagStore, "recover", too_long)
     ran = run(store.parent, ["dagstore", "--root", "store", "recover-shard", "errored"])
     assert (ran.out, ran.err, ran.code) == (b"", "carv2: recover errored: not done within 1 s\n", 1)
+
+
+def test_a_shard_whose_file_is_gone_may_be_tried_again_or_forgotten(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    recover = "carv2 dagstore --root store recover-shard lost"
+    forget = "carv2 dagstore --root store destroy-shard lost"
+    both = f"{recover}; to forget it: {forget}"
+    for line in ("register-shard lost lost.car", "recover-shard lost"):
+        ran = run_line(tmp_path, f"carv2 dagstore --root store {line}")
+        assert (ran.code, ran.err.splitlines()[-1]) == (1, f"To try it again: {both}"), line
+    assert lines_of(tmp_path, "--root", "store", "doctor")[0].endswith(f": to mend it: {both}")
+    (tmp_path / "lost.car").write_bytes(b"text")
+    assert run_line(tmp_path, recover).err.splitlines()[-1] == f"To try it again: {recover}"
+    assert run_line(tmp_path, forget).code == 0
+    assert lines_of(tmp_path, "--root", "store", "list-shards") == []
 
 
 def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ _HEADS = ["Key", "State", "Error"]
 _MEMORY = 1 << 20
 """Bytes of a table that are kept in memory; a longer one goes to a temporary file."""
 _CATALOGUE = "catalogue.sqlite"
+_GONE = "underlying mount no longer exists"
+"""What such an error says, also that of a store elsewhere, be it Lotus'."""
 _PATIENCE = 1.0
 """Seconds that an interrupted command gives to what it began."""
 
@@ -140,7 +142,7 @@ def _remedy(args: argparse.Namespace, error: CarError) -> str:
     if not key.isprintable():  # nobody can type it
         return ""
     if isinstance(error, ShardErroredError) or str(error).endswith("was: ShardStateErrored"):
-        return f"To try it again: {line(args, 'recover-shard', key)}"
+        return again(args, key, str(error))
     if isinstance(error, (StateError, RpcError)) and str(error).endswith("was: ShardStateNew"):
         return f"To index it: {line(args, 'initialize-shard', key)}"
     if isinstance(error, ShardExistsError):
@@ -148,6 +150,17 @@ def _remedy(args: argparse.Namespace, error: CarError) -> str:
     if isinstance(error, UnknownMountError) and error.scheme == "piece":
         return "Name the folder of unsealed pieces with --pieces."
     return ""
+
+
+def again(args: argparse.Namespace, key: str, error: str) -> str:
+    """What can be done about a shard that is errored, to be typed; ``error`` is the text of why."""
+    return f"To try it again: {recovery(args, key, error)}"
+
+
+def recovery(args: argparse.Namespace, key: str, error: str) -> str:
+    """The command that tries it again; and where its bytes are gone, the one that gives the shard up."""
+    recover = line(args, "recover-shard", key)
+    return f"{recover}; to forget it: {line(args, 'destroy-shard', key)}" if _GONE in error else recover
 
 
 def line(args: argparse.Namespace, *words: str) -> str:

@@ -62,5 +62,5 @@ def _show(args: argparse.Namespace, found: Finding) -> None:
 def _remedy(args: argparse.Namespace, found: Finding) -> str:
     """What to type, where that is one command on the shard."""
     if found.problem.value == "errored":
-        return color.printable(dagstore.line(args, "recover-shard", found.key))
+        return color.printable(dagstore.recovery(args, found.key, f"{found.detail} {found.error}"))
     return found.remedy

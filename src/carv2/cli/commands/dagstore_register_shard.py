@@ -65,7 +65,7 @@ def _check_remote(client: DagStoreClient, key: str) -> None:
 
 def _remedy(args: argparse.Namespace, error: CarError) -> str:
     if isinstance(error, ShardErroredError) and args.key.isprintable():
-        return f"To try it again: {dagstore.line(args, 'recover-shard', args.key)}"
+        return dagstore.again(args, args.key, str(error))
     return ""
 
 
