@@ -70,7 +70,13 @@ WHOLE = {
 @pytest.mark.parametrize(("data", "expected"), WHOLE.values(), ids=WHOLE.keys())
 def test_of_a_whole_file_all_is_kept(data: bytes, expected: tuple[Any, ...]) -> None:
     taken: list[tuple[int, int]] = []
-    recovery = look(data, on_batch=lambda batch, payload: taken.append((payload, len(batch.entries))))
+    sizes: list[int] = []
+    recovery = look(
+        data,
+        on_batch=lambda batch, payload: taken.append((payload, len(batch.entries))),
+        on_bytes=sizes.append,
+    )
+    assert sum(sizes) == recovery.kept_end - recovery.payload_position - USED
     assert told(recovery) == expected
     assert (recovery.first_section, recovery.file_size) == (USED, len(data))
     assert recovery.payload_header == CarV1Header((ROOT,))

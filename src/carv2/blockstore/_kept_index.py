@@ -11,7 +11,7 @@ import functools
 import os
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from carv2._source import SliceView
 from carv2.blockstore._recovery import examine
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     _Sums: TypeAlias = "dict[_Kind, tuple[int, int]]"  # how many records, and the sum of their hashes
 
 
-def take_over(file: WritableSource, settings: Settings, written: Written, **how: bool) -> Recovery:
+def take_over(file: WritableSource, settings: Settings, written: Written, **how: Any) -> Recovery:
     """Tell ``written`` what is in ``file``: from its index if that is right, otherwise from its sections.
 
     The file is not changed. ``how`` is for :func:`carv2.blockstore._recovery.examine`, as are the errors.
@@ -90,7 +90,7 @@ class KeptIndex:
             return None
         return None if index.is_headless else cls(index)
 
-    def examine(self, file: Source, limits: Limits, *, identity: bool, **how: bool) -> Recovery:
+    def examine(self, file: Source, limits: Limits, *, identity: bool, **how: Any) -> Recovery:
         """Look the file over, and say in ``index_kept`` whether the index is right."""
         found = examine(file, limits, on_batch=self.add_sections, **how)
         return replace(found, index_kept=self.is_right(identity=identity))

@@ -108,6 +108,7 @@ def examine(
     check_promised: bool = False,
     keep_unknown: bool = False,
     on_batch: Callable[[Batch, int], object] | None = None,
+    on_bytes: Callable[[int], object] | None = None,
 ) -> Recovery:
     """Look a file over without changing it.
 
@@ -118,6 +119,7 @@ def examine(
         check_promised: hash what the header promises too.
         keep_unknown: take a whole section whose hash function is not available for a good one.
         on_batch: called with the sections that would be kept, and the position of the payload.
+        on_bytes: called with the bytes of these sections, some thousands of sections at a time.
 
     Raises:
         FormatError: not an archive, or damaged where its header promises that it is whole.
@@ -125,7 +127,7 @@ def examine(
         ResumeError: a block whose hash function is not available, or that is above a limit, follows what was
             promised.
     """
-    examination = _Examination(source, limits, null_padding, on_batch, keep_unknown=keep_unknown)
+    examination = _Examination(source, limits, null_padding, on_batch, on_bytes, keep_unknown=keep_unknown)
     return examination.run(check_promised=check_promised)
 
 
@@ -141,10 +143,11 @@ class _Examination:
         limits: Limits,
         null_padding: bool,
         on_batch: Callable[[Batch, int], object] | None,
+        on_bytes: Callable[[int], object] | None,
         *,
         keep_unknown: bool,
     ) -> None:
-        self._source, self._limits, self._on_batch = source, limits, on_batch
+        self._source, self._limits, self._on_batch, self._on_bytes = source, limits, on_batch, on_bytes
         self._null_padding = null_padding
         self._scanner = SectionScanner(limits, null_padding=null_padding)
         self._checker = BlockChecker((lambda _: None) if keep_unknown else None)
@@ -315,6 +318,8 @@ class _Examination:
         self._count += len(batch.entries)
         if self._on_batch is not None:
             self._on_batch(batch, self._payload)
+        if self._on_bytes is not None:
+            self._on_bytes(batch.entries[-1][2] - batch.start)
 
     @staticmethod
     def _state(*, is_v2: bool, found: CarV2Header | None, torn: bool) -> str:

@@ -14,6 +14,7 @@ from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
 
 __all__ = ["Recovery", "examine_file"]
@@ -26,6 +27,7 @@ def examine_file(
     limits: Limits = DEFAULT_LIMITS,
     null_padding: bool = False,
     check_promised: bool = False,
+    on_bytes: Callable[[int], object] | None = None,
 ) -> Recovery:
     """Look a file over as :meth:`ReadWriteBlockstore.resume` would, and change nothing.
 
@@ -37,6 +39,7 @@ def examine_file(
         limits: upper bounds for what it may claim.
         null_padding: take a zero-length section for the end of the sections.
         check_promised: hash what the header promises too.
+        on_bytes: called with the bytes of sections that are looked over, some thousands of sections at a time.
 
     Raises:
         LockedError: it is being written.
@@ -57,7 +60,7 @@ def examine_file(
     """
     file = _open(path)
     try:
-        how: Any = {"null_padding": null_padding, "check_promised": check_promised}
+        how: Any = {"null_padding": null_padding, "check_promised": check_promised, "on_bytes": on_bytes}
         kept = KeptIndex.of(file)
         if kept is None:
             found = examine(file, limits, **how)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from carv2._storefile import WritableSource
     from carv2.blockstore._recovery import Recovery
@@ -189,6 +189,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
         limits: Limits = DEFAULT_LIMITS,
         null_padding: bool = False,
         check_promised: bool = False,
+        on_bytes: Callable[[int], object] | None = None,
     ) -> ReadWriteBlockstore:
         """Go on with the archive at ``path``: one that was not finished, whoever wrote it, or a finished one.
 
@@ -208,6 +209,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
             check_promised: hash what the header promises too.
             verify: if False, whole sections whose hash function is not available here are kept too.
             null_padding: take a zero-length section for the end of the sections; new ones go over the padding.
+            on_bytes: called with the bytes of sections that are looked over, some thousands of sections at a time.
 
         The other arguments are those of :meth:`create`; nothing in the file says what they were the last time.
 
@@ -230,7 +232,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
                 limits=limits,
             )
             how = {"null_padding": null_padding, "check_promised": check_promised, "keep_unknown": not verify}
-            store, found = cls._over(file, settings, settings.written(), **how)
+            store, found = cls._over(file, settings, settings.written(), on_bytes=on_bytes, **how)
             found.require(expected, version, data_padding)
             store._go_on(found)
         except BaseException:
@@ -240,7 +242,7 @@ class ReadWriteBlockstore(ReadsOneByOne):
 
     @classmethod
     def _over(
-        cls, file: WritableSource, settings: Settings, written: Written, **how: bool
+        cls, file: WritableSource, settings: Settings, written: Written, **how: Any
     ) -> tuple[ReadWriteBlockstore, Recovery]:
         """A store over what is in ``file``, and what that is; the file is not changed yet."""
         found = take_over(file, settings, written, **how)

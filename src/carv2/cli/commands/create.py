@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from carv2.unixfs.packing import pack
 from carv2.unixfs.profiles import DEFAULT_PROFILE, PROFILES, ImportProfile, profile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from typing import BinaryIO
 
     from carv2.unixfs.importing import ImportReport
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.kubo is not None:
         _pack_from_node(args)
         return 0
-    with _sink(args.output) as out, progress.bar("packing") as tick:
+    with _sink(args.output) as out, progress.bar("packing", _size_of(args.paths)) as tick:
         report = pack(
             args.paths,
             out,
@@ -101,6 +102,11 @@ def run(args: argparse.Namespace) -> int:
         )
     _tell(report, args)
     return 0
+
+
+def _size_of(paths: Sequence[str]) -> int | None:
+    """Bytes to pack, where they are those of files; of folders nobody knows them before."""
+    return streams.total_size(paths) if all(map(os.path.isfile, paths)) else None
 
 
 def _pack_from_node(args: argparse.Namespace) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from carv2.blockstore import ReadWriteBlockstore, examine_file
-from carv2.cli import color, references, streams
+from carv2.cli import color, progress, references, streams
+from carv2.cli.typed import line_of
 from carv2.errors import ResumeError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from carv2.blockstore import Recovery
 
@@ -42,18 +45,31 @@ def run(args: argparse.Namespace) -> int:
         "check_promised": args.check_promised,
     }
     with streams.blame(args.file):
-        found = examine_file(args.file, **how)
+        with _bar("examining", args.file) as tick:
+            found = examine_file(args.file, on_bytes=tick, **how)
         applied = args.apply and not _is_finished(found)
         if applied:
             _refuse_references(args.file, found)
-            with ReadWriteBlockstore.resume(args.file, **how) as store:
-                found = store.recovery or found
+            found = _apply(args.file, how) or found
     if args.json:
         streams.print_json({"file": args.file, "applied": applied, "cut_bytes": found.cut_bytes, **_fields(found)})
     else:
         for line in _lines(found, applied=applied):
             print(line)
+        if not applied and not _is_finished(found):
+            print(f"To finish it: {line_of(['carv2', 'recover', '--apply', args.file])}", file=sys.stderr)
     return 1 if found.cut_bytes or (_needs_index(found) and not applied) else 0
+
+
+def _bar(label: str, path: str) -> AbstractContextManager[progress.Tick]:
+    return progress.bar(label, streams.total_size([path]))
+
+
+def _apply(path: str, how: dict[str, Any]) -> Recovery | None:
+    with _bar("recovering", path) as tick:
+        store = ReadWriteBlockstore.resume(path, on_bytes=tick, **how)
+    with store:
+        return store.recovery
 
 
 def _refuse_references(path: str, found: Recovery) -> None:
