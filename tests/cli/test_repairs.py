@@ -336,3 +336,34 @@ def test_extract_takes_a_cid_to_begin_at(tmp_path: Path) -> None:
     assert b"docs/fish" in (tmp_path / "x.tar").read_bytes()
     ran = run_line(tmp_path, f"carv2 extract bare.car /ipfs/{root} docs")
     assert (ran.code, "there can be one only" in ran.err) == (2, True)
+
+
+# -- what has the version already ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "instead"),
+    [
+        ("wrap wrapped.car new.car", "wrapped.car: it is a CARv2 already", "carv2 index wrapped.car new.car"),
+        ("wrap - new.car < wrapped.car", "standard input: it is a CARv2 already", ""),
+        ("unwrap two.car new.car", "two.car: it is a CARv1 already", "cp two.car new.car"),
+        ("unwrap two.car - | cat >new.car", "two.car: it is a CARv1 already", "cat two.car"),
+        ("unwrap two.car two.car", "two.car: it is a CARv1 already", ""),
+        ("unwrap - new.car < two.car", "standard input: it is a CARv1 already", ""),
+    ],
+)
+def test_what_is_of_the_version_wanted_is_told_to_be(line: str, told: str, instead: str, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    ran = run_line(tmp_path, f"carv2 {line}")
+    first, *rest = ran.err.splitlines()
+    assert first == f"carv2: {told}"
+    assert [line.partition(": ")[2] for line in rest] == [instead] * bool(instead)
+    if instead:
+        assert run_line(tmp_path, instead).code == 0
+
+
+@pytest.mark.parametrize("line", ["wrap version-42.car new.car", "unwrap version-42.car new.car"])
+def test_one_that_nobody_knows_is_not(line: str, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    ran = run_line(tmp_path, f"carv2 {line}")
+    assert ran.err == "carv2: version-42.car: CAR version 42, supported: 1 and 2 (at byte 0)\n"

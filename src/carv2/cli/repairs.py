@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2 import errors
 from carv2._varint import decode
-from carv2.cli.typed import quoted
+from carv2.cli.typed import line_of, quoted
 from carv2.errors import (
     CarError,
     CodecError,
@@ -85,9 +85,20 @@ def repair_of(name: str, error: CarError) -> str:
     # at byte 0 no section begins: it is not about the archive
     if repair is not None and position != 0 and _is_archive(archive):
         return _told(repair, str(archive))
-    is_other_version = isinstance(error, VersionError) and error.found in {1, 2}  # wanted was the other one
-    is_damaged = not is_other_version and _is_damaged(str(archive), Problem.of(error))
-    return _told(_SALVAGE, str(archive)) if is_damaged else ""
+    return _told(_SALVAGE, str(archive)) if _is_damaged(str(archive), Problem.of(error)) else ""
+
+
+def already(error: VersionError, purpose: str = "", *command: str) -> CarError:
+    """What to say of an archive that has the version already that it was to get, and what to type instead, if
+    anything.
+    """
+    if error.position or error.found not in {1, 2}:
+        return error
+    told = CarError(f"it is a CARv{error.found} already")
+    told.archive = error.archive
+    if purpose and _is_file(error.archive):
+        told.remedy = f"{purpose}: {line_of(command)}"  # type: ignore[attr-defined]
+    return told
 
 
 def repair_of_problems(archive: str, problems: Iterable[Problem]) -> str:

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from carv2.cli import references, streams
+from carv2.cli.repairs import already
+from carv2.errors import VersionError
 from carv2.operations.wrap import unwrap
 
 if TYPE_CHECKING:
@@ -23,15 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with streams.watched(args.source, "copying") as source:
-        size = unwrap(
-            source,
-            streams.destination(args.destination),
-            limits=streams.limits_of(args),
-            sync=not args.no_sync,
-        )
+    try:
+        size = _unwrapped(args)
+    except VersionError as error:
+        copy = ["cat", args.source] if args.destination == "-" else ["cp", args.source, args.destination]
+        purpose = "" if args.source == args.destination else "To copy it"
+        raise already(error, purpose, *copy) from error
     if args.json:
         streams.print_json({"size": size}, beside=args.destination)
     else:
         references.hint(args.destination if os.path.isfile(args.destination) else args.source)
     return 0
+
+
+def _unwrapped(args: argparse.Namespace) -> int:
+    with streams.watched(args.source, "copying") as source:
+        return unwrap(
+            source,
+            streams.destination(args.destination),
+            limits=streams.limits_of(args),
+            sync=not args.no_sync,
+        )

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 from carv2.cli import streams
 from carv2.cli.codecs import add_codec
+from carv2.cli.repairs import already
+from carv2.errors import VersionError
 from carv2.operations.wrap import wrap
 
 if TYPE_CHECKING:
     import argparse
 
+    from carv2.header import CarV2Header
+
 HELP = "make a CARv2 with an index of a CARv1"
 EXAMPLES = ("carv2 wrap old.car new.car", "carv2 wrap - - <old.car >new.car")
+_FRESH = ("To write it with a fresh index", "carv2", "index")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        header = _wrapped(args)
+    except VersionError as error:
+        raise already(error, *_FRESH, args.source, args.destination) from error
+    if args.json:
+        streams.print_json(header, beside=args.destination)
+    return 0
+
+
+def _wrapped(args: argparse.Namespace) -> CarV2Header:
     with streams.watched(args.source, "wrapping", passes=2) as source:
-        header = wrap(
+        return wrap(
             source,
             streams.destination(args.destination),
             index_codec=args.codec,
@@ -43,6 +58,3 @@ def run(args: argparse.Namespace) -> int:
             null_padding=args.null_padding,
             sync=not args.no_sync,
         )
-    if args.json:
-        streams.print_json(header, beside=args.destination)
-    return 0
