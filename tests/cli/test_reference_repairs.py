@@ -111,6 +111,8 @@ def test_an_index_without_the_keys_is_told_of(folder: Path) -> None:
         ("unwrap ref.car old.car", 0),
         ("unwrap ref.car ref.car", 0),
         ("verify ref.car", 1),
+        ("map ref.car -o out", 1),
+        ("report ref.car -o out", 1),
     ],
 )
 def test_what_takes_it_for_an_ordinary_archive_says_so(line: str, code: int, folder: Path) -> None:

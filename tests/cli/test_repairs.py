@@ -367,3 +367,20 @@ def test_one_that_nobody_knows_is_not(line: str, tmp_path: Path) -> None:
     lay_out(tmp_path)
     ran = run_line(tmp_path, f"carv2 {line}")
     assert ran.err == "carv2: version-42.car: CAR version 42, supported: 1 and 2 (at byte 0)\n"
+
+
+@pytest.mark.parametrize("command", ["map", "report"])
+def test_a_picture_of_a_damaged_archive_is_told_to_be_one(command: str, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    lay_out_wrong(tmp_path, named=2)
+    ran = run_line(tmp_path, f"carv2 {command} damaged.car -o out")
+    assert ran.code == 1
+    first, *rest = ran.err.splitlines()
+    assert first.startswith("carv2: damaged.car: 1 problem: the data are not those of")
+    assert rest == ["To save what is whole: carv2 salvage damaged.car saved.car"]
+    ran = run_line(tmp_path, f"carv2 {command} - <text >out")
+    assert ran.err.startswith("carv2: standard input: 1 problem: CAR header")
+    err = run_line(tmp_path, f"carv2 {command} wrong.car -o out").err.splitlines()
+    assert (": 1 problem: the index" in err[0], err[1:]) == (True, [FRESH])
+    assert run_line(tmp_path, f"carv2 {command} --json damaged.car").err == ""
+    assert run_line(tmp_path, f"carv2 {command} wrapped.car -o out").err == ""

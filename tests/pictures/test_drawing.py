@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -12,7 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import carv2
+from carv2.operations.problems import Problem
 from carv2.pictures import draw_map, draw_report, layout
+from carv2.pictures._charts import Bar, bars
 from carv2.pictures._drawing import colours, part_text, shown
 from pictures.test_layout import FISH, NEWT, archive, node
 
@@ -121,3 +124,51 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_it(evil: Path, tmp_path: P
 def test_a_picture_of_a_piece_in_memory() -> None:
     raw = b"".join(carv2.iter_car([FISH.cid], [FISH]))
     assert "archive" in draw_map(layout(raw))
+
+
+def _texts(picture: str) -> list[tuple[float, float, str, str]]:
+    """Place, class and words of each text of a map."""
+    root = ET.fromstring(picture)
+    return [
+        (float(each.get("x", "")), float(each.get("y", "")), each.get("class", ""), "".join(each.itertext()))
+        for each in root.iter("{http://www.w3.org/2000/svg}text")
+    ]
+
+
+def test_no_triangle_lies_on_the_numbers_above_the_ribbon(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.car", [FISH.cid], [FISH])
+    path.write_bytes(path.read_bytes()[:-1])  # the place of the problem is the end of the file
+    picture = draw_map(layout(path))
+    mark = re.search(r'class="mark" d="M ([0-9.]+) ([0-9.]+) l -6 -11', picture)
+    assert mark is not None
+    number = next(text for text in _texts(picture) if text[2] == "small end")
+    assert float(mark[1]) == number[0] == 970
+    assert float(mark[2]) - 11 >= number[1] + 2  # the number's baseline, and what hangs below it
+
+
+@pytest.mark.parametrize("name", ["a" * 200 + ".car", "\u9f8d" * 80 + ".car"])
+def test_a_long_name_leaves_room_for_the_counts(name: str, tmp_path: Path) -> None:
+    found = layout(archive(tmp_path / "x.car", [FISH.cid], [FISH]), name=name)
+    title, counts = _texts(draw_map(found))[:2]
+    letter = 17 if name[0] > "z" else 9.5
+    assert title[3].endswith("\u2026")
+    assert title[0] + letter * len(title[3]) < counts[0] - 7 * len(counts[3])
+
+
+def test_a_long_message_takes_several_lines(tmp_path: Path) -> None:
+    found = layout(archive(tmp_path / "x.car", [FISH.cid], [FISH]))
+    words = " ".join(f"word-{at}" for at in range(30))
+    several = [words, " ".join([words] * 9), "x" * 500]
+    problems = tuple(Problem(kind="FormatError", message=message) for message in several)
+    lines = [text[3] for text in _texts(draw_map(replace(found, problems=problems, problem_count=3)))[-8:]]
+    assert " ".join(lines[:2]) == words
+    assert lines[4].endswith("\u2026")
+    assert all(7.8 * len(line) < 930 for line in lines)
+
+
+def test_long_names_of_codecs_fit_beside_their_bars() -> None:
+    name = "poseidon-bls12_381-a2-fc1"
+    place, _, _, words = next(
+        text for text in _texts(bars("x", ("a", "b"), [Bar(name, 1, "1")])) if text[3] == name
+    )
+    assert place - 7.4 * len(words) > 0

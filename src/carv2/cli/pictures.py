@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from carv2._atomic import writing
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
     from carv2.pictures import Layout
 
 
-def add_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser, what: str, example: str) -> None:
     """The archive, the output, and how much is looked at."""
     streams.add_file(parser)
-    add_output(parser, example)
+    add_output(parser, what, example)
     parser.add_argument(
         "--max-blocks",
         type=streams.positive,
@@ -30,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     streams.add_limits(parser)
 
 
-def add_output(parser: argparse.ArgumentParser, example: str) -> None:
-    """Where the picture goes."""
+def add_output(parser: argparse.ArgumentParser, what: str, example: str) -> None:
+    """Where the picture or page goes."""
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT",
         default="-",
-        help=f"the picture, such as {example} (default: standard output)",
+        help=f"file for the {what}, such as {example} (default: standard output)",
     )
 
 
@@ -63,3 +64,20 @@ def write(args: argparse.Namespace, text: str) -> None:
     """Write the picture, whole or not at all."""
     with writing(streams.destination(args.output)) as sink:
         sink.write(text.encode("utf-8", "replace"))
+
+
+def tell_of_problems(args: argparse.Namespace, found: Layout) -> int:
+    """Say on standard error that the archive has problems, and what mends them; the exit code."""
+    if not found.problem_count:
+        return 0
+    if not args.json:
+        from carv2.cli import references, repairs  # noqa: PLC0415
+
+        if references.hint(args.file):
+            return 1
+        first = found.problems[0]
+        count = "1 problem" if found.problem_count == 1 else f"{found.problem_count:,} problems, the first"
+        references.complain(args.file, f"{count}: {repairs.text_of('map', args.file, first)}")
+        if repair := repairs.repair_of_problems(args.file, found.problems):
+            print(repair, file=sys.stderr)
+    return 1

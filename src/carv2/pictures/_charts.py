@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from carv2.pictures.model import Layout
 
 _WIDTH = 1000
-_LEFT, _RIGHT = 130, 20
+_LEFT, _RIGHT = 200, 20
 _INNER = _WIDTH - _LEFT - _RIGHT
 _ROW = 24
 _HIGH = 320

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,6 +59,20 @@ def shown(text: str, limit: int = 120) -> str:
     """
     short = text if len(text) <= limit else f"{text[: limit - 1]}\u2026"
     return escape("".join(char if char.isprintable() else "\ufffd" for char in short))
+
+
+def fitted(text: str, width: float, *, size: float = 13) -> str:
+    r"""Somebody's text as :func:`shown`, cut to about ``width`` pixels in letters of that ``size``.
+
+    >>> fitted("lobster", 60), fitted("lobster", 40)[:-1], len(fitted("\u9f8d" * 9, 60))
+    ('lobster', 'lobs', 4)
+    """
+    used = 0.0
+    for at, char in enumerate(text):
+        used += size * (1.05 if east_asian_width(char) in "WF" else 0.6)
+        if used > width:
+            return shown(text, max(1, at))
+    return shown(text, len(text))
 
 
 def colours(codecs: Iterable[str]) -> dict[str, str]:

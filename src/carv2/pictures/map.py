@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
-from carv2.pictures._drawing import REGION_FILLS, colours, legend, part_text, shown, size_text, svg, tag
+from carv2.pictures._drawing import REGION_FILLS, colours, fitted, legend, part_text, shown, size_text, svg, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,10 @@ _LINES = 400
 _LEAST = 2.0
 """Pixels that a region is wide, however few bytes it has."""
 _PROBLEMS = 8
+_COLUMNS, _ROWS = 120, 3
+"""Characters of a line of a problem, and its lines."""
+_MARK = 12
+"""Pixels above the ribbon that its triangles need."""
 
 
 def draw_map(found: Layout, *, alone: bool = True) -> str:
@@ -93,15 +98,16 @@ class _Map:
     def _title(self) -> Iterator[str]:
         found = self._found
         kind = "unknown" if found.version is None else f"CARv{found.version}"
-        yield tag("text", shown(found.name), x=_EDGE, y=self.bottom + 14, class_="title")
         counts = [
             f"{found.block_count:,} block{_s(found.block_count)}",
             f"{found.root_count:,} root{_s(found.root_count)}",
         ]
         words = ", ".join([kind, size_text(found.size), *counts])
+        name = fitted(found.name, _INNER - 20 - 7.8 * len(words), size=17)
+        yield tag("text", name, x=_EDGE, y=self.bottom + 14, class_="title")
         yield tag("text", words, x=_WIDTH - _EDGE, y=self.bottom + 14, class_="end")
         yield tag("text", "The file, byte by byte", x=_EDGE, y=self.bottom + 44, class_="head")
-        self.bottom += 62
+        self.bottom += 62 + _MARK
 
     def _ribbon(self, top: float) -> Iterator[str]:
         x = self._scale.x
@@ -122,8 +128,9 @@ class _Map:
                 fill=REGION_FILLS[region.name],
             )
         yield tag("rect", x=_EDGE, y=top, width=_INNER, height=_RIBBON, class_="frame")
-        yield tag("text", "0", x=_EDGE, y=top - 6, class_="small")
-        yield tag("text", f"{self._found.size:,}", x=_WIDTH - _EDGE, y=top - 6, class_="small end")
+        y = top - 6 - _MARK
+        yield tag("text", "0", x=_EDGE, y=y, class_="small")
+        yield tag("text", f"{self._found.size:,}", x=_WIDTH - _EDGE, y=y, class_="small end")
 
     def _sections(self, top: float) -> Iterator[str]:
         """Each slice as a column of its codecs, the largest of the archive at the bottom."""
@@ -201,9 +208,10 @@ class _Map:
         count = f"{found.problem_count:,} problem{_s(found.problem_count)}"
         yield tag("text", count, x=_EDGE, y=self.bottom, class_="head")
         for problem in found.problems[:_PROBLEMS]:
-            self.bottom += 19
-            yield tag("path", class_="mark", d=f"M {_EDGE + 6} {self.bottom} l -6 -11 h 12 z")
-            yield tag("text", shown(problem.message, 135), x=_EDGE + 20, y=self.bottom)
+            yield tag("path", class_="mark", d=f"M {_EDGE + 6} {self.bottom + 19} l -6 -11 h 12 z")
+            for line in textwrap.wrap(problem.message, _COLUMNS, max_lines=_ROWS, placeholder=" \u2026"):
+                self.bottom += 19
+                yield tag("text", fitted(line, _INNER - 20), x=_EDGE + 20, y=self.bottom)
         if found.problem_count > _PROBLEMS:
             self.bottom += 19
             more = f"and {found.problem_count - _PROBLEMS:,} more"

@@ -18,7 +18,7 @@ EXAMPLES = ("carv2 dagstore report -o report.html", "carv2 dagstore report --jso
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     dagstore.add_store(parser)
-    pictures.add_output(parser, "report.html")
+    pictures.add_output(parser, "page", "report.html")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ EXAMPLES = ("carv2 map archive.car -o map.svg", "carv2 map --json archive.car")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pictures.add_arguments(parser, "map.svg")
+    pictures.add_arguments(parser, "picture", "map.svg")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> int:
         streams.print_json(found)
     else:
         pictures.write(args, draw_map(found))
-    return 1 if found.problem_count else 0
+    return pictures.tell_of_problems(args, found)

@@ -14,7 +14,7 @@ EXAMPLES = ("carv2 report archive.car -o report.html", "carv2 report --json arch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pictures.add_arguments(parser, "report.html")
+    pictures.add_arguments(parser, "page", "report.html")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> int:
         streams.print_json(found)
     else:
         pictures.write(args, draw_report(found))
-    return 1 if found.problem_count else 0
+    return pictures.tell_of_problems(args, found)
