@@ -181,6 +181,8 @@ class Folder:
         with os.scandir(self._fd) as found:  # its errors are of the descriptor just opened: there are none
             for entry in found:
                 name = os.fsencode(entry.name)
+                if entry.inode() in numbers and self.inode_of(name) in skip:
+                    continue
                 if name.startswith(b".") and not hidden:
                     left_out[HIDDEN] = left_out.get(HIDDEN, 0) + 1
                     continue
@@ -195,8 +197,6 @@ class Folder:
                     continue
                 else:
                     kind = SYMLINK if symlinks == "keep" else self.kind_of(name, follow=True)
-                if entry.inode() in numbers and self.inode_of(name) in skip:
-                    continue
                 entries.append((name, kind))
         entries.sort()
 
@@ -255,7 +255,7 @@ def walk(
         hidden: take entries whose names begin with a dot.
         symlinks: ``keep`` gives them as they are; ``follow`` what they lead to; ``skip`` leaves out those in
             folders and follows ``path``.
-        skip: files to leave out.
+        skip: files to leave out; they are not counted.
         left_out: counts what is, by :data:`HIDDEN` and :data:`SYMLINKS`; what is below a hidden folder is not.
 
     Raises:

@@ -142,6 +142,17 @@ def test_the_archive_is_not_packed_into_itself(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "t")) == ["a", "other.car", "out.car"]
 
 
+def test_its_own_temporary_file_is_no_hidden_entry_left_out(tmp_path: Path) -> None:
+    write_tree(tmp_path / "t", {"a": b"1"})
+    out = tmp_path / "t" / "out.car"
+    assert pack(tmp_path / "t", out).left_out == {}
+    (tmp_path / "t" / ".hidden").touch()
+    assert pack(tmp_path / "t", out).left_out == {"hidden entries": 1}
+    out.rename(tmp_path / "t" / ".out.car")
+    report = pack(tmp_path / "t", tmp_path / "t" / ".out.car")  # what is replaced is no entry either
+    assert (report.file_count, report.left_out) == (1, {"hidden entries": 1})
+
+
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     write_tree(tmp_path / "t", {"a": b"1", "to nothing": "nothing"})
     out = tmp_path / "out.car"
