@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for line in _lines(found, applied=applied):
             print(line)
-        if not applied and not _is_finished(found):
+        if not applied and not _is_finished(found) and args.file.isprintable():  # else nobody can type it
             print(f"To finish it: {line_of(['carv2', 'recover', '--apply', args.file])}", file=sys.stderr)
     return 1 if found.cut_bytes or (_needs_index(found) and not applied) else 0
 
