@@ -244,7 +244,7 @@ def _taking_turns(jobs: Iterable[Job], number: int) -> Iterator[Job]:
         yield from contenders[first:] + contenders[:first]
 
 
-def _use_memory(out: Path, size: int) -> None:
+def use_memory(out: Path, size: int) -> None:
     """Have as much memory for files in hand as the output takes.
 
     What lay idle, a virtual machine may have given back to its host, and the first to write would wait for it.
@@ -275,7 +275,7 @@ def _run_round(jobs: Iterable[Job], title: str) -> None:
 def _run_once(job: Job) -> None:
     warm(job.source)
     if job.out is not None:
-        _use_memory(job.out, job.result.size)
+        use_memory(job.out, job.result.size)
         job.before(job.out)
     try:
         done = subprocess.run(job.command, capture_output=True, text=True, check=True, timeout=_PATIENCE)

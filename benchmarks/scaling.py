@@ -129,6 +129,8 @@ def _measure(work: Work, archive: archives.Archive, folder: Path, rounds: int) -
     for _ in range(rounds):
         if work.copies:
             shutil.copyfile(source, out)
+        elif work.writes:
+            run.use_memory(out, source.stat().st_size)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         measured.append(json.loads(done.stdout))
         run.remove(out)

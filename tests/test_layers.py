@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "carv2"
 
 LAYERS = [  # a module imports from the lines above its own, and from its own
-    {"errors", "units"},
+    {"errors", "units", "_seen"},
     {"_varint", "_multibase", "multicodec", "multihash", "cid", "_cbor", "header"},
     {"index", "codec"},
     {

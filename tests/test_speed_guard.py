@@ -7,8 +7,11 @@ time, an import of half the library. Each bound is about 1.5 times what was foun
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import gc
 import hashlib
+import itertools
 import os
 import pathlib
 import subprocess
@@ -19,8 +22,11 @@ from typing import Any
 import pytest
 
 import carv2
+from carv2 import dag, unixfs
 from carv2.blockstore import ReadOnlyBlockstore, ReadWriteBlockstore
 from carv2.index import IndexBuilder
+from carv2.operations.concat import concat
+from carv2.operations.filter import filter_blocks
 
 FEW, MANY = 1_000, 3_000
 """What lies between the two is the blocks' alone: whatever is done once falls out."""
@@ -309,3 +315,55 @@ def test_modules_that_the_command_line_brings_in_to_say_its_version():
     more -= modules_after("pass")
     assert len({name for name in more if name.startswith("carv2")}) < 12  # 7
     assert len(more) < 65  # 41
+
+
+LEAVES = 20_000
+SMALL_LEAVES = dataclasses.replace(unixfs.PROFILES["unixfs-v1-2025"], chunk_size=16)
+
+
+@pytest.fixture(scope="module")
+def many_leaves(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leaves")
+    (folder / "leaves").write_bytes(b"".join(at.to_bytes(16, "big") for at in range(LEAVES)))
+    unixfs.pack(folder / "leaves", folder / "leaves.car", profile=SMALL_LEAVES, wrap=False)
+    return folder / "leaves.car"
+
+
+def large_and_collected() -> set[int]:
+    """The sets and dicts that the garbage collector goes through, each time that it goes at all."""
+    return {id(one) for one in gc.get_objects() if isinstance(one, (set, dict)) and len(one) > LEAVES // 2}
+
+
+def walk(order, path, look):
+    with ReadOnlyBlockstore(path) as store:
+        for count, _ in enumerate(dag.walk(store, store.roots[0], order=order)):
+            if count in {LEAVES * 2 // 3, LEAVES}:
+                look(count)
+
+
+MET: dict[str, Any] = {
+    "pack": lambda path, look: unixfs.pack(
+        path.with_suffix(""), path.with_name("again.car"), profile=SMALL_LEAVES, wrap=False, on_progress=look
+    ),
+    "concat": lambda path, look: concat([path], path.with_name("again.car"), deduplicate=True, on_progress=look),
+    "filter": lambda path, look: filter_blocks(
+        path, path.with_name("again.car"), [], inverse=True, on_progress=look
+    ),
+    "walk": functools.partial(walk, "dfs"),
+    "walk breadth-first": functools.partial(walk, "bfs"),
+}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python goes through every dict")
+@pytest.mark.parametrize("work", MET)
+def test_the_garbage_collector_does_not_go_through_what_was_met(work: str, many_leaves: pathlib.Path) -> None:
+    """Else each of its rounds takes longer the more blocks there were, and all of them the square of it."""
+    before, found, calls = large_and_collected(), [], itertools.count(1)
+
+    def look(_):
+        if (call := next(calls)) < 32 or call & call - 1 == 0:  # it takes long
+            found.append(large_and_collected() - before)
+
+    MET[work](many_leaves, look)
+    assert found
+    assert not any(found)

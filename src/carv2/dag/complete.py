@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from carv2._scan import Batch
+    from carv2._seen import Seen
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
     from carv2.dag.walking import Store
@@ -241,7 +242,7 @@ class _StoreWalk:
 
     def __init__(self, store: Store) -> None:
         self.links = Links()
-        self.seen: set[bytes] = set()
+        self.seen: Seen = {}
         self.block_count = self.block_bytes = self.depth = 0
         self.missing: list[Missing] = []
         self.missing_count = 0
@@ -306,7 +307,7 @@ class _StoreWalk:
             if self._index is not None and CID.trusted(link) not in self._index:
                 self._miss(link, parent, self._missing_below)
             else:
-                self.seen.add(key)
+                self.seen[key] = None
                 new.append((link, parent))
         return new
 

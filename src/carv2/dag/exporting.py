@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from typing import BinaryIO, Literal
 
+    from carv2._seen import Seen
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
     from carv2.dag.selector import Selector
@@ -75,7 +76,7 @@ class _Missing:
 
     def __init__(self, needed: CID | None = None) -> None:
         self._needed = needed
-        self._seen: set[bytes] = set()
+        self._seen: Seen = {}
         self.first: list[CID] = []
 
     def note(self, cid: CID) -> None:
@@ -83,7 +84,7 @@ class _Missing:
         if cid == self._needed:
             raise BlockNotFoundError(cid)
         if bytes(cid) not in self._seen:
-            self._seen.add(bytes(cid))
+            self._seen[bytes(cid)] = None
             self.first += [cid] if len(self.first) < MAX_LISTED else []
 
     def __len__(self) -> int:
@@ -272,7 +273,7 @@ class _Sections:
 
     def __init__(self, writer: CarWriter) -> None:
         self._writer = writer
-        self._written: set[bytes] = set()  # multihashes
+        self._written: Seen = {}  # multihashes
         self.count = self.repeated = 0
 
     def reachable(self, visits: Iterable[Visit]) -> None:
@@ -283,7 +284,7 @@ class _Sections:
                 continue
             key = multihash_of(visit.cid_bytes)
             self.repeated += key in written
-            written.add(key)
+            written[key] = None
             self._writer.write(visit.cid_bytes, visit.data)
             self.count += 1
 
@@ -294,7 +295,7 @@ class _Sections:
             key = multihash_of(cid_bytes)
             if key in self._written or is_identity(cid_bytes):
                 continue
-            self._written.add(key)
+            self._written[key] = None
             count += 1
             if write:
                 self._writer.write(cid_bytes, data)

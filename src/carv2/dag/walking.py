@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, Literal, TypeAlias
 
+    from carv2._seen import Seen
     from carv2.blockstore import Blockstore
     from carv2.cid import CIDLike
 
@@ -212,7 +213,7 @@ def depth_first(
     follow: Callable[..., list[bytes]] = followed,
 ) -> Iterator[Visit]:
     """The visits of a depth-first walk; ``follow`` gives the links of a block, as :func:`followed` does."""
-    seen: set[bytes] = set()
+    seen: Seen = {}
     levels = [roots[::-1]]  # of links yet to be followed, the next one last: what is done is let go of
     while levels:
         links = levels[-1]
@@ -223,7 +224,7 @@ def depth_first(
         if not repeats:
             if cid in seen:
                 continue
-            seen.add(cid)
+            seen[cid] = None
         depth = len(levels) - 1
         budget.enter(depth)
         data = fetch.one(cid)
@@ -240,7 +241,7 @@ def depth_first(
 def _breadth_first(
     fetch: Fetch, roots: list[bytes], budget: Budget, *, repeats: bool, on_unknown: OnUnknown
 ) -> Iterator[Visit]:
-    seen: set[bytes] = set()
+    seen: Seen = {}
     depth, level = 0, list(roots) if repeats else _unseen(roots, seen)
     while level:
         below: list[bytes] = []
@@ -257,8 +258,8 @@ def _breadth_first(
         depth, level = depth + 1, below
 
 
-def _unseen(links: list[bytes], seen: set[bytes]) -> list[bytes]:
+def _unseen(links: list[bytes], seen: Seen) -> list[bytes]:
     """Those of ``links`` that are not in ``seen`` yet; from now on they are."""
     new = [link for link in dict.fromkeys(links) if link not in seen]
-    seen.update(new)
+    seen.update(dict.fromkeys(new))
     return new

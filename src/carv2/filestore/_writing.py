@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from carv2._seen import Seen
     from carv2.cid import CIDLike
     from carv2.filestore.record import FileReference
 
@@ -67,7 +68,7 @@ class ReferenceWriter:
         chosen = variant_of(variant)
         self._key_hash, self._limits = chosen.key_hash, limits
         self._checker = BlockChecker() if verify else None
-        self._seen: set[bytes] | None = None if repeats else set()
+        self._seen: Seen | None = None if repeats else {}
         self._car = CarWriter(
             sink,
             roots,
@@ -130,7 +131,7 @@ class ReferenceWriter:
 
     def _note(self, raw: bytes) -> None:
         if self._seen is not None:
-            self._seen.add(raw)
+            self._seen[raw] = None
 
     def set_roots(self, roots: Iterable[CIDLike]) -> None:
         """Replace the roots; for those of another size the sink must give back what it was given.

@@ -46,6 +46,7 @@ class Columns(Protocol):
 _FEW = 1 << 17  # bytes of records that are sorted in one piece: the bins have a price of their own
 
 _MANY = 1 << 12  # records of a bin from which on it is shared out once more before it is sorted
+_TOO_MANY = 1 << 15  # of which no more than a part are made objects at a time: together they leave the caches
 _WORTH_BINS = 256  # records from which on 256 bins take less memory than what is in them
 
 _pack_offset = struct.Struct(">Q").pack  # big-endian until written, so that equal digests sort by offset
@@ -249,27 +250,35 @@ def _spread(records: bytearray, digest_size: int) -> Bins:
 def _sorted_records(bins: Bins, digest_size: int) -> Iterator[bytes]:
     """The records of each bin in order, the bin freed before the next is sorted; few records all at once."""
     width = digest_size + OFFSET_SIZE
-    split = struct.Struct(f"{width}s").iter_unpack
     if sum(map(len, bins)) <= _FEW:
         bins = [bytearray().join(bins)]
     for at in range(len(bins)):
-        records = [record for (record,) in split(bins[at])]
-        bins[at] = bytearray()
-        if records:
-            is_long = len(records) >= _MANY and len(bins) > 1 and digest_size > 1
-            in_order = _by_second_byte(records) if is_long else sorted(records)
-            yield _to_little_endian(b"".join(in_order), digest_size)
+        records, bins[at] = bins[at], bytearray()
+        is_long = len(records) >= _MANY * width and len(bins) > 1 and digest_size > 1
+        for found in _in_parts(records, width) if is_long else [_in_order(records, width)]:
+            yield _to_little_endian(found, digest_size)
 
 
-def _by_second_byte(records: list[bytes]) -> Iterator[bytes]:
-    """Sort ``records``, all with the same first byte, in 256 parts: each fits into the processor's caches."""
-    parts: list[list[bytes]] = [[] for _ in range(256)]
-    for record in records:
-        parts[record[1]].append(record)
-    records.clear()
-    for part in parts:
-        part.sort()
-    return itertools.chain.from_iterable(parts)
+def _in_order(records: bytearray, width: int) -> bytes:
+    return b"".join(sorted(record for (record,) in struct.iter_unpack(f"{width}s", records)))
+
+
+def _in_parts(records: bytearray, width: int) -> Iterator[bytes]:
+    """The same for many that begin with the same byte, in 256 parts by the next one: each fits into the caches."""
+    found = struct.iter_unpack(f"{width}s", records)
+    if len(records) < _TOO_MANY * width:
+        lists: list[list[bytes]] = [[] for _ in range(256)]
+        for (record,) in found:
+            lists[record[1]].append(record)
+        for part in lists:
+            part.sort()
+        yield b"".join(itertools.chain.from_iterable(lists))
+        return
+    parts = [bytearray() for _ in range(256)]
+    for (record,) in found:
+        parts[record[1]] += record
+    for at in range(0, 256, 16):
+        yield b"".join([_in_order(part, width) for part in parts[at : at + 16]])
 
 
 def _to_little_endian(records: bytes, digest_size: int) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO, TypeAlias
 
+    from carv2._seen import Seen
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
 
@@ -96,13 +97,13 @@ class _Once:
     """Keeps the first section of each CID."""
 
     def __init__(self) -> None:
-        self._seen = set[bytes]()
+        self._seen: Seen = {}
         self.duplicate_count = 0
 
     def keep(self, cid: bytes, _size: int) -> bool:
         is_new = cid not in self._seen
         self.duplicate_count += not is_new
-        self._seen.add(cid)
+        self._seen[cid] = None
         return is_new
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
+    from carv2._seen import Seen
     from carv2._source import SourceLike
     from carv2.cid import CIDLike
 
@@ -135,7 +136,7 @@ class _Choice:
 
     def __init__(self, wanted: set[bytes], *, inverse: bool, keep_identity: bool) -> None:
         self._wanted, self._inverse, self._keep_identity = wanted, inverse, keep_identity
-        self._seen = set[bytes]()
+        self._seen: Seen = {}
         self._usual = set[bytes]()  # all of a CID but its 32-byte digest, where the hash is not identity
         self._count = self._bytes = self._identity_count = self._duplicate_count = 0
 
@@ -145,7 +146,7 @@ class _Choice:
 
     def note(self, cid: bytes, _size: int) -> bool:
         """Remember what is in the archive already; all of it stays."""
-        self._seen.add(cid)
+        self._seen[cid] = None
         return True
 
     def wants(self, cid: bytes, size: int) -> bool:
@@ -155,7 +156,7 @@ class _Choice:
         if cid in self._seen:
             self._duplicate_count += 1
             return False
-        self._seen.add(cid)
+        self._seen[cid] = None
         if not self._keep_identity and self._is_identity(cid):
             self._identity_count += 1
             return False
@@ -173,7 +174,7 @@ class _Choice:
 
     def report(self, roots: tuple[CID, ...]) -> FilterReport:
         """What came of it."""
-        missing = set[bytes]() if self._inverse else self._wanted - self._seen
+        missing = set[bytes]() if self._inverse else self._wanted - self._seen.keys()
         return FilterReport(
             roots=roots,
             block_count=self._count,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
+    from carv2._seen import Seen
     from carv2.unixfs._blocks import Data
     from carv2.unixfs.importing import Paths, Special
 
@@ -95,7 +96,7 @@ class _Deduplicating:
         self._write = car.write
         self._once = profile.duplicates != "again"
         self._by_multihash = profile.duplicates == "once-by-multihash"
-        self._seen: set[bytes] = set()
+        self._seen: Seen = {}
         self.block_count = self.duplicate_count = 0
 
     def __call__(self, cid: bytes, data: Data) -> None:
@@ -105,6 +106,6 @@ class _Deduplicating:
             if key in seen:
                 self.duplicate_count += 1
                 return
-            seen.add(key)
+            seen[key] = None
         self.block_count += 1
         self._write(cid, data)
