@@ -45,7 +45,7 @@ def test_every_operation_of_ours_is_run_and_takes_all_blocks(outcome):
     assert not [result["error"] for result in ours if result["error"]]
     known = run_python("-c", "import ours; print(*ours.OPERATIONS)").split()
     found_by_name = {result["measurements"][0]["op"] for result in ours}
-    assert {name for name in found_by_name if ":" not in name} == set(known)
+    assert {name for name in found_by_name if ":" not in name} == set(known) - {"get-again"}  # scaling.py's
     assert {name for name in found_by_name if ":" in name} == {
         f"carv2-command:{what}" for what in ("pack", "extract", "version", "inspect", "get")
     }
