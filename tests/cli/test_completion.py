@@ -69,8 +69,11 @@ COMPLETED = [
     ("cat archive.car docs -o arch", "cat archive.car docs -o archive.car"),
     ("imports list --repo fold", "imports list --repo folder/"),
     ("completion fi", "completion fish"),
+    ("create --profile unixfs-v1-2", "create --profile unixfs-v1-2025"),
     ("imports info arch", "imports info arch"),
 ]
+BEHIND_EQUALS = ("list --color=f", "list --color=false")
+"""What fish has no way to say: a value that may be left out."""
 
 
 def needed(shell: str) -> str:
@@ -314,8 +317,9 @@ def test_fish_says_what_each_command_is_for(tmp_path: Path) -> None:
 def test_bash_and_zsh_complete_what_is_typed(shell: str, tmp_path: Path) -> None:
     needed(shell)
     lay_out(tmp_path, shell)
-    found = typed_into(shell, tmp_path, [typed for typed, _ in COMPLETED])
-    assert found == [completed for _, completed in COMPLETED]
+    words = [*COMPLETED, BEHIND_EQUALS]
+    found = typed_into(shell, tmp_path, [typed for typed, _ in words])
+    assert found == [completed for _, completed in words]
 
 
 def typed_into(shell: str, folder: Path, lines: list[str]) -> list[str]:

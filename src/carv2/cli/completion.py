@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carv2.cli import registry
 from carv2.cli.parser import parser_for
+from carv2.unixfs.profiles import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,8 @@ def kind(argument: Argument) -> str:
     """What its value is: one of the names above, or the words that it may be."""
     if argument.choices:
         return " ".join(argument.choices)
+    if "--profile" in argument.names:  # which takes a profile in other words too
+        return " ".join(PROFILES)
     if argument.value == "DIR":
         return FOLDERS
     return FILES if argument.value in _OF_FILES else ANYTHING
@@ -124,13 +127,17 @@ _BASH = """\
 # Completion of carv2 for bash; made by: carv2 completion bash
 
 _carv2() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} equals=
     if [[ $word == = ]]; then
-        word=
+        word= equals=1
     elif [[ $before == = ]]; then
-        before=${COMP_WORDS[COMP_CWORD-2]}
+        before=${COMP_WORDS[COMP_CWORD-2]} equals=1
     fi
     COMPREPLY=()
+    if [[ $before == --color && -n $equals ]]; then  # a value of its own would be the next word
+        COMPREPLY=($(compgen -W '@booleans@' -- "$word"))
+        return
+    fi
 
     local at first= second= passed=
     for (( at = 1; at < COMP_CWORD; at++ )); do
@@ -193,7 +200,7 @@ complete -o default -F _carv2 carv2
 
 def _bash(commands: list[Taken]) -> str:
     return _fill(
-        _BASH,
+        _BASH.replace("@booleans@", " ".join(_BOOLEANS)),
         passed_over=[f"{'|'.join(sorted(registry.FLAGS_WITH_VALUES))}) passed=1 ;;"],
         aliases=[f"{alias}) first={name} ;;" for alias, name in registry.ALIASES.items()],
         two_words=[f'{"|".join(_quoted(name) for name in _two_words())}) name="$first $second" ;;'],

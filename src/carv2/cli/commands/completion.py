@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 HELP = "print a script that lets a shell complete commands, options and choices"
 EXAMPLES = (
-    "carv2 completion bash >carv2.bash",
-    "carv2 completion zsh >_carv2",
-    "carv2 completion fish >carv2.fish",
+    "carv2 completion bash >carv2.bash  # and in ~/.bashrc: source ~/carv2.bash",
+    "carv2 completion zsh >_carv2  # in a folder of $fpath, before compinit",
+    "carv2 completion fish >carv2.fish  # in ~/.config/fish/completions",
 )
 
 
