@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, export: Export, id_: int | str, *, what: str, 
     with streams.blame(f"{what} {id_}"), overwriting(), progress.bar("exporting", size) as tick:
         report = export(
             id_,
-            streams.destination(args.out),
+            streams.destination(args.out, is_binary=form != "unixfs"),
             form=form,
             path=args.path,
             selector=args.selector,

@@ -26,7 +26,7 @@ from carv2.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from types import FrameType
 
 OK, BAD_ARCHIVE, USAGE = 0, 1, 2
@@ -87,7 +87,7 @@ def _run(argv: Sequence[str]) -> int:
     color.start()
     name, trouble, args = None, BAD_ARCHIVE, argparse.Namespace()
     try:
-        words = _take_global_flags(list(argv))
+        words = _take_global_flags(_as_flags(list(argv)))
         if not words:
             return OK
         name, words = _take_command(words)
@@ -96,8 +96,7 @@ def _run(argv: Sequence[str]) -> int:
             return OK
         command = registry.load(name)
         trouble = getattr(command, "TROUBLE", BAD_ARCHIVE)
-        _check_keys(name, words)
-        args = parser_for(name, command).parse_intermixed_args(_plain_words(words))
+        args = _parsed(name, command, words)
         color.apply(args.color)
         progress.hush(args.json)
         code = command.run(args)
@@ -190,6 +189,16 @@ def _settle_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _as_flags(words: list[str]) -> list[str]:
+    """``help``, ``help COMMAND`` and ``version``, which other programs have, as the flags that they are here."""
+    at = next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))
+    if words[at:] == ["version"]:
+        return [*words[:at], "--version"]
+    if words[at : at + 1] == ["help"]:
+        return [*words[:at], *words[at + 1 :], "--help"]
+    return words
+
+
 def _take_global_flags(words: list[str]) -> list[str]:
     """Obey the flags in front of the command; return the rest, nothing if all is said."""
     while words and words[0].startswith("-") and words[0] != "-":
@@ -224,7 +233,7 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
     name = registry.ALIASES.get(words[0], words[0])
     rest = words[1:]
     if name not in registry.COMMANDS and not registry.subcommands(name):
-        raise UsageError(f"unknown command {name}{did_you_mean(name, [*registry.COMMANDS, *registry.ALIASES])}")
+        raise UsageError(f"unknown command {name}{_meant(name)}")
     at = 0
     while at < len(rest) and rest[at].startswith("-"):
         at += 2 if rest[at] in registry.FLAGS_WITH_VALUES else 1
@@ -237,6 +246,12 @@ def _take_command(words: list[str]) -> tuple[str, list[str]]:
     return f"{name} {rest[at]}", [flag for flag in rest[:at] if not _is_color(flag)] + rest[at + 1 :]
 
 
+def _meant(name: str) -> str:
+    if meant := registry.MEANT.get(name):
+        return f"; did you mean {meant}?"
+    return did_you_mean(name, [*registry.COMMANDS, *registry.ALIASES])
+
+
 def _wrong_subcommand(group: str, given: list[str]) -> UsageError:
     names = [name.removeprefix(f"{group} ") for name in registry.subcommands(group)]
     what = f"{group} has no {given[0]}" if given else f"{group} needs to be told what to do"
@@ -246,6 +261,13 @@ def _wrong_subcommand(group: str, given: list[str]) -> UsageError:
 
 def _is_color(word: str) -> bool:
     return word == "--color" or word.startswith("--color=")
+
+
+def _parsed(name: str, command: registry.Command, words: list[str]) -> argparse.Namespace:
+    _check_keys(name, words)
+    parser = parser_for(name, command)
+    parser.typed = _plain_words(words)
+    return parser.parse_intermixed_args(parser.typed)
 
 
 def _check_keys(name: str, words: list[str]) -> None:
@@ -269,17 +291,22 @@ def _help_of_group(group: str) -> str:
     return "\n".join([f"usage: carv2 {group} COMMAND ...", "", "commands:", *lines])
 
 
-def _help() -> str:
+def _commands() -> Iterator[str]:
+    """The lines of the page of help that name each command, under headings."""
     width = max(map(len, registry.COMMANDS))
-    lines = [f"  {name:{width}}  {text}" for name, text in registry.COMMANDS.items()]
+    for name, text in registry.COMMANDS.items():
+        if heading := registry.HEADINGS.get(name):
+            yield from ("", f"{heading}:")
+        yield f"  {name:{width}}  {text}"
+
+
+def _help() -> str:
     return "\n".join(
         [
             "usage: carv2 [--color[=BOOL]] COMMAND ...",
             "",
             "Content-addressed archives (CARv1, CARv2): look into them, check, index, convert and repair them.",
-            "",
-            "commands:",
-            *lines,
+            *_commands(),
             "",
             "  carv2 COMMAND --help says more; FILE may be - for standard input.",
             "  exit code: 0 fine, 1 the archive has a problem, 2 wrong usage.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from carv2.cli import color, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from carv2.cli.registry import Command
 
@@ -53,14 +53,24 @@ class Argument(NamedTuple):
 class Parser(argparse.ArgumentParser):
     """As argparse's, with the errors and the help of ``carv2``."""
 
+    typed: Sequence[str] = ()
+    """The words that are parsed, for errors."""
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and what may have been meant."""
+        if message.startswith("the following arguments are required") and (unknown := self._unknown()):
+            message = f"unrecognized arguments: {' '.join(unknown)}"  # of both, what nobody would look for
         takes = self.get_default("takes")
         if takes and re.match(
             "unrecognized arguments: (?!.*(^| )-)|the following arguments are required: (?!-)", message
         ):
             message = f"{takes} ({message})"
         raise UsageError(message + self._meant(message))
+
+    def _unknown(self) -> list[str]:
+        """The long options that were typed and that the command has not."""
+        options = [word.partition("=")[0] for word in self.typed if word.startswith("--")]
+        return [option for option in options if option not in self._option_string_actions]
 
     def _meant(self, message: str) -> str:
         unknown = re.match("unrecognized arguments: (?:.* )?(--[^ =]+)", message)

@@ -62,7 +62,7 @@ def survey(args: argparse.Namespace) -> Layout:
 
 def write(args: argparse.Namespace, text: str) -> None:
     """Write the picture, whole or not at all."""
-    with writing(streams.destination(args.output)) as sink:
+    with writing(streams.destination(args.output, is_binary=False)) as sink:
         sink.write(text.encode("utf-8", "replace"))
 
 

@@ -28,14 +28,15 @@ class Command(Protocol):
 
 COMMANDS = {
     "create": "pack files and folders into an archive",
-    "inspect": "describe an archive and count its blocks",
-    "stat": "count everything in an archive, and what its roots reach",
-    "list": "list the CIDs of an archive, checking each block",
+    "guess-profile": "say which import profile gives a file or folder its CID",
     "ls": "list the entries of a directory in an archive",
     "cat": "write a file of an archive to standard output",
     "tree": "draw what an archive holds, from its roots down",
     "extract": "take files and folders out of an archive",
     "root": "list the roots of an archive",
+    "list": "list the CIDs of an archive, checking each block",
+    "inspect": "describe an archive and count its blocks",
+    "stat": "count everything in an archive, and what its roots reach",
     "verify": "check archives from end to end",
     "get-block": "take one block out of an archive",
     "get-dag": "take the DAG of one root out of an archive",
@@ -48,7 +49,6 @@ COMMANDS = {
     "map": "draw the bytes of an archive, as SVG",
     "report": "make one page about an archive, as HTML",
     "dot": "draw the DAGs of an archive, for Graphviz",
-    "guess-profile": "say which import profile gives a file or folder its CID",
     "wrap": "make a CARv2 with an index of a CARv1",
     "unwrap": "take the CARv1 out of a CARv2",
     "index": "write an archive anew with a fresh index",
@@ -102,8 +102,41 @@ COMMANDS = {
 }
 """Name and one-line help, in the order of the help page. A name of two words is a subcommand."""
 
+HEADINGS = {
+    "create": "files in archives",
+    "root": "what an archive is, and whether it is sound",
+    "get-block": "blocks and DAGs",
+    "map": "pictures",
+    "wrap": "versions and indexes",
+    "salvage": "repair",
+    "import": "imports, without a copy",
+    "fetch": "transfers",
+    "ref status": "archives with references into files",
+    "dagstore list-shards": "DAG stores: thousands of archives as one",
+    "explain": "byte by byte",
+    "completion": "the shell",
+}
+"""What stands above a command in the page of help, and is about those behind it too."""
+
 ALIASES = {"roots": "root", "blocks": "list", "pack": "create", "unpack": "extract"}
 """What users of other tools type."""
+
+MEANT = {
+    "add": "create",
+    "check": "verify",
+    "cids": "list",
+    "get": "get-block",
+    "header": "inspect",
+    "info": "inspect",
+    "join": "concat",
+    "merge": "concat",
+    "put": "put-block",
+    "repair": "salvage",
+    "show": "inspect",
+    "unarchive": "extract",
+    "validate": "verify",
+}
+"""What somebody means who types a word that is no command, and is like none."""
 
 
 FLAGS_WITH_VALUES = {

@@ -159,6 +159,17 @@ def source(name: str) -> Generator[str | BinaryIO]:
             yield name
 
 
+@contextlib.contextmanager
+def importing(paths: Sequence[str]) -> Generator[None]:
+    """Where a device, a socket or a named pipe in a folder ends an import, say which flag leaves it out."""
+    try:
+        yield
+    except OSError as error:
+        if str(error.strerror).endswith("cannot be imported") and error.filename not in paths:
+            error.advice = "To leave out devices, sockets and named pipes: --skip-special"  # type: ignore[attr-defined]
+        raise
+
+
 def sources(stack: contextlib.ExitStack, names: Sequence[str]) -> list[str | BinaryIO]:
     """The same for what reads several archives, and names those with a path in its errors itself."""
     if names.count("-") > 1:
@@ -214,14 +225,18 @@ def standard_input() -> BinaryIO:
     """Standard input, as bytes; OSError if this process was given none."""
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise OSError(errno.EBADF, "standard input is closed")
+    if sys.stdin.isatty():
+        print("waiting for standard input: a terminal; Ctrl-D ends it, Ctrl-C this command", file=sys.stderr)
     return sys.stdin.buffer
 
 
-def destination(name: str, *, version: int | None = None) -> str | BinaryIO:
-    """What to write ``name`` to; ValueError if it cannot take an archive of ``version``."""
+def destination(name: str, *, version: int | None = None, is_binary: bool = True) -> str | BinaryIO:
+    """What to write ``name`` to; ValueError if it cannot take an archive of ``version``, or is a terminal."""
     if name != "-":
         return name
     sys.stdout.flush()
+    if is_binary and sys.stdout.isatty():
+        raise ValueError("what is no text is not for a terminal: name a file, or put a pipe behind it")
     if version == 2 and not sys.stdout.buffer.seekable():
         raise ValueError("a CARv2 needs a file that can seek; --version 1 goes to standard output")
     return sys.stdout.buffer

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with folders.opened(args) as store:
         _, entry = folders.found(store, store.roots, args.path)[0]
         size = 0
-        with _bar(args, entry.size) as tick, writing(streams.destination(args.output)) as sink:
+        with _bar(args, entry.size) as tick, writing(streams.destination(args.output, is_binary=False)) as sink:
             for piece in read(store, entry.cid, start, stop):
                 sink.write(piece)
                 size += len(piece)

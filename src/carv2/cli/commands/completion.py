@@ -11,14 +11,19 @@ if TYPE_CHECKING:
 
 HELP = "print a script that lets a shell complete commands, options and choices"
 EXAMPLES = (
-    "carv2 completion bash >carv2.bash  # and in ~/.bashrc: source ~/carv2.bash",
-    "carv2 completion zsh >_carv2  # in a folder of $fpath, before compinit",
-    "carv2 completion fish >carv2.fish  # in ~/.config/fish/completions",
+    "carv2 completion bash >carv2.bash",
+    "carv2 completion zsh >_carv2",
+    "carv2 completion fish >carv2.fish",
+)
+
+_PLACES = (
+    "bash: into a file that ~/.bashrc sources; zsh: into a file _carv2 in a folder of $fpath; "
+    "fish: into ~/.config/fish/completions/carv2.fish"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help=_PLACES)
 
 
 def run(args: argparse.Namespace) -> int:

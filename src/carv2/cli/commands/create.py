@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from carv2.cli import color, nodes, progress, streams
 from carv2.dag import export
@@ -87,7 +87,11 @@ def run(args: argparse.Namespace) -> int:
     if args.kubo is not None:
         _pack_from_node(args)
         return 0
-    with _sink(args.output) as out, progress.bar("packing", _size_of(args.paths)) as tick:
+    with (
+        streams.importing(args.paths),
+        _sink(args.output) as out,
+        progress.bar("packing", _size_of(args.paths)) as tick,
+    ):
         report = pack(
             args.paths,
             out,
@@ -129,11 +133,11 @@ def _sink(name: str) -> Generator[str | BinaryIO]:
     if name != "-":
         yield name
         return
+    out = cast("BinaryIO", streams.destination(name))
     with tempfile.TemporaryFile() as spool:
         yield spool
         spool.seek(0)
-        sys.stdout.flush()
-        shutil.copyfileobj(spool, sys.stdout.buffer, 1 << 20)
+        shutil.copyfileobj(spool, out, 1 << 20)
 
 
 def _tell(report: ImportReport, args: argparse.Namespace) -> None:

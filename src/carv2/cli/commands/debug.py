@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     inexact: list[CID] = []
     is_quiet = args.output != "-"  # a bar between the lines of a text helps nobody
     opened = streams.watched(args.file, "reading") if is_quiet else streams.source(args.file)
-    with opened as source, writing(streams.destination(args.output)) as out:
+    with opened as source, writing(streams.destination(args.output, is_binary=False)) as out:
         pieces = to_patch(
             source,
             name=args.file,

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         streams.print_json({"dot": "\n".join(lines)})
         if args.out == "-":
             return 0
-    with writing(streams.destination(args.out)) as sink:
+    with writing(streams.destination(args.out, is_binary=False)) as sink:
         sink.write("".join(f"{line}\n" for line in lines).encode())
     sys.stdout.flush()
     return 0

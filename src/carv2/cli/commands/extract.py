@@ -98,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     if not has_start:
         references.complain(name, "the archive has no roots: name a CID, as in /ipfs/CID/path")
     reasons = {skipped["reason"] for skipped in found["skipped"]}
+    if "symlink" in reasons and not args.json:
+        print("To make the symlinks that stay inside: --symlinks=safe", file=sys.stderr)
     damaged = "damaged" in reasons
     if not (reasons and not by_reference and references.hint(name)) and (damaged or "missing" in reasons):
         repairs.hint_at_index(name, args)
@@ -172,7 +174,7 @@ def _to_stream(
         pieces = unixfs.tar_stream(store, on_path=counted.path, **what, **_names(args), **_common(args, counted))
     else:
         pieces = unixfs.payload_stream(store, on_path=counted.path, **what, **_common(args, counted))
-    with writing(streams.destination(output)) as sink:
+    with writing(streams.destination(output, is_binary=False)) as sink:
         for piece in pieces:
             sink.write(piece)
             tick(len(piece))

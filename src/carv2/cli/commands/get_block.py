@@ -37,7 +37,7 @@ def _cid(text: str) -> carv2.CID:
 
 def run(args: argparse.Namespace) -> int:
     data = _by_reference(args) if references.is_wanted(args) else _read(args)
-    with writing(streams.destination(args.out)) as sink:
+    with writing(streams.destination(args.out, is_binary=False)) as sink:
         sink.write(data)
     if args.json:
         sys.stdout.flush()

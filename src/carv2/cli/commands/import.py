@@ -113,7 +113,7 @@ def _add_car(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import,
 def _import(imports: ImportsManager, args: argparse.Namespace) -> tuple[Import, ReferenceReport]:
     reports: list[ReferenceReport] = []
     total = os.path.getsize(args.path) if os.path.isfile(args.path) else None
-    with progress.bar("importing", total) as tick:
+    with streams.importing([args.path]), progress.bar("importing", total) as tick:
         added = imports.import_file(
             args.path,
             profile=args.profile,

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     count = 0
-    with imported.opened(args, read_only=True) as imports, writing(streams.destination(args.output)) as out:
+    with (
+        imported.opened(args, read_only=True) as imports,
+        writing(streams.destination(args.output, is_binary=False)) as out,
+    ):
         for line in imports.export_records():
             out.write(line.encode("ascii") + b"\n")
             count += 1
