@@ -349,3 +349,15 @@ def test_a_store_that_cannot_be_is_refused_before_there_is_a_file(
     with pytest.raises(kind, match=said):
         ReadWriteBlockstore.create(tmp_path / "new.car", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("promised", [True, False])
+def test_bytes_are_told_of_blocks_that_are_passed_over_too(promised: bool) -> None:
+    """Larger than what is read at once: where nothing is hashed, sections begin before what was read last."""
+    blocks = [(cid_v1(data), data) for data in (bytes([at]) * 700_001 for at in range(9))]
+    payload = v1([], blocks)
+    front = PRAGMA + (v2_header(51, len(payload), 0) if promised else bytes(40))
+    sizes: list[int] = []
+    recovery = look(front + payload, on_bytes=sizes.append)
+    assert sum(sizes) == len(payload) - len(EMPTY_HEADER) == recovery.kept_end - 51 - len(EMPTY_HEADER)
+    assert len(sizes) > 1

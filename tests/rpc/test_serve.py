@@ -187,7 +187,8 @@ def test_what_mends_it_is_said_with_the_api_in_it(store: Path) -> None:
         ran = run(store, ["dagstore", *flags, "register-shard", "errored"])  # where Lotus answers null
         assert (ran.code, ran.out) == (1, b"")
         assert ran.err.startswith("carv2: errored: shard is in errored state; err: ")
-        assert ran.err.splitlines()[1] == f"To try it again: {again} errored"
+        forget = f"carv2 dagstore {' '.join(flags)} destroy-shard errored"
+        assert ran.err.splitlines()[1] == f"To try it again: {again} errored; to forget it: {forget}"
         assert run(store, ["dagstore", *flags, "register-shard", "available"]).code == 0
 
 

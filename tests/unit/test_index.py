@@ -171,6 +171,13 @@ def test_another_codec_is_named(codec: int) -> None:
     assert (caught.value.codec, caught.value.position) == (codec, BASE)
 
 
+@pytest.mark.parametrize(("read", "raw", "at"), [(parse, "55", 0), (read_codec, "80", 1), (parse, "8108 01", 3)])
+def test_positions_count_from_the_first_byte_unless_told_otherwise(read: Any, raw: str, at: int) -> None:
+    with pytest.raises(FormatError) as caught:
+        read(bytes.fromhex(raw))
+    assert caught.value.position == at
+
+
 def test_a_codec_that_is_not_in_its_shortest_form_is_refused() -> None:
     with pytest.raises(FormatError, match="minimally"):
         parse(bytes.fromhex("808800") + SAMPLES[0x0400][2:])
@@ -183,6 +190,7 @@ def test_an_index_without_its_codec_is_read_as_the_example_of_the_specification_
     records = [record for record in RECORDS if len(record.digest) == 32]
     index = parse(index_body(records) + b"left over")
     assert (index.codec, index.is_headless, len(index)) == (0x0400, True, 3)
+    assert parse(index_sorted(records)).is_headless is False
     assert index.size == len(index_body(records))
     assert list(index.offsets_of(LOBSTER[0])) == [59]
     assert_bytes_equal(index.to_bytes(), index_sorted(records))
@@ -261,6 +269,15 @@ def test_identity_cids_are_listed_only_if_asked_for() -> None:
         builder.add(identity(b"id"), 18)
         builder.add_sections([(identity(b"more"), 0, 40)], 25, 0)
         assert [entry.digest for entry in builder.to_index()] == ([b"id", b"more"] if wanted else [])
+
+
+def test_identity_cids_that_records_of_a_ref_car_go_by_are_always_listed() -> None:
+    builder = IndexBuilder()
+    builder.add(identity(b"/filestore/CIQ"), 18)
+    builder.add(identity(b"/filestor/CIQ"), 59)
+    index = builder.to_index()
+    assert [entry.offset for entry in index] == [18]
+    assert builder.left_out_count == 1
 
 
 def test_neighbouring_sections_are_listed_where_each_begins() -> None:
@@ -511,6 +528,91 @@ def test_an_index_of_next_to_nothing_but_buckets_is_refused(codes: bool) -> None
         parse(raw)
 
 
+def empty_buckets(many: int) -> bytes:
+    return b"".join(struct.pack("<IQ", 40 + at, 0) for at in range(many))
+
+
+@pytest.mark.parametrize(
+    ("buckets", "at"),
+    [
+        ([1, 2], None),  # two hash codes and three buckets are five
+        ([1, 3], 4 + (8 + 4 + 12) + (8 + 4 + 2 * 12)),
+        ([2, 2], 4 + (8 + 4 + 2 * 12) + (8 + 4 + 12)),
+        ([1, 1, 0], None),
+        ([0, 0, 0, 0, 0], None),
+        ([0, 0, 0, 0, 0, 0], 4 + 5 * 12),
+        ([1, 1, 0, 0], 4 + 2 * (8 + 4 + 12) + 12),
+        ([1, 1, 1], 4 + 2 * (8 + 4 + 12) + 12),
+        ([4], None),
+        ([5], 4 + 8 + 4 + 4 * 12),
+    ],
+)
+def test_hash_codes_and_buckets_count_together(
+    buckets: list[int], at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carv2.index.multihash_sorted.MAX_BUCKETS", 5)
+    groups = (struct.pack("<Qi", code, many) + empty_buckets(many) for code, many in enumerate(buckets))
+    raw = bytes.fromhex("8108") + struct.pack("<i", len(buckets)) + b"".join(groups)
+    if at is None:
+        assert parse(raw).size == len(raw)
+        return
+    with pytest.raises(IndexFormatError) as caught:
+        parse(raw, position=BASE)
+    assert (caught.value.position, caught.value.codec) == (BASE + 2 + at, 0x0401)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("8108 0100", "index hash code count: wanted 4 bytes, got 2 (at byte 1004)"),
+        ("8108 01000000 1200", "index hash code: wanted 8 bytes, got 2 (at byte 1008)"),
+        ("8108 01000000 1200000000000000 01", "index bucket count: wanted 4 bytes, got 1 (at byte 1015)"),
+        ("8008 01000000 28", "index bucket: wanted 12 bytes, got 1 (at byte 1007)"),
+        ("8108 ffffffff", "index hash code count -1, allowed 0 to 2**31 - 1 (at byte 1002)"),
+        ("8008 ffffffff", "index bucket count -1, allowed 0 to 2**31 - 1 (at byte 1002)"),
+        (
+            "5501",
+            "index codec raw, supported: car-index-sorted and car-multihash-index-sorted (at byte 1000)",
+        ),
+    ],
+)
+def test_what_is_said_of_numbers_that_cannot_be(raw: str, words: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse(bytes.fromhex(raw), position=BASE)
+    assert str(caught.value) == words
+
+
+def test_no_more_than_256_kinds_of_cids_are_remembered() -> None:
+    digests = [hashlib.sha256(bytes([at])).digest() for at in range(3)]
+    kinds = [0x1000 + at for at in range(300)]
+    builder = IndexBuilder()
+    for kind in kinds:
+        builder.add_record(kind, digests[kind % 3], kind)
+    index = builder.to_index()
+    for kind in kinds:
+        cid = CID.of_multihash(multihash(kind, digests[kind % 3]))
+        assert [list(index.offsets_of(cid)) for _ in range(2)] == [[kind]] * 2
+    assert len(index.usual) == 256
+
+
+def test_many_look_ups_at_once_keep_kinds_apart() -> None:
+    """Two hash functions with the same digests, each of which was asked for before."""
+    digests = [hashlib.sha256(at.to_bytes(2, "big")).digest() for at in range(2000)]
+    builder = IndexBuilder()
+    for at, digest in enumerate(digests):
+        builder.add_record(0x12, digest, at)
+        builder.add_record(0xB220, digest, 10_000 + at)
+    index = builder.to_index()
+    kinds = {
+        code: [CID.of_multihash(multihash(code, digest)).raw for digest in digests] for code in (0x12, 0xB220)
+    }
+    for raw in kinds[0x12][:40] + kinds[0xB220][:40]:  # the first few go without samples
+        list(index.offsets_of(raw))
+    mixed = [kinds[0x12][7], kinds[0xB220][8], kinds[0x12][9]]
+    assert index.usual_offsets(mixed) == [7, 10_008, 9]
+    assert index.usual_offsets(mixed[1:2]) == [10_008]
+
+
 @pytest.mark.parametrize("codec", FORMATS)
 @pytest.mark.parametrize("many", [3000, 3276, 3277, 4000])
 def test_few_records_and_many_are_sorted_alike(codec: int, many: int) -> None:
@@ -664,10 +766,13 @@ def test_a_copy_with_which_the_stretch_begins_tells_nothing_for_others_may_stand
 
 @pytest.mark.parametrize("second_bytes", [256, 1])
 @pytest.mark.parametrize("digest_size", [1, 2, 32])
-def test_very_many_records_that_begin_alike_are_in_order_too(second_bytes: int, digest_size: int) -> None:
+@pytest.mark.parametrize("many", [25_000, 65_536])
+def test_very_many_records_that_begin_alike_are_in_order_too(
+    second_bytes: int, digest_size: int, many: int
+) -> None:
     chosen = random.Random(1)
     builder, expected = IndexBuilder(), list[tuple[bytes, int]]()
-    for at in range(25_000):
+    for at in range(many):
         digest = bytes([at % 2, chosen.randrange(second_bytes), *chosen.randbytes(30)])[:digest_size]
         offset = chosen.randrange(1 << 40)
         builder.add_record(0x12, digest, offset)

@@ -265,7 +265,7 @@ def _in_order(records: bytearray, width: int) -> bytes:
 
 def _in_parts(records: bytearray, width: int) -> Iterator[bytes]:
     """The same for many that begin with the same byte, in 256 parts by the next one: each fits into the caches."""
-    found = struct.iter_unpack(f"{width}s", records)
+    found: Iterator[tuple[bytes]] = struct.iter_unpack(f"{width}s", records)
     if len(records) < _TOO_MANY * width:
         lists: list[list[bytes]] = [[] for _ in range(256)]
         for (record,) in found:
