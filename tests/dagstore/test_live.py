@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ import pytest
 
 from carv2._source import BytesSource
 from carv2._sqlite import open_database
-from carv2.dagstore import Operation
+from carv2.dagstore import Operation, ShardState
 from carv2.dagstore._jobs import Job
 from carv2.dagstore.indices import OpenIndex
 from carv2.errors import ShardExistsError, ShardInUseError, ShardNotFoundError
-from dagstore.shards import Calls, Place, check_serves
+from dagstore.shards import PATIENCE, Calls, Place, check_serves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,37 @@ def test_work_is_not_begun_on_what_was_seen_before_other_work(store: DagStore, s
     row, version = store._core.seen(shard)
     assert shard.begin(row, version, Operation.INITIALIZE, second) is second
     shard.end(row, Operation.MAKE_AVAILABLE)
+
+
+def test_what_ends_while_one_asks_is_not_told_as_if_it_had_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place.at(tmp_path)
+    with place.store() as store:
+        mount = place.mount("key")
+        store.register("key", mount, lazy=True)
+        faults = place.faults[mount.url]
+        faults.hold()
+        store.initialize("key", wait=False)
+        with store._core.live.entered("key") as shard:
+            job = shard.job
+        assert job is not None
+        find = store._core.catalogue.find
+
+        def as_it_was_before_the_end(key: str) -> ShardRow:
+            row = find(key)
+            if threading.current_thread() is asks:
+                faults.release()
+                job.wait(PATIENCE)
+            return row
+
+        monkeypatch.setattr(store._core.catalogue, "find", as_it_was_before_the_end)
+        told: list[ShardState] = []
+        asks = threading.Thread(target=lambda: told.append(store.info("key").state))
+        asks.start()
+        asks.join(PATIENCE)
+        assert told == [ShardState.INITIALIZING]
+        assert store.info("key").state is ShardState.AVAILABLE
 
 
 def test_nobody_enters_what_is_being_destroyed(store: DagStore, shard: LiveShard) -> None:

@@ -501,10 +501,9 @@ class DagStore:
 
     def info(self, key: str) -> ShardInfo:
         """One shard; ShardNotFoundError if there is none of that key."""
-        row = self._core.catalogue.find(key)
-        is_busy, references = self._core.live.peek(key)
+        is_busy, references = self._core.live.peek(key)  # first: work that ends meanwhile has changed the row then
         is_busy = is_busy or self._core.leases.is_held(key)  # in any process
-        return info_of(row, is_busy=is_busy, references=references)
+        return info_of(self._core.catalogue.find(key), is_busy=is_busy, references=references)
 
     def list(self, *, state: ShardState | None = None, prefix: str = "") -> Iterator[ShardInfo]:
         """The shards in the order of their keys, all of them or those in one state, or with one prefix."""

@@ -234,8 +234,8 @@ class _Connection:
             self.close()
 
     def close(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        connection, self._connection = self._connection, None
+        if connection is not None:  # while __del__ runs, who has a weak reference may call this too
             connection.close()
 
     __del__ = close
