@@ -19,7 +19,7 @@ from carv2._source import BytesSource
 from carv2.cli import progress
 from carv2.errors import TruncatedError
 from cli.files import lay_out
-from cli.running import SOURCE, SURROUNDINGS
+from cli.running import SOURCE, SURROUNDINGS, run_line
 from helpers import archives
 
 if TYPE_CHECKING:
@@ -167,6 +167,21 @@ def test_an_exception_finds_a_clean_line(first: str) -> None:
 
 
 @KINDS
+def test_a_line_that_is_printed_meanwhile_stands_above_the_bar(first: str) -> None:
+    code = work().replace("tick(", "_ % 40 or (progress.make_room(), print(_, file=sys.stderr)); tick(")
+    shown = on_a_terminal(first + code)
+    assert shown.left == ["0", "40", "80", "done"]
+    places = [at for at, frame in enumerate(shown.frames) if frame in {"0", "40", "80", "done"}]
+    assert [two - one > 3 for one, two in itertools.pairwise(places)] == [True] * 3, shown.frames
+
+
+def test_a_bar_that_is_hushed_is_gone() -> None:
+    shown = on_a_terminal(WITHOUT_RICH + work(then="progress.hush(True); print('aborted'); tick(1)"))
+    assert shown.left == ["aborted", "done"]
+    assert [frame for frame in shown.frames if frame.startswith("packing")]
+
+
+@KINDS
 def test_a_narrow_terminal_gets_no_second_line(first: str) -> None:
     shown = on_a_terminal(first + work(), columns=30)
     assert shown.left == ["done"]
@@ -289,10 +304,15 @@ COMMANDS = [
     "recover large.car",
     "recover --apply large-cut.car",
     "create -o packed.car large.car",
+    "put-block appended-large.car",
+    "dagstore --root store register-shard large large.car",
+    "dagstore --root store initialize-shard large-lazy",
+    "dagstore --root store recover-shard large-late",
 ]
 RUN = """
 from carv2.cli.main import main
-import shlex
+import os, shlex
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 main(shlex.split({line!r}))
 """
 
@@ -304,6 +324,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = [(archives.cid_v1(data), data) for data in (bytes([at]) * 90_000 for at in range(200))]
     (folder / "large.car").write_bytes(archives.v1([], blocks))
     (folder / "large-cut.car").write_bytes(archives.v1([], blocks)[:-1])
+    (folder / "appended-large.car").write_bytes(archives.v1([], blocks))
+    run_line(folder, "carv2 dagstore --root store register-shard --lazy large-lazy large.car")
+    run_line(folder, "carv2 dagstore --root store register-shard large-late large-late.car")
+    (folder / "large-late.car").symlink_to("large.car")
     return folder
 
 
@@ -317,6 +341,17 @@ def test_long_commands_have_a_bar_that_ends_near_100_percent(line: str, folder: 
     assert sum(one > two for one, two in itertools.pairwise(shares)) < bars
     assert shares[-1] > (90 if "large" in line else 30), shown.raw
     assert not [left for left in shown.left if "%" in left]
+
+
+def test_the_check_of_imports_counts_them_above_their_lines(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / name).write_text(name)
+        run_line(tmp_path, f"carv2 import --repo repo {name}")
+    code = PRELUDE.format(step=0.6) + RUN.format(line="imports check --repo repo")
+    shown = on_a_terminal(WITHOUT_RICH + code, folder=tmp_path)
+    assert re.findall(r"(\d+)%  (\d) imports", shown.raw) == [("33", "1"), ("67", "2"), ("100", "3")]
+    lines = ["sanity checking imports", *["import ok"] * 3, "sanity check completed"]
+    assert [line.split("\t")[:2] for line in shown.left if line] == [["INFO", line] for line in lines]
 
 
 def test_with_json_there_is_no_bar(folder: Path) -> None:

@@ -18,7 +18,7 @@ from carv2.errors import ResumeError
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from carv2.cid import CID, CIDLike
 
@@ -45,6 +45,7 @@ def append_block(
     roots: Iterable[CIDLike] = (),
     version: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    on_bytes: Callable[[int], object] | None = None,
 ) -> Appended:
     """Put one block into the archive at ``path``, which is replaced whole or not at all; create it if need be.
 
@@ -57,6 +58,7 @@ def append_block(
         roots: of a new archive.
         version: of a new archive (default 2); an old one must have it.
         limits: upper bounds for what the archive may claim, and for the block.
+        on_bytes: called with the bytes of sections that are looked over, some thousands of sections at a time.
 
     Raises:
         LockedError: a writer has the archive.
@@ -82,7 +84,7 @@ def append_block(
     with contextlib.closing(StoreFile.resume(target)) as original:  # keeps other writers out
         draft = original.copy_beside(target)
         try:
-            store = ReadWriteBlockstore.resume(draft, version=version, limits=limits)
+            store = ReadWriteBlockstore.resume(draft, version=version, limits=limits, on_bytes=on_bytes)
             found = store.recovery
             with store:
                 if found is not None and found.cut_bytes:

@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
-from carv2.cli import api, color, repo, streams
+from carv2.cli import api, color, progress, repo, streams
 from carv2.cli.typed import line_of
 from carv2.errors import CarError, RpcError, ShardErroredError, ShardExistsError, StateError, UnknownMountError
 
@@ -78,23 +78,30 @@ def folder_of(args: argparse.Namespace, config: DagStoreConfig) -> str:
 
 
 @contextlib.contextmanager
-def either(args: argparse.Namespace, *, is_new_fine: bool = True) -> Generator[DagStore | DagStoreClient]:
+def either(
+    args: argparse.Namespace, *, is_new_fine: bool = True, is_watched: bool = False
+) -> Generator[DagStore | DagStoreClient]:
     """The store that the arguments name, here or elsewhere, for what can be done to both."""
     opening = (
-        api.opened(args, partial(_remedy, args)) if api.is_meant(args) else opened(args, is_new_fine=is_new_fine)
+        api.opened(args, partial(_remedy, args))
+        if api.is_meant(args)
+        else opened(args, is_new_fine=is_new_fine, is_watched=is_watched)
     )
     with opening as store:
         yield store
 
 
 @contextlib.contextmanager
-def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: bool = False) -> Generator[DagStore]:
+def opened(
+    args: argparse.Namespace, *, is_new_fine: bool = True, is_served: bool = False, is_watched: bool = False
+) -> Generator[DagStore]:
     """The store on this host that the arguments name.
 
     Args:
         args: of the command.
         is_new_fine: make one where there is none; else that is an error.
         is_served: take up what others left; else it is for a visit, and another process may serve it.
+        is_watched: show how far a shard is that is indexed: of one at a time, and who prints nothing meanwhile.
     """
     from carv2.dagstore import DagStore, FolderPieces, default_registry  # noqa: PLC0415  (the same)
 
@@ -104,8 +111,9 @@ def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: boo
         _check_is_there(root, config)
     pieces = None if args.pieces is None else FolderPieces(os.path.abspath(args.pieces))
     mounts = default_registry(fsspec=REMOTE, pieces=pieces)
+    watch = progress.watched("indexing") if is_watched and progress.is_wanted() else None
     try:
-        visited = DagStore(root, mounts=mounts, config=config, go_on=is_served)
+        visited = DagStore(root, mounts=mounts, config=config, go_on=is_served, watch=watch)
     except ImportError as error:
         why = f"a catalogue in PostgreSQL needs {error.name}: pip install 'carv2[postgres]'"
         raise CarError(why) from error
@@ -113,6 +121,7 @@ def opened(args: argparse.Namespace, *, is_new_fine: bool = True, is_served: boo
         try:
             yield store
         except KeyboardInterrupt:
+            progress.hush(True)  # the indexing goes on for a moment
             print("aborted", file=sys.stderr)
             store.close(timeout=_PATIENCE)
             raise

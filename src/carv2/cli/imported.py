@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carv2.cli import color, repo, streams
+from carv2.cli import color, progress, repo, streams
 from carv2.errors import ImportNotFoundError
 from carv2.imports import ImportsManager
 from carv2.imports.sanity import FIELDS, LOGGER, is_interrupted
@@ -65,6 +65,7 @@ class _Shown(logging.Handler):
         if self._as_json:
             print(json.dumps({"level": level.lower(), "message": record.getMessage(), **shown}))
         else:
+            progress.make_room()
             text = f"{color.paint(level, _LEVELS[level])}\t{record.getMessage()}"
             print(f"{text}\t{json.dumps(shown)}" if shown else text, file=sys.stderr)
 

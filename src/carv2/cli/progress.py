@@ -36,11 +36,21 @@ class Tick(Protocol):
 
 class _Switch:
     quiet = False
+    shown: _Meter | None = None
+    """The bar that there is now."""
 
 
 def hush(quiet: bool) -> None:
     """Show no bars if ``quiet``, whatever standard error is: for ``--json``, which is read by programs."""
     _Switch.quiet = quiet
+    if quiet and _Switch.shown is not None:
+        _Switch.shown.close()
+
+
+def make_room() -> None:
+    """Take the bar away, if there is one, for a line that is printed now; a later tick brings it back."""
+    if _Switch.shown is not None:
+        _Switch.shown.hide()
 
 
 def is_wanted() -> bool:
@@ -57,7 +67,7 @@ def bar(label: str, total: int | None = None, unit: str = "B") -> Generator[Tick
     ``with progress.bar("packing", total=size) as tick: ...; tick(len(data))``
 
     It goes away at the end, also when an exception ends it, so that what is printed next stands on a clean line.
-    Nothing else may print to the terminal meanwhile.
+    Who prints to the terminal meanwhile calls :func:`make_room` first.
 
     Args:
         label: what is being done, as in "packing".
@@ -67,10 +77,11 @@ def bar(label: str, total: int | None = None, unit: str = "B") -> Generator[Tick
     if not is_wanted():
         yield _ignore
         return
-    meter = _Meter(label, total, unit)
+    meter = _Switch.shown = _Meter(label, total, unit)
     try:
         yield meter.tick
     finally:
+        _Switch.shown = None
         meter.close()
 
 
@@ -103,13 +114,21 @@ class _Meter:
         finally:
             self._drawing.release()
 
+    def hide(self) -> None:
+        """Take the line away, if there is one."""
+        with self._drawing:
+            self._clear()
+
     def close(self) -> None:
-        """Take the line away, if there is one; later ticks change nothing."""
+        """The same; later ticks change nothing."""
         with self._drawing:
             self._next = float("inf")
-            if self._line is not None:
-                with contextlib.suppress(OSError):
-                    self._line.clear()
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.clear()
 
     def status(self, elapsed: float) -> str:
         """How much is done after ``elapsed`` seconds, how fast, and how long it will take."""
@@ -215,7 +234,13 @@ class _RichLine:
             self._progress.start()
 
     def clear(self) -> None:
+        self._is_shown = False
         self._progress.stop()
+
+
+def watched(label: str) -> Callable[[Source], Source]:
+    """What gives each source a bar, which is there until the source is closed."""
+    return lambda source: _SourceWithBar(source, label)
 
 
 class WatchedSource:
@@ -253,3 +278,13 @@ class WatchedSource:
     def _advance(self, position: int, size: int) -> None:
         gap, self._at = position - self._at, position + size
         self._tick(size + gap if 0 < gap < _JUMP else size)
+
+
+class _SourceWithBar(WatchedSource):
+    def __init__(self, source: Source, label: str) -> None:
+        self._held = contextlib.ExitStack()
+        self._held.callback(source.close)
+        super().__init__(source, self._held.enter_context(bar(label, source.size)))
+
+    def close(self) -> None:
+        self._held.close()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
+    from carv2._source import Source
     from carv2.dagstore._live import LiveShard
     from carv2.dagstore._opening import OpenShard
     from carv2.dagstore.catalogue import ShardRow
@@ -59,7 +60,12 @@ class Core:
     """The parts of a store, open."""
 
     def __init__(
-        self, root: str, mounts: MountRegistry | None, config: DagStoreConfig, executor: Executor | None
+        self,
+        root: str,
+        mounts: MountRegistry | None,
+        config: DagStoreConfig,
+        executor: Executor | None,
+        watch: Callable[[Source], Source] | None = None,
     ) -> None:
         self.root, self.config = root, config
         self.mounts = default_registry() if mounts is None else mounts
@@ -89,9 +95,9 @@ class Core:
         self._background: list[threading.Thread] = []
         self._abandoned: deque[tuple[LiveShard, OpenShard]] = deque()
         self._closing_lock = threading.Lock()
-        self._initializer = self._initializer_on(executor)
+        self._initializer = self._initializer_on(executor, watch)
 
-    def _initializer_on(self, executor: Executor | None) -> Initializer:
+    def _initializer_on(self, executor: Executor | None, watch: Callable[[Source], Source] | None) -> Initializer:
         return Initializer(
             catalogue=self.catalogue,
             transients=self.transients,
@@ -104,6 +110,7 @@ class Core:
             closing=self.closing,
             executor=executor,
             trust_own_index=self.config.trust_own_index,
+            watch=watch,
         )
 
     # -- at the start and at the end ------------------------------------------------------------------------

@@ -26,10 +26,11 @@ from carv2.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Executor
     from threading import Event
 
+    from carv2._source import Source
     from carv2.dagstore._leases import LeaseKeeper
     from carv2.dagstore._opening import Opener
     from carv2.dagstore._ownership import IndexOwnership
@@ -61,11 +62,12 @@ class Initializer:
         closing: Event,
         executor: Executor | None,
         trust_own_index: bool,
+        watch: Callable[[Source], Source] | None,
     ) -> None:
         self._catalogue, self._transients = catalogue, transients
         self._indices, self._ownership = indices, ownership
         self._throttles, self._opener, self._leases, self._counters = throttles, opener, leases, counters
-        self._closing, self._executor, self._trusts_all = closing, executor, trust_own_index
+        self._closing, self._executor, self._trusts_all, self._watch = closing, executor, trust_own_index, watch
 
     def run(self, row: ShardRow, *, recover: bool) -> ShardRow:
         """Make the shard available; its row as it is then.
@@ -210,7 +212,7 @@ class Initializer:
     def _indexed(self, row: ShardRow, *, is_copied: bool) -> IndexResult:
         with self._task_for(row, is_copied=is_copied) as task, self._throttles.of(task.mount).indexing:
             if self._executor is None:
-                return run_index_task(task)
+                return run_index_task(task, watch=self._watch)
             return run_on(self._executor, task, self._closing)
 
     @contextlib.contextmanager

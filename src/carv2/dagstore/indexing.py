@@ -32,7 +32,7 @@ from carv2.reader import CarReader
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from carv2.dagstore.mounts.protocol import Mount, MountStat
 
@@ -90,7 +90,7 @@ class IndexResult:
         return self.facts is not None
 
 
-def run_index_task(task: IndexTask) -> IndexResult:
+def run_index_task(task: IndexTask, *, watch: Callable[[Source], Source] | None = None) -> IndexResult:
     """Index a shard. Whatever goes wrong is in the result, and the index file that was there stays as it was.
 
     So it does if all goes well: the index is written to a file of the task's own. Whoever gave out the task
@@ -98,9 +98,11 @@ def run_index_task(task: IndexTask) -> IndexResult:
 
     The archive is read once, front to back, without the data of large blocks; nothing is hashed. Of a CARv2 whose
     own index is taken over after spot checks only that is read. Memory: 40 bytes a block, and 16 of such an index.
+
+    ``watch`` gets the source of its bytes, and gives what is read instead.
     """
     try:
-        return _index(task)
+        return _index(task, watch)
     except OSError as error:
         no_room = (error.errno or 0, str(error.filename or "")) if is_out_of_room(error) else None
         return IndexResult(task.key, error_type=type(error).__name__, error=str(error), no_room=no_room)
@@ -108,10 +110,10 @@ def run_index_task(task: IndexTask) -> IndexResult:
         return IndexResult(task.key, error_type=type(error).__name__, error=str(error))
 
 
-def _index(task: IndexTask) -> IndexResult:
+def _index(task: IndexTask, watch: Callable[[Source], Source] | None) -> IndexResult:
     check_key(task.key)
     before = _Stamp.of(task)
-    source = _open(task)
+    source = _open(task) if watch is None else watch(_open(task))
     try:
         with CarReader(source, limits=task.limits, null_padding=task.null_padding) as car:
             _check_size(car, before)

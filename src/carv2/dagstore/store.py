@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from carv2._source import Source
     from carv2.cid import CIDLike
     from carv2.dagstore._held import ShardKeeper
     from carv2.dagstore._live import LiveShard
@@ -74,6 +75,8 @@ class DagStore:
             see the same folders; None for threads of the store's. It is not shut down.
         go_on: take up what an earlier process left, and collect local copies now and then. False for a short
             visit to a store that another process serves: nothing is done but what is asked for.
+        watch: gets the source of a shard that is about to be indexed, and gives what is read instead: for bars
+            that show how far it is. It is not called for what an ``executor`` does.
 
     Raises:
         OSError: the folder, or a file in it, cannot be opened.
@@ -99,8 +102,9 @@ class DagStore:
         config: DagStoreConfig | None = None,
         executor: Executor | None = None,
         go_on: bool = True,
+        watch: Callable[[Source], Source] | None = None,
     ) -> None:
-        self._parts = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor)
+        self._parts = Core(os.fspath(root), mounts, config or DagStoreConfig(), executor, watch)
         try:
             if go_on:
                 self._core.go_on()

@@ -433,7 +433,13 @@ class ImportsManager:
 
     # -- all of them --------------------------------------------------------------------------------------
 
-    def check(self, *, originals: bool = False, samples: int = sanity.SAMPLES) -> SanityReport:
+    def check(
+        self,
+        *,
+        originals: bool = False,
+        samples: int = sanity.SAMPLES,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> SanityReport:
         """Look at the archive of each import, and tell the log ``carv2.imports`` about each, in Lotus' words.
 
         An import that is being made meanwhile is passed over. What is looked at is told by
@@ -442,8 +448,11 @@ class ImportsManager:
         Args:
             originals: read ``samples`` leaves of each import in their originals too.
             samples: at most so many of each.
+            on_progress: called with 1 after each import.
         """
-        return sanity.check_imports(self, samples=samples if originals else 0, limits=self._limits)
+        return sanity.check_imports(
+            self, samples=samples if originals else 0, limits=self._limits, on_progress=on_progress
+        )
 
     def export_records(self) -> Iterator[str]:
         """The records as Lotus has them, one line each; :mod:`carv2.imports.lotus` tells how.

@@ -18,7 +18,7 @@ from carv2.imports.record import OURS
 from carv2.units import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from carv2.imports.record import Import
 
@@ -97,7 +97,13 @@ class Imports(Protocol):
     def strays(self) -> Sequence[str]: ...
 
 
-def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAULT_LIMITS) -> SanityReport:
+def check_imports(
+    imports: Imports,
+    *,
+    samples: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
+    on_progress: Callable[[int], object] | None = None,
+) -> SanityReport:
     """Look at each import, and log what was found.
 
     An archive is fine if it can be opened, its header and its index are sound, its only root is the one of the
@@ -110,6 +116,8 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
     where a leaf could not be had, and with ``repair`` where a command puts it right; one of an import whose record
     cannot be read has ``error``. Archives that no import has are one record with ``count``, ``names`` (the first
     100) and ``repair``. The last one has ``total`` and ``broken``.
+
+    ``on_progress`` is called with 1 after each import.
     """
     LOGGER.info(CHECKING)
     try:
@@ -120,6 +128,8 @@ def check_imports(imports: Imports, *, samples: int = 0, limits: Limits = DEFAUL
     check = _Check(imports, samples, limits)
     for id_ in ids:
         check.look_at(id_)
+        if on_progress is not None:
+            on_progress(1)
     strays = tuple(imports.strays())
     if strays:
         names = list(strays[:MAX_NAMES])

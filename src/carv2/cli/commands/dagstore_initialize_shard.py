@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with dagstore.either(args) as store:
+    with dagstore.either(args, is_watched=True) as store:
         info = store.initialize(args.key)
         dagstore.print_done(args, info)
     return 0

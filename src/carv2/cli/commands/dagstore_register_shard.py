@@ -73,7 +73,7 @@ def _registered_here(args: argparse.Namespace) -> ShardInfo:
     url = args.url or f"piece://{args.key}"
     if url.partition("://")[0] in dagstore.REMOTE and importlib.util.find_spec("fsspec") is None:
         raise CarError(f"{args.key}: a shard with such a URL needs fsspec: pip install 'carv2[remote]'")
-    with dagstore.opened(args) as store:
+    with dagstore.opened(args, is_watched=True) as store:
         if "://" not in url:
             from carv2.dagstore import FileMount  # noqa: PLC0415  (not for --help)
 

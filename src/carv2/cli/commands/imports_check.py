@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carv2.cli import imported, repo
+from carv2.cli import imported, progress, repo
+from carv2.errors import CarError
 
 if TYPE_CHECKING:
     import argparse
-    from typing import Literal
+
+    from carv2.imports import ImportsManager
 
 HELP = "check the archives of all imports, and on request their originals"
 EXAMPLES = ("carv2 imports check --originals", "carv2 imports check --json")
@@ -23,7 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 if an import is broken, or cannot be looked at."""
-    depth: Literal["archives", "originals"] = "originals" if args.originals else "archives"
-    with imported.opened(args, check=depth, all_lines=True, read_only=True) as imports:
-        report = imports.sanity
-    return 0 if report is None or report.ok else 1
+    with (
+        imported.opened(args, check=None, all_lines=True, read_only=True) as imports,
+        progress.bar("checking", _count(imports), "imports") as tick,
+    ):
+        report = imports.check(originals=args.originals, on_progress=tick)
+    return 0 if report.ok else 1
+
+
+def _count(imports: ImportsManager) -> int | None:
+    try:
+        return len(imports.ids())
+    except (CarError, OSError):  # which the check tells
+        return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import carv2
 from carv2.blockstore import append_block
-from carv2.cli import color, streams
+from carv2.cli import color, progress, streams
 from carv2.errors import CarError
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
     limits = streams.limits_of(args)
     data = _block(limits)
     cid = carv2.CID.of_data(data, codec=codec) if args.cid is None else _checked(args.cid, data)
-    with streams.blame(args.file):
-        roots = [cid] if args.set_root else []
-        done = append_block(args.file, cid, data, roots=roots, version=args.version, limits=limits)
+    roots = [cid] if args.set_root else []
+    with streams.blame(args.file), progress.bar("examining", streams.total_size([args.file])) as tick:
+        done = append_block(args.file, cid, data, roots=roots, version=args.version, limits=limits, on_bytes=tick)
     if args.json:
         streams.print_json({"cid": cid, "file": args.file, **streams.plain_fields(vars(done))})
     else:
