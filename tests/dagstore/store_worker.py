@@ -127,9 +127,9 @@ def compete(folder: str, seconds: str) -> None:
     place, said, jobs = Place.at(Path(folder)), list[str](), cast("Any", _initializing)
     real = jobs.run_index_task
 
-    def timed(task: Any) -> Any:
+    def timed(task: Any, **options: Any) -> Any:
         begun = time.monotonic()
-        result = real(task)
+        result = real(task, **options)
         time.sleep(0.01)
         said.append(f"{task.key} {begun} {time.monotonic()}")
         return result

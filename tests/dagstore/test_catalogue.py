@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -22,6 +22,7 @@ from carv2.errors import ClosedError, StateError, WaitTimeoutError
 from carv2.testing import CatalogueTests
 from carv2.testing.blockstores import in_threads
 from dagstore.catalogue_worker import multihashes
+from dagstore.shards import eventually
 from helpers.catalogues import index_in_processes, worker
 
 if TYPE_CHECKING:
@@ -221,6 +222,42 @@ def test_closing_waits_for_nobody_for_long_and_nobody_crashes(path: Path) -> Non
             thread.join(30)
         assert not any(thread.is_alive() for thread in threads)
     check(path)
+
+
+class ClosesSlowly:
+    """A connection that says when it is being closed, and waits then."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.closing, self.go_on = connection, threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        self.closing.set()
+        assert self.go_on.wait(60)
+        self.connection.close()
+
+
+def test_closing_waits_for_the_connection_of_a_thread_that_ends(path: Path) -> None:
+    catalogue = open_catalogue(path)
+    held: list[ClosesSlowly] = []
+
+    def use() -> None:
+        catalogue.rows()
+        reader = cast("Any", catalogue)._database._reader()
+        reader.opened()
+        held.append(ClosesSlowly(reader._connection))
+        reader._connection = held[0]
+
+    ending = threading.Thread(target=use)
+    ending.start()
+    eventually(lambda: held and held[0].closing.is_set())
+    closing = threading.Thread(target=catalogue.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    held[0].go_on.set()
+    closing.join(60)
+    ending.join(60)
+    assert sorted(os.listdir(path.parent)) == [path.name]  # nothing comes and goes in the folder any more
 
 
 # -- forks ----------------------------------------------------------------------------------------------------

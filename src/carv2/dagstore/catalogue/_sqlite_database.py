@@ -234,11 +234,13 @@ class _Connection:
             self.close()
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:  # while __del__ runs, who has a weak reference may call this too
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
             connection.close()
 
-    __del__ = close
+    def __del__(self) -> None:
+        with self.lock:  # whoever closes the database meanwhile finds this still, and waits
+            self.close()
 
 
 # SQLite notes in the memory of a process which locks it has on a file, and a child of a fork would believe it. So
