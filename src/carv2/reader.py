@@ -306,7 +306,13 @@ class CarReader:
         return found
 
     def read(self, section: Section, *, verify: bool = True) -> Block:
-        """Read the block of a section of this archive."""
+        """Read the block of a section of this archive.
+
+        Raises:
+            TypeError: it is no section, but a CID for example; :meth:`get` takes those.
+        """
+        if not isinstance(section, Section):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"expected a Section, as find() gives, got {type(section).__name__}; get() takes CIDs")
         raw = bytes(section.cid)
         found = Found(raw, section.position, section.data_position, section.size, None)
         return Block(raw, self.finder.data_of(found, verify=verify))
@@ -325,6 +331,27 @@ class CarReader:
         offset = index.usual_offset(wanted.raw)
         data = None if offset is None else self.finder.usual_block(offset, wanted.raw, verify=verify)
         return self.finder.data_of(self._find_by_index(index, wanted), verify=verify) if data is None else data
+
+    def __contains__(self, wanted: object) -> bool:
+        """Whether :meth:`get` finds the block of a CID; or whether a :class:`Block` is one of the blocks.
+
+        >>> import carv2
+        >>> block = Block(CID.of_data(b"fish"), b"fish")
+        >>> with CarReader(b"".join(carv2.iter_car([], [block]))) as car:
+        ...     block.cid in car, str(block.cid) in car, block in car, CID.of_data(b"bicycle") in car
+        (True, True, True, False)
+        """
+        if isinstance(wanted, Block):
+            return any(block == wanted for block in self)
+        if not isinstance(wanted, (CID, str, bytes)):
+            return False
+        cid = CID.of(wanted)
+        try:
+            if not cid.is_identity:  # which holds its block
+                self.find(cid)
+        except BlockNotFoundError:
+            return False
+        return True
 
     # -- life cycle ---------------------------------------------------------------------------------------
 

@@ -148,6 +148,25 @@ def test_an_identity_cid_holds_its_own_data_also_where_it_is_not_stored() -> Non
         assert CarReader(archive).get(identity(b"never stored")) == b"never stored"
 
 
+@pytest.mark.parametrize("archive", [SMALL_V1, SMALL_V2, v2(SMALL_V1)], ids=["CARv1", "indexed", "without index"])
+def test_a_cid_is_in_a_reader_if_its_block_can_be_had(archive: bytes) -> None:
+    car = CarReader(archive)
+    for cid, data in SOME_BLOCKS:
+        assert cid in car
+        assert CID(cid) in car
+        assert str(CID(cid)) in car
+        assert Block(cid, data) in car
+        assert Block(cid, data + b"x") not in car
+    assert identity(b"never stored") in car
+    assert cid_v1(b"no such block") not in car
+    assert 7 not in car
+
+
+def test_what_is_no_section_is_not_read() -> None:
+    with pytest.raises(TypeError, match=r"expected a Section, as find\(\) gives, got CID; get\(\) takes CIDs"):
+        CarReader(SMALL_V1).read(CID(FISH[0]))  # type: ignore[arg-type]
+
+
 def test_a_v1_has_no_index() -> None:
     car = CarReader(SMALL_V1)
     assert (car.version, car.header, car.index) == (1, None, None)

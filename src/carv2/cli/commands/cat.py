@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_range,
         help="bytes from A up to, not including, B; negative ones count from the end, both may be left out",
     )
-    parser.add_argument("--offset", metavar="N", type=streams.count, help="pass over the first N bytes")
-    parser.add_argument("--length", metavar="N", type=streams.count, help="write at most N bytes")
+    parser.add_argument("--offset", metavar="BYTES", type=streams.size, help="pass over so many bytes first")
+    parser.add_argument("--length", metavar="BYTES", type=streams.size, help="write so many bytes at most")
 
 
 def _range(text: str) -> tuple[int, int | None]:

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the archive; standard input cannot be recovered")
     parser.add_argument("--apply", action="store_true", help="cut what has to be cut, and finish the archive")
     parser.add_argument(
-        "--data-padding", type=int, metavar="BYTES", help="zeros that must be before the payload (default: any)"
+        "--data-padding",
+        type=streams.size,
+        metavar="BYTES",
+        help="zeros that must be before the payload (default: any)",
     )
     parser.add_argument("--check-promised", action="store_true", help="hash what the header promises, too")
     streams.add_null_padding(parser)
