@@ -25,10 +25,10 @@ from carv2.units import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["IndexBuilder"]
+    Bins: TypeAlias = list[bytearray]
+    """Records of one kind, spread over 256 bins by the digest's first byte; all in one while they are few."""
 
-Bins: TypeAlias = "list[bytearray]"
-"""Records of one kind, spread over 256 bins by the digest's first byte; all in one while they are few."""
+__all__ = ["IndexBuilder"]
 
 
 class Columns(Protocol):
@@ -91,7 +91,7 @@ class IndexBuilder:
         """Blocks with identity CIDs that the index does not list."""
         self._groups: dict[tuple[int, int], Bins] = {}  # by hash code (0 in format 0x0400) and digest size
         self._codes: set[int] = set()
-        self._by_prefix: dict[bytes, Bins] = {}  # by all of a CID but its 32-byte digest
+        self._by_prefix: dict[bytes | None, Bins] = {}  # by all of a CID but its 32-byte digest; none by None
         self._by_multihash: dict[bytes, Bins] = {}  # by all of a multihash but its 32-byte digest
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class IndexBuilder:
 
     def add_columns(self, found: Columns, offset: int, shift: int, *, payload: int = 0) -> None:
         """The same for sections that come column by column, and quicker where their CIDs are of one kind."""
-        bins = None if found.prefix is None else self._by_prefix.get(found.prefix)
+        bins = self._by_prefix.get(found.prefix)
         if bins is None:
             self.add_sections(found, offset, shift, payload=payload)
             return
@@ -277,7 +277,7 @@ def _in_parts(records: bytearray, width: int) -> Iterator[bytes]:
     parts = [bytearray() for _ in range(256)]
     for (record,) in found:
         parts[record[1]] += record
-    for at in range(0, 256, 16):
+    for at in range(0, len(parts), 16):
         yield b"".join([_in_order(part, width) for part in parts[at : at + 16]])
 
 
