@@ -413,3 +413,38 @@ def test_what_the_library_refuses_is_told_in_one_line() -> None:
     assert (caught.value.args[0], caught.value.position) == (f"dag-cbor: {said}", 43)
     with pytest.raises(ValueError, match="Unsigned integer out of range"):
         dag_cbor.encode({"a": [1 << 65]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "at"),
+    [
+        ("Wrong.", "Wrong", 0),
+        ("Wrong in X.\nAt byte #0: 82.\nWhatever", "Wrong in X", 0),
+        ("Wrong\nAt byte #1: 4c", "Wrong", 1),
+        ("Wrong\nAt byte #14: 4c", "Wrong", 42),
+        ("Wrong\nAt byte #27: 01", "Wrong", 83),
+        (
+            "In a list\nAt byte #0: 83\n\\ In another\nAt byte #1: 81\n\\ Wrong\nAt byte #28\nbefore it",
+            "Wrong",
+            84,
+        ),
+    ],
+)
+def test_a_place_that_the_library_tells_is_that_of_the_block_as_it_was(
+    text: str, said: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each link is 41 bytes; the library sees 13 in its place."""
+    library = pytest.importorskip("dag_cbor")
+
+    def refuse(_: bytes) -> None:
+        raise library.decoding.err.CBORDecodingError(text)
+
+    monkeypatch.setattr(library, "decode", refuse)
+    with pytest.raises(CodecError) as caught:
+        dag_cbor.decode(b"\x84" + LINK + LINK + b"\x01\x02")
+    assert (caught.value.args[0], caught.value.position) == (f"dag-cbor: {said}", at)
+
+
+def test_a_block_may_be_a_link_and_nothing_else() -> None:
+    assert dag_cbor.decode(LINK) == CID(RAW_CID)
+    assert dag_cbor.encode(CID(RAW_CID)) == LINK

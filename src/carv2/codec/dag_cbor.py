@@ -82,14 +82,14 @@ _PLACE = re.compile(r"At byte #(\d+)")
 
 def _explained(text: str, starts: list[int], ends: list[int]) -> CodecError:
     """The innermost of the library's errors in one line, with its place in the block as it was."""
-    innermost = text.rsplit("\\ ", 1)[-1]
+    innermost = text.rpartition("\\ ")[2]
     places = _PLACE.findall(text)
     position = int(places[-1]) if places else 0
     for start, end in zip(starts, ends, strict=True):
         if position <= start:
             break
         position += end - start - _MARK_SIZE
-    reason = innermost.split("\n", 1)[0].rstrip(".")
+    reason = innermost.partition("\n")[0].rstrip(".")
     return CodecError(f"dag-cbor: {reason}", position=position)
 
 
@@ -115,7 +115,6 @@ def encode(value: object) -> bytes:
         if len(pieces) == len(marks.cids) + 1:  # the mark stands for links and nothing else
             break
         mark = unused_mark(plain)
-    numbers = [int.from_bytes(piece[:4], "big") for piece in pieces[1:]]
     return pieces[0] + b"".join(
-        _link(marks.cids[number]) + piece[4:] for number, piece in zip(numbers, pieces[1:], strict=True)
+        _link(marks.cids[int.from_bytes(piece[:4], "big")]) + piece[4:] for piece in pieces[1:]
     )
