@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carv2 import CID
 from carv2.codec import _protobuf, dag_pb
 from carv2.codec.dag_pb import PBLink, PBNode
-from carv2.errors import CarError, CodecError
+from carv2.errors import CarError, CodecError, FormatError
 from codec.values import PB_CID, RAW_CID, V0_CID, field
 from helpers.archives import varint
 from helpers.strategies import cids
@@ -50,6 +50,7 @@ LOOSE = [
     ("data before links", DATA + node(HASH), PBNode([PBLink(RAW_CID)], b"\x08\x01")),
     ("a long size of a field", b"\x0a\x82\x80\x00\x08\x01", PBNode([], b"\x08\x01")),
     ("a long key", b"\x8a\x00\x01\x08", PBNode([], b"\x08")),
+    ("a long key of a link's", node(HASH + b"\x92\x00\x01n"), PBNode([PBLink(RAW_CID, "n")])),
     ("a long Tsize", node(HASH + b"\x18\x85\x80\x00"), PBNode([PBLink(RAW_CID, None, 5)])),
     ("bytes behind a CID", node(field(0x0A, RAW_CID + b"?")), PBNode([PBLink(RAW_CID)])),
     (
@@ -171,6 +172,17 @@ def test_what_cannot_be_written_is_a_value_error(bad: PBNode) -> None:
         dag_pb.encode(bad)
 
 
+def test_bytes_that_are_no_cid_are_told_from_their_start() -> None:
+    with pytest.raises(FormatError, match="CID version 2") as caught:
+        dag_pb.encode(PBNode([PBLink(b"\x02\x55\x00\x00")]))
+    assert caught.value.position == 0
+
+
+def test_bytes_behind_a_cid_are_told_as_such() -> None:
+    with pytest.raises(ValueError, match=r"^bytes behind the CID of the link 'n'$"):
+        dag_pb.encode(PBNode([PBLink(RAW_CID + b"?", "n")]))
+
+
 def test_the_form_of_the_data_model_leaves_out_what_is_not_there() -> None:
     assert dag_pb.to_map(PBNode([PBLink(RAW_CID), PBLink(V0_CID, "", 0)])) == {
         "Links": [{"Hash": CID(RAW_CID)}, {"Hash": CID(V0_CID), "Name": "", "Tsize": 0}]
@@ -234,6 +246,7 @@ WRONG = [
     (b"\x0a\x80", "a protobuf varint that is cut off", 1),
     (node(HASH + b"\x18\x80"), "a protobuf varint that is cut off", 41),
     (DATA + b"\x80", "a protobuf varint that is cut off", 4),
+    (node(HASH + b"\x12"), "a protobuf varint that is cut off", 41),
 ]
 
 
@@ -276,6 +289,7 @@ UNUSUAL = {
     "another hash": field(0x0A, b"\x01\x55\x1b\x20" + bytes(32)),
     "a CIDv0 of another size": field(0x0A, b"\x12\x1f" + bytes(31)),
     "a name of 128 bytes": HASH + field(0x12, b"n" * 128),
+    "a size of two bytes in front of 128": HASH + b"\x12\x80" + b"n" * 128,
     "a CID cut off": HASH[:-1],
     "a CIDv0 cut off": field(0x0A, V0_CID)[:-1],
     "a byte more": HASH + b"\x00",
@@ -292,7 +306,7 @@ def test_the_usual_link_is_read_at_once_and_as_any_other(link: bytes, before: in
     expected = dag_pb._read_link(data, before, end)
     assert dag_pb._plain_link(data, before, end) == expected
     assert dag_pb._plain_cid(data, before, end) == expected.cid
-    assert dag_pb._plain_stop(data, before, end) == before + 2 + len(expected.cid)
+    assert dag_pb._plain_stop(data, before) == before + 2 + len(expected.cid)
 
 
 @pytest.mark.parametrize("before", [0, 1, 50])

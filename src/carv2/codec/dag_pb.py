@@ -212,20 +212,16 @@ def _fields(data: bytes) -> list[tuple[int, int, int]]:
     return fields
 
 
-def _plain_stop(data: bytes, at: int, end: int) -> int:
-    """The offset behind the Hash of a link that begins with a usual CID; 0 for any other."""
+def _plain_stop(data: bytes, at: int) -> int:
+    """Where the Hash of a link ends that begins with a usual CID, if the link is that long; 0 for any other."""
     if data[at : at + 6] in _PLAIN_V1:
-        stop = at + 38
-    elif data[at : at + 4] == _PLAIN_V0:
-        stop = at + 36
-    else:
-        return 0
-    return stop if stop <= end else 0
+        return at + 38
+    return at + 36 if data[at : at + 4] == _PLAIN_V0 else 0
 
 
 def _plain_cid(data: bytes, at: int, end: int) -> bytes | None:
     """The CID of a link of the usual shape, the whole link checked; None of any other."""
-    start, stop = at + 2, _plain_stop(data, at, end)
+    start, stop = at + 2, _plain_stop(data, at)
     if stop == 0:
         return None
     at = stop
@@ -244,7 +240,7 @@ def _plain_cid(data: bytes, at: int, end: int) -> bytes | None:
 
 def _plain_link(data: bytes, at: int, end: int) -> PBLink | None:
     """A link of the usual shape; None of any other."""
-    start, stop = at + 2, _plain_stop(data, at, end)
+    start, stop = at + 2, _plain_stop(data, at)
     if stop == 0:
         return None
     at, name, size = stop, None, None
