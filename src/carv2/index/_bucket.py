@@ -142,7 +142,7 @@ class Bucket:
         if self.digest_size >= _KEY.size:
             even = stretches_of(found[1], found[0] * _STEP, self._count, self._width)
         if even is None:
-            found = self._take_samples(self._most)
+            found = found if found[0] == 1 else self._take_samples(self._most)
         else:
             origin, data = _at_hand(self._buffer, self._start)
             if data is None:
@@ -184,12 +184,7 @@ class Bucket:
                 start, end = place, min(place + _WINDOW, self._size)
                 window = self._peek(end - start, self._origin + start)
             at = window.find(digest, place - start, place - start + span)
-            if (
-                at >= 0
-                and at + width <= len(window)
-                and not (start + at) % width
-                and (at > place - start or not place)
-            ):
+            if at >= 0 and at + width <= len(window) and not at % width and (at > place - start or not place):
                 (found[number],) = offset_of(window, at + size)
         return found
 
@@ -251,17 +246,18 @@ class Bucket:
     def _lone_fronts(self, stride: int) -> array[int]:
         """Those that stand so many bytes apart, each read by itself."""
         peek, start = self._peek, self._origin
-        samples = array("Q")
-        samples.frombytes(b"".join([peek(_KEY.size, at) for at in range(start, start + self._size, stride)]))
-        if len(samples) < -(-self._size // stride):
-            raise TruncatedError("index", wanted=self._size, got=_KEY.size * len(samples), position=start)
+        places = range(start, start + self._size, stride)
+        fronts = b"".join([peek(_KEY.size, at) for at in places])
+        if len(fronts) < len(places) * _KEY.size:
+            raise TruncatedError("index", wanted=len(places) * _KEY.size, got=len(fronts), position=start)
+        samples = array("Q", fronts)
         if sys.byteorder == "little":
             samples.byteswap()
         return samples
 
     def _near_fronts(self, stride: int) -> array[int]:
         """The same out of one pass over the records, whose pages are not kept."""
-        many = max(1, _READ // stride) * (stride // self._width)
+        many = _READ // stride * (stride // self._width)
         samples = array("Q")
         layout = struct.Struct(f">Q{stride - _KEY.size}x")
         for first in range(0, self._count, many):

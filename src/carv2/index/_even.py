@@ -67,7 +67,8 @@ def _places(samples: array[int], bits: int, step: int, count: int) -> Iterator[i
     ends, width = iter([*samples[1:], 1 << 64]), 64 - bits
     below, above = samples[0], next(ends)
     first, last = 0, min(step, count)
-    for front in range(0, (1 << 64) + 1, 1 << width):
+    for slot in range((1 << bits) + 1):
+        front = slot << width
         while above < front:
             below, above = above, next(ends)
             first, last = last, min(last + step, count)
