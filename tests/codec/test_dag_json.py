@@ -290,3 +290,48 @@ def test_plain_json_has_neither_links_nor_bytes() -> None:
     for value in (b"x", CID.of(LEAF)):
         with pytest.raises(TypeError):
             json.encode([value])
+
+
+NO_LINK = {  # and where its map ends
+    "a text": ('["é",{"/":"bad"}]', "'d' at index 2 has bits behind the last byte of base32", 16),
+    "a path": (f'{{"/":"/ipfs/{LEAF}"}}', "no CID", 22),
+    "a URL": (f'{{"/":"ipfs://{LEAF}"}}', "no CID", 23),
+    "an address": (f'{{"/":"ipfs:{LEAF}"}}', "no CID", 21),
+    "a long text of a slow base": (f'{{"/":"z{"2" * 1024}"}}', "1025 characters, limit 1024", 1032),
+    "a long text of no base": (f'{{"/":"{"X" * 1025}"}}', "1025 characters, limit 1024", 1032),
+}
+
+
+@pytest.mark.parametrize("name", NO_LINK)
+def test_a_link_that_is_no_cid_is_told_with_its_place(name: str) -> None:
+    text, why, position = NO_LINK[name]
+    for read in (dag_json.links, dag_json.decode):
+        with pytest.raises(CodecError) as caught:
+            read(text.encode())
+        assert str(caught.value) == f"JSON: a link that is no CID: {why} (at byte {position} of the block)"
+
+
+@pytest.mark.parametrize(
+    ("size", "base", "length"), [(744, "base58btc", 1023), (745, "base58btc", 1024), (5000, "base32", 8009)]
+)
+def test_long_links_are_read_in_bases_that_are_quick_and_up_to_1024_characters(
+    size: int, base: str, length: int
+) -> None:
+    cid = CID.of_data(bytes([7]) * size, hash="identity")
+    text = cid.encode(base)
+    assert len(text) == length
+    assert dag_json.decode(f'{{"/":"{text}"}}'.encode()) == cid
+
+
+@pytest.mark.parametrize("text", ["A", "AQIDB", "A-B_", "A.==", "=", "AQ==="])
+def test_what_is_no_base64_is_told(text: str) -> None:
+    with pytest.raises(CodecError, match="JSON: bytes that are no base64 "):
+        dag_json.decode(f'{{"/":{{"bytes":"{text}"}}}}'.encode())
+
+
+def test_text_is_written_with_an_entry_a_line_and_for_surrogates_if_that_is_asked_for() -> None:
+    assert dag_json.text_of({"a": [1]}) == '{"a":[1]}'
+    assert dag_json.text_of({"a": [1]}, indent="  ") == '{\n  "a": [\n    1\n  ]\n}'
+    assert dag_json.text_of("a\udc80", lossy=True) == r'"a\ufffd"'
+    with pytest.raises(ValueError, match="surrogate"):
+        dag_json.text_of("a\udc80")
