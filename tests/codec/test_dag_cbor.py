@@ -291,6 +291,7 @@ WRONG = [
     (b"\xff", "byte 0xff begins no item", 0),
     (b"\x81\xff", "byte 0xff begins no item", 1),
     (b"\x82\x01\xff", "byte 0xff begins no item", 2),
+    (b"\x82\xff\x01", "byte 0xff begins no item", 1),
     (b"\x9f\x82\x01\xff", "byte 0xff begins no item", 3),
     (b"\xa1\xff", "a key that is no text", 1),
     (b"\xa1\x61a\xff", "byte 0xff begins no item", 3),
@@ -448,3 +449,10 @@ def test_a_place_that_the_library_tells_is_that_of_the_block_as_it_was(
 def test_a_block_may_be_a_link_and_nothing_else() -> None:
     assert dag_cbor.decode(LINK) == CID(RAW_CID)
     assert dag_cbor.encode(CID(RAW_CID)) == LINK
+
+
+@pytest.mark.parametrize("raw", [b"\xb8\x18" + b"\x60\x01" * 24, b"\x98\x18" + b"\x01" * 24])
+def test_as_many_items_may_be_announced_as_the_bytes_can_hold(raw: bytes) -> None:
+    assert dag_cbor.links(raw) == []
+    with pytest.raises(CodecError, match="24 items announced"):
+        dag_cbor.links(raw[:-1])

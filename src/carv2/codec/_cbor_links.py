@@ -16,7 +16,7 @@ from carv2.cid import parse_parts
 from carv2.codec._values import MAX_DEPTH
 from carv2.errors import CodecError, FormatError
 
-_BYTES, _TEXT, _LIST, _MAP, _TAG = 2, 3, 4, 5, 6  # major types
+_BYTES, _TEXT, _MAP, _TAG = 2, 3, 5, 6  # major types
 _BREAK = 0xFF
 _LINK_TAG = 42
 _INDEFINITE = -1
