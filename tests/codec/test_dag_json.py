@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from carv2 import CID
 from carv2.codec import dag_json, json
+from carv2.codec._json import dumps, tokens
 from carv2.errors import CodecError
 from codec.values import TEXTS, V0_CID, VALUES
 
@@ -44,6 +45,7 @@ READ = {  # text, value, links
     "words": ("[null,true,false]", [None, True, False], []),
     "escapes": ('"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00é"', '"\\/\b\f\n\r\té😀é', []),
     "nothing in it": ("[[],{}]", [[], {}], []),
+    "a list with a slash": ('["/"]', ["/"], []),
 }
 
 REFUSED = {
@@ -335,3 +337,92 @@ def test_text_is_written_with_an_entry_a_line_and_for_surrogates_if_that_is_aske
     assert dag_json.text_of("a\udc80", lossy=True) == r'"a\ufffd"'
     with pytest.raises(ValueError, match="surrogate"):
         dag_json.text_of("a\udc80")
+
+
+TOLD = {  # what stands behind a list's "é", and the character that is wrong in it
+    "something behind": ("1] 2", "something behind the value", 3),
+    "a comma behind": ("1,]", "no value", 2),
+    "no comma": ("1 2]", "no comma", 2),
+    "no colon": ('{"a" 1}]', "no colon behind a key", 5),
+    "no key": ("{a:1}]", "no key", 1),
+    "a number too large": ("1e999]", "a number out of range", 0),
+    "a number of 22 digits": (" " + "1" * 22 + "]", "a number out of range", 1),
+    "half of a surrogate pair": ('"\\ud800"]', "half of a surrogate pair", 0),
+    "an unknown escape": ('"ab\\x"]', "Invalid \\escape", 3),
+    "a string without its end": ('"ab', "Unterminated string starting at", 0),
+    "no value": ("nul]", "no value", 0),
+    "the 131st level": ("[" * 130, "nested deeper than 128", 129),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_is_wrong_is_told_with_its_place(name: str) -> None:
+    text, why, at = TOLD[name]
+    before = '["é",'
+    for read in (dag_json.links, dag_json.decode):
+        with pytest.raises(CodecError) as caught:
+            read((before + text).encode())
+        place = len(before.encode()) + at
+        assert str(caught.value).startswith(f"JSON: {why}")
+        assert caught.value.position == place
+
+
+FOUND_LATER = {  # by whoever makes values: what stands behind a list's "é", what is wrong, and where
+    "a key twice": ('{"b":1,"b":2}]', "the key 'b' comes twice", 7),
+    "a link that goes on": (f'{{"/":"{LEAF}","b":1}}]', "a map that begins like a link and goes on", 22),
+    "the 129th level": ("[" * 128 + "]" * 129, "nested deeper than 128", 127),
+}
+
+
+@pytest.mark.parametrize("name", FOUND_LATER)
+def test_what_is_wrong_with_a_value_is_told_with_its_place(name: str) -> None:
+    text, why, at = FOUND_LATER[name]
+    before = '["é",'
+    with pytest.raises(CodecError) as caught:
+        dag_json.decode((before + text).encode())
+    assert str(caught.value) == f"JSON: {why} (at byte {len(before.encode()) + at} of the block)"
+
+
+def test_text_that_is_not_utf_8_is_told_with_its_place() -> None:
+    with pytest.raises(CodecError) as caught:
+        dag_json.decode(b'"fish\xff"')
+    assert str(caught.value) == "JSON: not UTF-8 (at byte 5 of the block)"
+
+
+def test_tokens_know_where_they_stand() -> None:
+    text = ' { "a" : [ 1 , true ,"b",{ } ] } '
+    assert [tuple(token) for token in tokens(text.encode())] == [
+        ("{", None, 1),
+        ("key", "a", 3),
+        ("[", None, 9),
+        ("value", 1, 11),
+        ("value", True, 15),
+        ("value", "b", 21),
+        ("{", None, 25),
+        ("}", None, 27),
+        ("]", None, 29),
+        ("}", None, 31),
+    ]
+
+
+def test_text_is_short_and_exact_unless_told_otherwise() -> None:
+    assert dumps({"b": [1], "a": {}}) == '{"a":{},"b":[1]}'
+    with pytest.raises(ValueError, match="a text with a lone surrogate"):
+        dumps(["\udc80"])
+
+
+def test_lists_in_lists_are_indented_by_their_depth() -> None:
+    assert dag_json.text_of([[1, [2]], []], indent=" ") == "[\n [\n  1,\n  [\n   2\n  ]\n ],\n []\n]"
+
+
+@pytest.mark.parametrize("code", [0xD800, 0xDBFF, 0xDC00, 0xDFFF])
+def test_each_lone_surrogate_becomes_a_replacement_character(code: int) -> None:
+    char = chr(code)
+    assert dag_json.text_of({char: [char + char]}, lossy=True) == r'{"\ufffd":["\ufffd\ufffd"]}'
+    with pytest.raises(ValueError, match="a text with a lone surrogate"):
+        dag_json.text_of(char)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.0"), (-0.0, "-0.0"), (1e-6, "0.000001"), (1.0, "1.0")])
+def test_floats_have_a_point(value: float, text: str) -> None:
+    assert dag_json.text_of(value) == text

@@ -238,9 +238,7 @@ def _leaf(item: object) -> str:
         return _float(item)
     if isinstance(item, (bool, type(None))):
         return {True: "true", False: "false", None: "null"}[item]
-    if isinstance(item, dict):
-        return "{}"
-    return "[]" if isinstance(item, list) else str(item)
+    return str(item)  # of a number, and of a map or a list of nothing
 
 
 def _text(text: str) -> str:
@@ -258,7 +256,7 @@ def _float(value: float) -> str:
     """As ECMAScript does, but with a point: the shortest digits, an exponent below 1e-6 and from 1e21 on."""
     if not math.isfinite(value):
         raise ValueError(f"{value} cannot be written in JSON")
-    if value == 0 or 1e-6 <= abs(value) < 1e21:
+    if 1e-6 <= abs(value) < 1e21:
         text = format(Decimal(repr(value)), "f")
         return text if "." in text else text + ".0"
     return re.sub(r"e([+-])0*", r"e\1", repr(value))
