@@ -44,7 +44,7 @@ def test_each_command_is_tried_or_it_is_said_why_not() -> None:
 
 @pytest.fixture(scope="module")
 def on_broken(tmp_path_factory: pytest.TempPathFactory) -> list[Command]:
-    """All commands on all broken archives: around 6,300, in one process of 64 MiB."""
+    """All commands on all broken archives: some thousands, in one process of 64 MiB."""
     return check(list(LINES), [*BROKEN, *INSIDE], tmp_path_factory.mktemp("into"), mib=64, seconds=100)
 
 
