@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import carv2
 from blockstore_extras.stores import FISH, LOBSTER, damaged, indexed
 from carv2._storefile import StoreFile
 from carv2.blockstore import ReadWriteBlockstore, examine_file
+from carv2.cid import CID
 from carv2.errors import FormatError, IntegrityError, LockedError, ResumeError
 from carv2.units import Limits
 from helpers import archives
@@ -47,6 +49,22 @@ def test_each_state_is_told_and_the_file_is_left_as_it_is(tmp_path: Path, name: 
     assert found.index_kept is (name == "finalized")
     with ReadWriteBlockstore.resume(path) as store:  # which finds the same
         assert store.recovery == found
+
+
+@pytest.mark.parametrize("says_all", [False, True])
+def test_an_index_without_identity_cids_is_right_unless_the_header_says_that_it_has_them(
+    tmp_path: Path,
+    says_all: bool,
+) -> None:
+    path = tmp_path / "x.car"
+    with ReadWriteBlockstore.create(path, store_identity=True) as store:
+        store.put_many([FISH, (CID.of_data(b"inlined", hash="identity"), b"inlined")])
+    assert examine_file(path).index_kept
+    carv2.reindex(path, path, identity=False)
+    content = bytearray(path.read_bytes())
+    content[11] |= 0x80 if says_all else 0
+    path.write_bytes(content)
+    assert examine_file(path).index_kept is not says_all
 
 
 def test_a_file_that_is_being_written_is_locked(tmp_path: Path) -> None:
@@ -103,6 +121,7 @@ def test_limits_and_null_padding_are_those_of_resume(tmp_path: Path) -> None:
     path.write_bytes(PAYLOAD + bytes(9))
     assert examine_file(path).cut_bytes == 9
     assert examine_file(path, null_padding=True).cut_bytes == 0
+    assert examine_file(path, null_padding=False).cut_bytes == 9
     with pytest.raises(ResumeError, match="limit 40"):
         examine_file(path, limits=Limits(section=40))
 
