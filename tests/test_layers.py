@@ -18,6 +18,7 @@ LAYERS = [  # a module imports from the lines above its own, and from its own
     {
         "_source",
         "_atomic",
+        "_room",
         "_locks",
         "_storefile",
         "_tree",

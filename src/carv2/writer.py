@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from carv2 import _varint
 from carv2._ahead import RightAhead
 from carv2._atomic import replacing
+from carv2._room import RoomAhead
 from carv2.cid import CID
 from carv2.errors import ClosedError, LimitError
 from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV1Header, CarV2Header
@@ -96,7 +97,7 @@ class CarWriter:
         self._sink, self._version, self._limits = sink, version, limits
         self._fully_indexed = identity if fully_indexed is None else fully_indexed
         self._checker = BlockChecker() if verify else None
-        self._ahead = RightAhead(verify=verify)
+        self._ahead, self._room = RightAhead(verify=verify), RoomAhead(sink)
         self._index_padding = index_padding
         self._payload_position = 0 if version == 1 else len(PRAGMA) + SIZE + data_padding
         self._pending: list[bytes] = []
@@ -143,6 +144,7 @@ class CarWriter:
         else:
             self._append([head], len(head))
             self.flush()
+            self._room.make(len(data))
             self._sink.write(cast("bytes", data))
             self._offset += len(data)
 
@@ -226,6 +228,7 @@ class CarWriter:
     def flush(self) -> None:
         """Hand what was gathered to the sink."""
         if self._pending:
+            self._room.make(self._pending_size)
             self._sink.write(b"".join(self._pending))
             self._pending, self._pending_size = [], 0
 
@@ -236,6 +239,7 @@ class CarWriter:
         self.flush()
         if self._version == 2:
             self._finish_v2()
+        self._room.give_back()
         self._finished = True
 
     def _finish_v2(self) -> None:

@@ -10,6 +10,7 @@ from io import BufferedRandom
 from typing import TYPE_CHECKING
 
 from carv2._atomic import writing
+from carv2._room import RoomAhead
 from carv2._source import FileSource
 from carv2.errors import TruncatedError, VersionError
 from carv2.header import FULLY_INDEXED, PRAGMA, SIZE, CarV2Header
@@ -179,7 +180,9 @@ def write_v2(
 
 def copy(source: Source, start: int, stop: int, write: Callable[[bytes], object]) -> None:
     """Copy the bytes between two file positions; TruncatedError where the file ends before ``stop``."""
-    if type(source) is FileSource and type(getattr(write, "__self__", None)) is BufferedRandom:
+    sink = getattr(write, "__self__", None)
+    RoomAhead(sink).expect(stop - start)
+    if type(source) is FileSource and type(sink) is BufferedRandom:
         _copy_in_place(source, start, stop, write)
         return
     position = start
@@ -192,7 +195,7 @@ def copy(source: Source, start: int, stop: int, write: Callable[[bytes], object]
 def _copy_in_place(source: FileSource, start: int, stop: int, write: Callable[..., object]) -> None:
     """From file to file through the same memory, for a sink of Python's own, which keeps nothing of what it gets.
 
-    New memory for each piece takes up to twice as long; the kernel's own copying, as long as this.
+    New memory for each piece takes up to twice as long; the kernel's own copying, longer than this.
     """
     buffer, position = memoryview(bytearray(min(_REUSED_SIZE, stop - start))), start
     while position < stop:
