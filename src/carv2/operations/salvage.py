@@ -44,8 +44,7 @@ _PROOF = 8
 # A CIDv0, or the head of a CIDv1: codec, then a hash function that can be checked here.
 _CID_HEAD = re.compile(
     rb"[\x01\x12](?:(?<=\x12)(?=\x20)|(?<=\x01)(?=[\x80-\xff]{0,3}[\x00-\x7f]"
-    rb"(?:[\x00\x11-\x1e\x20\x56]|\xd5\x01|[\x92-\x95]\x20|[\x81-\xe0]\xe4\x02)))",
-    re.DOTALL,
+    rb"(?:[\x00\x11-\x1e\x20\x56]|\xd5\x01|[\x92-\x95]\x20|[\x81-\xe0]\xe4\x02)))"
 )
 
 
@@ -225,9 +224,9 @@ class _Search:
         return found.data_end <= end and self._behind_zeros(found.data_end, most=self._size) >= end
 
     def _behind_zeros(self, position: int, *, most: int) -> int:
-        """The first position from ``position`` on whose byte is not zero, or one behind ``most`` zeros."""
+        """The first position from ``position`` on whose byte is not zero, or where about ``most`` zeros end."""
         end = position + most
-        while position <= end and (chunk := self._source.read_at(position, _WINDOW)):
+        while position < end and (chunk := self._source.read_at(position, _WINDOW)):
             left = len(chunk.lstrip(b"\0"))
             position += len(chunk) - left
             if left:
@@ -269,8 +268,9 @@ class _Search:
         except UnknownHashError as error:
             return error
         if parts.hash_code != IDENTITY and parts.digest_size < _PROOF:
-            why = f"a digest of {parts.digest_size} bytes proves nothing"
-            return IntegrityError(why, cid=CID.trusted(cid), position=position)
+            found = CID.trusted(cid)
+            why = f"a digest of {parts.digest_size} bytes proves nothing: {found.short()}"
+            return IntegrityError(why, cid=found, position=position)
         return None
 
     def _locate(self, position: int) -> tuple[bytes, int, int]:
@@ -313,6 +313,8 @@ class _Search:
         size = _FIRST_WINDOW
         while position < stop and self._budget > 0:
             window = self._source.read_at(position, min(size, stop - position + _OVERLAP))
+            if not window:  # the file was made shorter meanwhile
+                return stop
             for match in _CID_HEAD.finditer(window):
                 for front in _lengths_before(window, match.start()):
                     if self._budget <= 0:
