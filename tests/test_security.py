@@ -35,7 +35,6 @@ NO_LIMITS = {
         ),
         "how much of what was found is listed; the rest is counted",
     ),
-    "dag.graphviz.MAX_NODES": "how much is drawn",
     "dag.complete.MAX_TOLD_APART": "from there on one that is missing may be counted twice",
     "dag.order.MAX_REMEMBERED": "from there on the order is not known",
     "blockstore._written.MAX_KINDS": "of a cache",
