@@ -61,13 +61,13 @@ class RoomAhead:
         return True
 
     def give_back(self) -> None:
-        """Nothing more is written: what was not used of the room is free again."""
+        """Nothing more is written, but for what the file holds back: the rest of the room is free again."""
         if self._file is not None and self._end:
-            self._file.flush()
-            with contextlib.suppress(OSError):  # the bytes are written, and this is about no others
-                size = os.fstat(self._file.fileno()).st_size
+            with contextlib.suppress(OSError, ValueError):  # nothing is lost; and it may be closed
+                fd = self._file.fileno()
+                size = os.fstat(fd).st_size
                 if size < self._end:
-                    os.ftruncate(self._file.fileno(), size)
+                    os.ftruncate(fd, size)
 
 
 @functools.cache

@@ -239,8 +239,8 @@ class CarWriter:
         self.flush()
         if self._version == 2:
             self._finish_v2()
-        self._room.give_back()
         self._finished = True
+        self._room.give_back()
 
     def _finish_v2(self) -> None:
         index_position = 0
@@ -267,6 +267,7 @@ class CarWriter:
     ) -> None:
         if kind is None:
             self.finish()
+        self._room.give_back()
 
 
 def _is_seekable(sink: object) -> bool:

@@ -134,8 +134,9 @@ def test_the_kernel_grants_room_without_making_the_file_longer(file: io.Buffered
     found = os.fstat(file.fileno())
     assert found.st_size == 0
     assert found.st_blocks * 512 >= 2 * WORTH_IT
-    file.write(b"used")
+    file.write(b"used")  # and still held back by Python
     room.give_back()
+    file.flush()
     found = os.fstat(file.fileno())
     assert found.st_size == 4
     assert found.st_blocks * 512 < 1 << 16
@@ -169,6 +170,28 @@ def test_an_archive_takes_no_more_of_the_disk_than_its_bytes(tmp_path: Path, ver
         written = os.fstat(sink.fileno())
         assert written.st_size > 23 * MEBIBYTE
         assert written.st_blocks * 512 < written.st_size + (1 << 18)
+    assert carv2.verify(path).ok
+
+
+def test_what_was_not_used_is_given_back_though_writing_failed(tmp_path: Path) -> None:
+    if not is_ext4(tmp_path):
+        pytest.skip("the temporary folder is not on ext4")
+    with (tmp_path / "x.car").open("wb") as sink:
+        with pytest.raises(ZeroDivisionError), carv2.CarWriter(sink) as car:  # noqa: PT012
+            car.write_all([(CID_OF_BLOCK, BLOCK)] * 20)
+            assert os.fstat(sink.fileno()).st_blocks * 512 > 30 * MEBIBYTE
+            _ = 1 / 0
+        left = os.fstat(sink.fileno())
+        assert left.st_blocks * 512 < left.st_size + (1 << 18)
+
+
+def test_a_file_that_was_closed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.car"
+    with path.open("wb") as sink:
+        car = carv2.CarWriter(sink)
+        car.write_all([(CID_OF_BLOCK, BLOCK)] * 20)
+        car.flush()
+    car.finish()
     assert carv2.verify(path).ok
 
 
