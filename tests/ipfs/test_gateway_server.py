@@ -279,7 +279,8 @@ def test_what_all_answers_hold_has_a_limit(form: str) -> None:
 
 def test_an_answer_that_would_hold_too_much_is_broken_off() -> None:
     dag = Dag()
-    root = CID(dag.file([dag.raw(bytes([at]) * (3 << 20)) for at in range(4)]).cid)
+    sizes = 3 << 20, 6 << 20  # what is begun with, and what is too much, whatever was taken until then
+    root = CID(dag.file([dag.raw(bytes([at]) * size) for at, size in enumerate(sizes)]).cid)
     app = create_gateway(
         {CID(cid): data for cid, data in dag.blocks.items()}, limits=GatewayLimits(max_pending_bytes=5 << 20)
     )
