@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from carv2.dagstore.indices import IndexFolder
 from carv2.errors import ShardErroredError, ShardExistsError, StateError
 from carv2.index import IndexBuilder
 from carv2.testing import FaultyMounts
-from dagstore.shards import Place, check_serves
+from dagstore.shards import PATIENCE, Place, archive_of, check_serves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,48 @@ def test_an_index_of_another_store_is_not_written_over(place: Place, *, lazy: bo
         assert theirs.read_bytes() == EMPTY
         store.destroy("baga1")
     assert theirs.read_bytes() == EMPTY != ours
+
+
+def test_a_lease_that_ran_out_beside_indexes_of_another_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign(place.root / "index", "baga1")
+    with place.store() as store:
+        core, publish = store._core, IndexFolder.publish
+
+        def publish_slowly(folder: IndexFolder, key: str, name: str) -> None:
+            publish(folder, key, name)
+            if (lease := core.catalogue.lease_of(key)).holder.endswith("#0"):
+                core.catalogue.release_lease(key, lease.holder)  # as time does
+
+        monkeypatch.setattr(IndexFolder, "publish", publish_slowly)
+        store.register("key", place.mount("key"), timeout=PATIENCE)
+        check_serves(store, "key", "key")
+    assert indexes(place) == {"baga1", "key"}
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "recovery"])
+def test_an_index_that_a_killed_process_left_beside_those_of_another_store(
+    place: Place, tmp_path: Path, *, is_known: bool
+) -> None:
+    foreign(place.root / "index", "baga1")
+    url = place.mount("key").url
+    if is_known:
+        with place.store() as store:
+            store.register("key", place.mount("key", archive_of("others")))
+    other = Place.at(tmp_path / "other")
+    with other.store() as made:
+        made.register("key", other.mount("key"))
+    place.mount("key")
+    shutil.copy(other.root / "index" / "key.full.idx", place.root / "index")  # and did not come to tell
+    with place.store() as store:
+        if is_known:
+            store._core.catalogue.set_error("key", "MountError", "it changed")
+            store.recover("key", timeout=PATIENCE)
+        else:
+            store._core.catalogue.add("key", url, lazy=True)
+        check_serves(store, "key", "key")
+    assert indexes(place) == {"baga1", "key"}
 
 
 def test_a_destroyed_shard_takes_what_was_indexed_here_and_no_more(place: Place) -> None:

@@ -132,7 +132,7 @@ class Initializer:
     def _index(self, row: ShardRow, holder: str, *, recover: bool) -> None:
         if not recover and self._enter_again(row, holder):
             return
-        self._ownership.check(row.key, facts_of(row) if row.generation else None)
+        is_ours = self._ownership.may_replace(row.key, facts_of(row) if row.generation else None)
         with contextlib.ExitStack() as held:
             before = self._index_of_before(row, held)
             if recover:
@@ -143,6 +143,8 @@ class Initializer:
                 raise _error_of(result)
             held.callback(self._indices.drop_draft, result.draft)
             made = held.enter_context(self._indices.open_draft(result.draft))
+            if not is_ours:  # but the same bytes: an attempt before this one ended after it had put them there
+                self._ownership.check(row.key, result.facts)
             self._enter_multihashes(row, before, made, result.facts, holder)
             self._leases.confirm(row.key, holder)
             # Stopped here, it may put an old file in the place of a new one: it finds that out below, and indexes
