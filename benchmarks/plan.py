@@ -314,7 +314,7 @@ OPERATIONS = (
         builds_index=True,
         note=(
             "Each looks for duplicates and ends with an indexed CARv2. No hash is checked. go-car never syncs;"
-            ' carv2, with `durability="none"`, syncs twice all the same, when it finalizes.'
+            ' carv2 does not with `durability="none"` either.'
         ),
     ),
     Operation(

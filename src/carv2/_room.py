@@ -16,6 +16,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, cast
 
+from carv2._source import FileSource
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO, TypeAlias
@@ -32,16 +34,16 @@ class RoomAhead:
     """Keeps room ahead of a file that is written front to back. Does nothing for a sink of another kind."""
 
     def __init__(self, sink: object) -> None:
-        is_file = isinstance(sink, (io.BufferedRandom, io.BufferedWriter, io.FileIO))
+        is_file = isinstance(sink, (io.BufferedRandom, io.BufferedWriter, io.FileIO, FileSource))
         self._file = cast("BinaryIO", sink) if is_file else None
         self._left: float = WORTH_IT  # bytes until more is asked for
         self._end = 0  # in the file, of what was granted
 
-    def make(self, size: int) -> None:
-        """So many bytes are written next, and maybe more after them."""
+    def make(self, size: int, position: int | None = None) -> None:
+        """So many bytes are written next, where the file stands or at ``position``, and maybe more after them."""
         self._left -= size
         if self._left < 0:  # once refused, it is not asked again
-            self._left = WORTH_IT if self._is_granted(size + WORTH_IT) else math.inf
+            self._left = WORTH_IT if self._is_granted(size + WORTH_IT, position) else math.inf
 
     def expect(self, size: int) -> None:
         """So many bytes are written next, and then nothing."""
@@ -49,12 +51,12 @@ class RoomAhead:
         if size >= WORTH_IT:
             self._is_granted(size)
 
-    def _is_granted(self, size: int) -> bool:
-        """Ask for so much from where the file stands. Writing tells if anything is the matter."""
+    def _is_granted(self, size: int, position: int | None = None) -> bool:
+        """Ask for so much. Writing tells if anything is the matter."""
         file, allocate = self._file, _allocator()
         if file is None or allocate is None:
             return False
-        position = file.tell()
+        position = file.tell() if position is None else position
         if not allocate(file.fileno(), position, size):
             return False
         self._end = position + size
@@ -68,6 +70,11 @@ class RoomAhead:
                 size = os.fstat(fd).st_size
                 if size < self._end:
                     os.ftruncate(fd, size)
+        self.forget()
+
+    def forget(self) -> None:
+        """The file was cut, and the room behind its end with that."""
+        self._end = 0
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from carv2._atomic import create_in, publish, unlink
 from carv2._locks import lock, unlock
+from carv2._room import RoomAhead
 from carv2._source import FileSource, Source
 from carv2.errors import StateError
 
@@ -45,6 +46,7 @@ class StoreFile(FileSource):
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         self._process = os.getpid()
+        self._room = RoomAhead(self)
 
     def _check_ours(self) -> None:
         self._check_open()
@@ -107,6 +109,7 @@ class StoreFile(FileSource):
 
     def write_at(self, position: int, data: bytes) -> None:
         self._check_ours()
+        self._room.make(len(data), position)
         written = os.pwrite(self._fd, data, position)
         while written < len(data):
             written += os.pwrite(self._fd, data[written:], position + written)
@@ -114,6 +117,7 @@ class StoreFile(FileSource):
     def truncate(self, size: int) -> None:
         self._check_ours()
         os.ftruncate(self._fd, size)
+        self._room.forget()
 
     def sync(self) -> None:
         self._check_ours()
@@ -123,6 +127,7 @@ class StoreFile(FileSource):
 
     def close(self) -> None:
         if not self._closed and self._process == os.getpid():
+            self._room.give_back()
             with contextlib.suppress(OSError):  # closing lets go of it, too
                 unlock(self._fd)
         super().close()

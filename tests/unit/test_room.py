@@ -13,6 +13,7 @@ import pytest
 import carv2
 from carv2 import _room
 from carv2._room import WORTH_IT, RoomAhead
+from carv2.blockstore import ReadWriteBlockstore
 from carv2.cid import CID
 
 if TYPE_CHECKING:
@@ -217,3 +218,82 @@ def test_copies_are_written_into_room_of_just_their_size(tmp_path: Path, asked: 
     carv2.unwrap(wrapped, back)
     assert asked.calls == [(51, size), (0, size)]
     assert back.read_bytes() == path.read_bytes()
+
+
+def fill(store: ReadWriteBlockstore, count: int) -> None:
+    """Put so many mebibytes, and have them written."""
+    for number in range(count):
+        data = number.to_bytes(4, "big") * (MEBIBYTE // 4)
+        store.put(CID.of_data(data), data)
+    store.flush()
+
+
+def beyond(path: Path) -> int:
+    """Bytes of the disk that a file takes and has no use for, but for what the file system itself needs."""
+    found = path.stat()
+    return found.st_blocks * 512 - found.st_size
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("how", ["close", "discard", "finalize", "an exception", "cut"])
+def test_a_store_gives_its_room_back_with_the_file(tmp_path: Path, version: int, how: str) -> None:
+    if not is_ext4(tmp_path):
+        pytest.skip("the temporary folder is not on ext4")
+    path = tmp_path / "x.car"
+    store = ReadWriteBlockstore.create(path, version=version, verify=False)
+    fill(store, 20)
+    assert beyond(path) > 10 * MEBIBYTE
+    if how == "cut":
+        store._file.truncate(path.stat().st_size)
+        assert beyond(path) < 1 << 18
+        store.discard()
+    elif how == "an exception":
+        with pytest.raises(ZeroDivisionError), store:
+            _ = 1 / 0
+    else:
+        getattr(store, how)()
+        store.close()
+    assert beyond(path) < 1 << 18
+    with ReadWriteBlockstore.resume(path) as again:
+        assert len(again) == 20
+    assert carv2.verify(path).ok
+
+
+def test_closing_a_finalized_archive_does_not_touch_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.car"
+    store = ReadWriteBlockstore.create(path, verify=False)
+    fill(store, 20)
+    store.finalize()
+    os.utime(path, (1, 1))  # else one may not see it
+    store.close()
+    assert path.stat().st_mtime == 1
+
+
+def test_a_store_asks_for_room_where_it_writes(tmp_path: Path, asked: Asked) -> None:
+    path = tmp_path / "x.car"
+    store = ReadWriteBlockstore.create(path, verify=False)
+    fill(store, 40)
+    assert [size // MEBIBYTE for _, size in asked.calls] == [17, 17]
+    assert [position // MEBIBYTE for position, _ in asked.calls] == [15, 31]
+    store.discard()
+    asked.calls.clear()
+    with ReadWriteBlockstore.resume(path) as again:
+        before = again._end
+        fill(again, 60)  # of which there are 40
+    assert [position > before for position, _ in asked.calls] == [True]
+
+
+def test_a_fork_gives_nothing_back(tmp_path: Path) -> None:
+    if not is_ext4(tmp_path):
+        pytest.skip("the temporary folder is not on ext4")
+    path = tmp_path / "x.car"
+    store = ReadWriteBlockstore.create(path, verify=False)
+    fill(store, 20)
+    child = os.fork()
+    if not child:
+        store.discard()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert beyond(path) > 10 * MEBIBYTE
+    store.close()
+    assert beyond(path) < 1 << 18
