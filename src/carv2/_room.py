@@ -16,8 +16,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, cast
 
-from carv2._source import FileSource
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO, TypeAlias
@@ -31,11 +29,14 @@ WORTH_IT = 16 << 20
 
 
 class RoomAhead:
-    """Keeps room ahead of a file that is written front to back. Does nothing for a sink of another kind."""
+    """Keeps room ahead of a file that is written front to back. Does nothing for a sink of another kind.
+
+    A file that is written by position is named by its descriptor, so that who owns it can own this as well.
+    """
 
     def __init__(self, sink: object) -> None:
-        is_file = isinstance(sink, (io.BufferedRandom, io.BufferedWriter, io.FileIO, FileSource))
-        self._file = cast("BinaryIO", sink) if is_file else None
+        is_file = isinstance(sink, (io.BufferedRandom, io.BufferedWriter, io.FileIO, int))
+        self._file = cast("BinaryIO | int", sink) if is_file else None
         self._left: float = WORTH_IT  # bytes until more is asked for
         self._end = 0  # in the file, of what was granted
 
@@ -56,8 +57,11 @@ class RoomAhead:
         file, allocate = self._file, _allocator()
         if file is None or allocate is None:
             return False
-        position = file.tell() if position is None else position
-        if not allocate(file.fileno(), position, size):
+        if isinstance(file, int):
+            fd = file
+        else:
+            fd, position = file.fileno(), file.tell()
+        if position is None or not allocate(fd, position, size):
             return False
         self._end = position + size
         return True
@@ -66,7 +70,7 @@ class RoomAhead:
         """Nothing more is written, but for what the file holds back: the rest of the room is free again."""
         if self._file is not None and self._end:
             with contextlib.suppress(OSError, ValueError):  # nothing is lost; and it may be closed
-                fd = self._file.fileno()
+                fd = self._file if isinstance(self._file, int) else self._file.fileno()
                 size = os.fstat(fd).st_size
                 if size < self._end:
                     os.ftruncate(fd, size)

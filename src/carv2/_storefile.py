@@ -46,7 +46,7 @@ class StoreFile(FileSource):
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         self._process = os.getpid()
-        self._room = RoomAhead(self)
+        self._room = RoomAhead(fd)
 
     def _check_ours(self) -> None:
         self._check_open()
