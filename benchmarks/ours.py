@@ -176,6 +176,7 @@ def get_mapped_verified(run: Run) -> None:
 
 def _get(run: Run, *, verify: bool, memory_map: bool = False, again: bool = False) -> None:
     keys = _sampled_keys(run.path, run.count)
+    measure.warm(run.path)  # a machine may have let go of what was not looked at meanwhile
     run.mark()
     with ReadOnlyBlockstore(run.path, verify=verify, memory_map=memory_map) as store:
         size = sum(len(store[key]) for key in keys) if again else 0
@@ -195,6 +196,7 @@ def get_many_verified(run: Run) -> None:
 
 def _get_many(run: Run, *, verify: bool) -> None:
     keys = _sampled_keys(run.path, run.count)
+    measure.warm(run.path)  # a machine may have let go of what was not looked at meanwhile
     run.mark()
     with ReadOnlyBlockstore(run.path, verify=verify) as store, run.timed():
         run.found.bytes = sum(len(data) for _, data in store.get_many(keys))

@@ -13,7 +13,8 @@ brings along:
 
 The archives (archives.py; 5 GB, a tenth with --quick) are made in --data when they are first wanted, with a fixed
 seed. Every measurement is a process of its own, and each round runs all of them once, so that whatever else the
-machine does falls on all alike. Nothing is warmed up but the page cache.
+machine does falls on all alike. Nothing is warmed up but the page cache, with the whole file before each process
+starts, and once more right before random gets: while keys are chosen, a machine may let go of an index.
 
 How to read it: the figures are medians over the rounds. "Time / carv2's" says how many times as long as carv2
 (the first row) a program takes: above 1, carv2 is faster. Rows of one table do the same work: where go-car checks
@@ -43,6 +44,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import archives
+import measure
 import plan
 import readme
 import report
@@ -227,15 +229,6 @@ def lay_out(archive: Archive, operation: plan.Operation, out: Path) -> None:
         os.fsync(file.fileno())  # else the first who syncs, carv2, waits for the copy to reach the disk
 
 
-def warm(source: Path) -> None:
-    """Read a file, or all files of a folder, so that nobody waits for the disk who comes first."""
-    for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
-        if path.is_file():
-            with path.open("rb", buffering=0) as file:
-                while file.read(1 << 20):
-                    pass
-
-
 def _taking_turns(jobs: Iterable[Job], number: int) -> Iterator[Job]:
     """The jobs of a round: who goes first in a row is another one each time."""
     for _, row in itertools.groupby(jobs, key=lambda job: (job.result.operation, job.result.file)):
@@ -273,7 +266,7 @@ def _run_round(jobs: Iterable[Job], title: str) -> None:
 
 
 def _run_once(job: Job) -> None:
-    warm(job.source)
+    measure.warm(job.source)
     if job.out is not None:
         use_memory(job.out, job.result.size)
         job.before(job.out)

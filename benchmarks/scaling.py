@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import archives
 import chart
+import measure
 import plan
 import report
 import run
@@ -128,7 +129,7 @@ def _measure(work: Work, archive: archives.Archive, folder: Path, rounds: int) -
         command += ["--count", str(GETS)]
     measured = []
     if work.kind == "logarithmic":
-        run.warm(source)
+        measure.warm(source)
         rounds *= LOOK_UPS
     for _ in range(rounds):
         if work.copies:

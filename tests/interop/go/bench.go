@@ -330,6 +330,9 @@ func (r *benchRun) get() error {
 	for i := range keys {
 		keys[i] = sample[random.Intn(len(sample))]
 	}
+	if err := warm(r.path); err != nil {
+		return err
+	}
 	r.mark()
 	store, closeStore, err := r.openStore()
 	if err != nil {
@@ -352,6 +355,18 @@ func (r *benchRun) get() error {
 		}
 		return nil
 	})
+}
+
+// warm reads the file, so that nothing waits for the disk: a machine may have
+// let go of what was not looked at meanwhile.
+func warm(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(io.Discard, file)
+	return err
 }
 
 // sampleKeys draws at most size of the file's CIDs, each as likely as any
