@@ -53,6 +53,38 @@ def test_the_first_record_of_all_may_be_told(at_hand: bool) -> None:
         assert searcher(SLOPE, 16, 0, lambda size, at: records[at : at + size])(records[:8]) == 7
 
 
+def ladder(fronts: list[int], first: int, *, at_hand: bool) -> Callable[[bytes], int | None]:
+    """What looks among nine of these records, from one on, and most often from the fourth of the nine."""
+    records = b"".join(front.to_bytes(4, "big") * 2 + n.to_bytes(8, "little") for n, front in enumerate(fronts))
+    stretches = Stretches(array("q", [first, first]), 32, 9)
+    if at_hand:
+        return searcher_at_hand(stretches, 16, 5, b"begin" + records + b"end")
+    return searcher(stretches, 16, 5, lambda size, at: records[at - 5 : at - 5 + size])
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+@pytest.mark.parametrize("first", [0, 4])
+def test_each_record_of_a_stretch_is_found_but_one_that_others_may_stand_before(first: int, at_hand: bool) -> None:
+    search = ladder([10 * n for n in range(20)], first, at_hand=at_hand)
+    found = [search((10 * n).to_bytes(4, "big") * 2) for n in range(20)]
+    here = range(first + (first > 0), first + 9)
+    assert found == [n if n in here else None for n in range(20)]
+    assert [search((10 * n + 5).to_bytes(4, "big") * 2) for n in range(20)] == [None] * 20
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+@pytest.mark.parametrize("begin", range(1, 7))
+def test_of_several_records_the_first_is_told(begin: int, at_hand: bool) -> None:
+    fronts = [n if n < begin else max(begin, n - 2) for n in range(9)]
+    search = ladder(fronts, 0, at_hand=at_hand)
+    assert search(begin.to_bytes(4, "big") * 2) == begin
+
+
+def test_an_index_that_ends_early_tells_nothing() -> None:
+    search = searcher(Stretches(array("q", [0, 0]), 32, 9), 16, 0, lambda size, _: bytes(min(size, 51)))
+    assert search(bytes(8)) is None
+
+
 @pytest.mark.parametrize(
     ("samples", "bits", "step", "count", "places"),
     [

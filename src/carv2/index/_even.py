@@ -22,6 +22,7 @@ _FRONT = struct.Struct(">I")  # of a digest, as a number that sorts like it
 _FRONT_BITS = 32
 _OFFSET = struct.Struct("<Q")
 _TRIALS = 256  # samples of which it is looked whether they stand where they should
+_LEAD = 3  # this part of a stretch is most often too small, which one look tells
 _MAX_SPAN = 16 << 10  # bytes of a stretch from which on a few more reads are better
 
 
@@ -84,6 +85,7 @@ def searcher(
     """
     places, shift, many = stretches
     mask, span, digest_size = (1 << shift) - 1, many * width, width - _OFFSET.size
+    lead = many // _LEAD * width
     front_of, offset_of = _FRONT.unpack_from, _OFFSET.unpack_from
 
     def search(digest: bytes) -> int | None:
@@ -92,7 +94,10 @@ def searcher(
         place = places[slot]
         start = (place + ((places[slot + 1] - place) * (front & mask) >> shift)) * width
         window = peek(span, origin + start)
-        at = window.find(digest)
+        try:
+            at = window.find(digest, lead if front_of(window, lead)[0] < front else 0)
+        except struct.error:  # the window ends before
+            return None
         if at % width or (not at and start) or at + width > len(window):  # or others of it stand before
             return None
         offset: int = offset_of(window, at + digest_size)[0]
@@ -105,6 +110,7 @@ def searcher_at_hand(stretches: Stretches, width: int, origin: int, data: AtHand
     """The same where the records, the first at ``data[origin]``, are in memory or mapped."""
     places, shift, many = stretches
     mask, span, digest_size = (1 << shift) - 1, many * width, width - _OFFSET.size
+    lead = many // _LEAD * width
     front_of, offset_of, find = _FRONT.unpack_from, _OFFSET.unpack_from, data.find
 
     def search(digest: bytes) -> int | None:
@@ -112,8 +118,11 @@ def searcher_at_hand(stretches: Stretches, width: int, origin: int, data: AtHand
         slot = front >> shift
         place = places[slot]
         start = origin + (place + ((places[slot + 1] - place) * (front & mask) >> shift)) * width
+        end = start + span
         try:
-            at = find(digest, start, start + span)
+            if front_of(data, start + lead)[0] < front:
+                start += lead
+            at = find(digest, start, end)
             if (at <= start and (at < 0 or start > origin)) or (at - start) % width:
                 return None
             offset: int = offset_of(data, at + digest_size)[0]
